@@ -1,0 +1,104 @@
+"""Circuit breakers as actors, for asyncio and trio.
+
+Each circuit is one long-lived task that owns its state; a supervisor starts these tasks and
+keeps them running. Each module uses only modules above it in this list:
+
+    machine      the state machine: pure and synchronous (with policy, checks, statistics)
+    mailbox      the queue of one task
+    circuit      what callers and the actor share: lease, mailbox, figures
+    actor        the task that owns the machine
+    breaker      what callers hold: CircuitBreaker and Permit (current: which host they join)
+    events       what happened, in order, for listeners (logs: loguru lines)
+    supervisor   starts, watches, restarts and ends the actors
+    settings     BINDU_CB_* and BINDU_RETRY_* variables
+    registry     circuits by name, from the settings
+    retry        tenacity decorators, guarded
+    demo         `python -m supervisor demo`
+"""
+
+from supervisor.breaker import CircuitBreaker, Permit
+from supervisor.errors import (
+    CircuitBreakerOpenError,
+    CircuitCrashedError,
+    CircuitStoppedError,
+    PermitSettledError,
+    PolicyConflictError,
+)
+from supervisor.events import (
+    CircuitGivenUp,
+    CircuitRestarted,
+    CircuitStarted,
+    CircuitStopped,
+    Event,
+    EventsMissed,
+    EventStream,
+    StateChanged,
+)
+from supervisor.machine import CircuitState
+from supervisor.policy import Policy
+from supervisor.registry import (
+    clear_circuit_breaker_registry,
+    get_circuit_breaker,
+    get_circuit_breaker_sync,
+    reset_all_circuit_breakers,
+    with_circuit_breaker,
+)
+from supervisor.retry import (
+    TRANSIENT_EXCEPTIONS,
+    create_retry_decorator,
+    execute_with_retry,
+    is_retryable_error,
+    retry_api_call,
+    retry_scheduler_operation,
+    retry_storage_operation,
+    retry_worker_operation,
+)
+from supervisor.settings import (
+    CircuitBreakerSettings,
+    CircuitOverrides,
+    RetrySettings,
+    SettingsError,
+    app_settings,
+)
+from supervisor.statistics import Statistics
+from supervisor.supervisor import Supervisor
+
+__all__ = [
+    "TRANSIENT_EXCEPTIONS",
+    "CircuitBreaker",
+    "CircuitBreakerOpenError",
+    "CircuitBreakerSettings",
+    "CircuitCrashedError",
+    "CircuitGivenUp",
+    "CircuitOverrides",
+    "CircuitRestarted",
+    "CircuitStarted",
+    "CircuitState",
+    "CircuitStopped",
+    "CircuitStoppedError",
+    "Event",
+    "EventStream",
+    "EventsMissed",
+    "Permit",
+    "PermitSettledError",
+    "Policy",
+    "PolicyConflictError",
+    "RetrySettings",
+    "SettingsError",
+    "StateChanged",
+    "Statistics",
+    "Supervisor",
+    "app_settings",
+    "clear_circuit_breaker_registry",
+    "create_retry_decorator",
+    "execute_with_retry",
+    "get_circuit_breaker",
+    "get_circuit_breaker_sync",
+    "is_retryable_error",
+    "reset_all_circuit_breakers",
+    "retry_api_call",
+    "retry_scheduler_operation",
+    "retry_storage_operation",
+    "retry_worker_operation",
+    "with_circuit_breaker",
+]

@@ -1,0 +1,71 @@
+"""The task that owns a circuit's machine: the only place where its state ever changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+
+from supervisor.circuit import Circuit, loop_time
+from supervisor.errors import CircuitCrashedError
+from supervisor.machine import Acquire, Transition, replay
+
+
+async def run_actor(circuit: Circuit, emit: Callable[[Transition], None]) -> None:
+    """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
+
+    `emit` is called with every transition, in order; it must not wait and not fail.
+    An exception leaves the circuit ready for this to be called again.
+    """
+    while circuit.running:
+        take_turn(circuit, emit, anyio.current_time())
+        await circuit.mailbox.wait(until=circuit.machine.deadline)
+
+
+def take_last_turn(circuit: Circuit, emit: Callable[[Transition], None]) -> None:
+    """Apply what is still in the mailbox, on behalf of the actor of a circuit that is to stop."""
+    now = loop_time()
+    while circuit.mailbox.messages or circuit.unsent_successes:
+        with suppress(Exception):  # each one drops the message that raised it
+            take_turn(circuit, emit, circuit.machine.since if now is None else now)
+
+
+def take_turn(circuit: Circuit, emit: Callable[[Transition], None], now: float) -> None:
+    """Apply all messages, let time pass up to `now`, and publish the next lease.
+
+    If a message makes the machine raise, that message is dropped, its asker, if it has one,
+    gets an error, and the machine is put back to where it was before it. The lease stays: it
+    already allows for every message that was put since it was published.
+    """
+    messages = circuit.messages()
+    before = circuit.machine.copy()
+    taken = 0
+    try:
+        for message in messages:
+            answer = circuit.machine.apply(message)
+            taken += 1
+            if answer is not None and isinstance(message, Acquire):
+                circuit.answer(message.permit, answer)
+        circuit.machine.advance(now)
+    except Exception as crash:
+        circuit.machine = replay(before, messages[:taken])
+        poison = messages[taken : taken + 1]
+        del messages[: taken + 1]
+        for message in poison:
+            if isinstance(message, Acquire):
+                circuit.answer(message.permit, _error_for_asker(circuit, crash))
+        raise
+    else:
+        messages.clear()
+        circuit.publish(circuit.machine.lease())
+    finally:
+        for transition in circuit.machine.transitions:
+            emit(transition)
+        circuit.machine.transitions.clear()
+
+
+def _error_for_asker(circuit: Circuit, crash: Exception) -> CircuitCrashedError:
+    error = CircuitCrashedError(f"the actor of circuit {circuit.name!r} crashed on this request")
+    error.__cause__ = crash
+    return error

@@ -1,0 +1,319 @@
+"""What callers hold: `CircuitBreaker`, and the `Permit` of a call that is settled by hand."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from anyio.lowlevel import current_token
+
+from supervisor import current
+from supervisor.checks import check_async, check_name
+from supervisor.circuit import Circuit, loop_time
+from supervisor.errors import PermitSettledError
+from supervisor.machine import CircuitState, Grant, Outcome
+from supervisor.policy import Policy
+from supervisor.statistics import Statistics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CircuitBreaker:
+    """Guards calls to one dependency, and refuses them while that dependency is failing.
+
+    It may be built anywhere, also where no event loop runs. On first use it joins the current
+    supervisor of the running event loop, and shares the circuit of its name there with every
+    other breaker of that name. Nothing is carried over from one event loop to the next.
+
+    Args:
+        name: the circuit's name, 1 to 255 printable characters.
+        failure_threshold: consecutive failures that open the circuit, 1 or more.
+        recovery_timeout: seconds that it stays open, more than 0.
+        success_threshold: successful probes that close it again, 1 or more; also how many
+            probes may run at once.
+        probe_timeout: seconds, more than 0, after which a running probe counts as failed.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+
+    __slots__ = ("__weakref__", "_circuit", "_owned")
+
+    def __init__(
+        self,
+        name: str,
+        failure_threshold: int = 3,
+        recovery_timeout: float = 30.0,
+        success_threshold: int = 1,
+        *,
+        probe_timeout: float = 60.0,
+    ) -> None:
+        policy = Policy(failure_threshold, recovery_timeout, success_threshold, probe_timeout)
+        self._circuit = Circuit(check_name(name), policy)
+        self._owned = False
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> CircuitBreaker:
+        """Return a breaker for that very circuit, which ends with it."""
+        breaker = cls.__new__(cls)
+        breaker._circuit = circuit
+        breaker._owned = True
+        return breaker
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._circuit.name
+
+    @property
+    def failure_threshold(self) -> int:
+        """Consecutive failures that open the circuit."""
+        return self._circuit.policy.failure_threshold
+
+    @property
+    def recovery_timeout(self) -> float:
+        """Seconds that the circuit stays open."""
+        return self._circuit.policy.recovery_timeout
+
+    @property
+    def success_threshold(self) -> int:
+        """Successful probes that close the circuit again."""
+        return self._circuit.policy.success_threshold
+
+    @property
+    def probe_timeout(self) -> float:
+        """Seconds after which a running probe counts as failed."""
+        return self._circuit.policy.probe_timeout
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now, with every outcome counted that has been reported so far."""
+        return self._find().project().state
+
+    @property
+    def failure_count(self) -> int:
+        """Consecutive failures, with every outcome counted that has been reported so far."""
+        return self._find().project().failure_count
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a refused call may be admitted; 0.0 unless the circuit is open."""
+        return self._find().retry_after()
+
+    def statistics(self) -> Statistics:
+        """Return all figures as of now, in one frozen record."""
+        return self._find().statistics()
+
+    def reset(self) -> None:
+        """Close the circuit and forget its failures; calls in flight count no more."""
+        self._find().reset()
+
+    async def call(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `await func(*args, **kwargs)`, and report how it ended.
+
+        An `Exception` counts as a failure; a cancellation, or any other `BaseException`,
+        counts as nothing. Either comes through unchanged. Waits for nothing but `func`
+        except for its turn to be admitted when the circuit is not plainly closed.
+
+        Raises:
+            CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
+            CircuitStoppedError: the circuit has been stopped.
+            PolicyConflictError: this breaker's name belongs to a circuit with another policy.
+            TypeError: `func` is not an async function.
+        """
+        circuit = self._circuit
+        if circuit.headroom > 0:
+            circuit.started += 1
+            grant = circuit.grant
+        else:
+            circuit, grant = await self._admit()
+        try:
+            result = await func(*args, **kwargs)
+        except BaseException as error:
+            report(circuit, grant, error)
+            raise
+        if grant is circuit.grant:  # `circuit.succeed(grant)`, in line
+            circuit.unsent_successes += 1
+        else:
+            circuit.succeed(grant)
+        return result
+
+    def __call__(
+        self, func: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Decorate an async function or method, so that each call of it is guarded.
+
+        Raises:
+            TypeError: `func` is not an async function.
+        """
+        check_async("a circuit breaker", func)
+
+        @functools.wraps(func)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await self.call(func, *args, **kwargs)
+
+        return guarded
+
+    async def acquire(self) -> Permit:
+        """Return a permit for one call whose outcome is reported by hand.
+
+        Raises:
+            CircuitBreakerOpenError, CircuitStoppedError, PolicyConflictError: see `call`.
+        """
+        return Permit(*await self._admit())
+
+    async def __aenter__(self) -> None:
+        """Guard the block like `call` does; as many tasks at a time as like may be in it."""
+        circuit, grant = await self._admit()
+        _blocks.set((self, circuit, grant, _blocks.get()))
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        circuit, grant = _leave_block(self)
+        report(circuit, grant, exc)
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self.state.value}>"
+
+    async def _admit(self) -> tuple[Circuit, Grant]:
+        circuit = self._circuit
+        if circuit.stopped and not self._owned:
+            circuit = self._join()
+        return circuit, await circuit.admit()
+
+    def _join(self) -> Circuit:
+        """Join the circuit of this name that runs on the running event loop, or start it."""
+        before = self._circuit
+        host = current.current_host()
+        if host is None:
+            if before.token == current_token():
+                return before  # its supervisor's block was left: it refuses all calls
+            host = current.start_default()
+        self._circuit = host.join(before.name, before.policy)
+        return self._circuit
+
+    def _find(self) -> Circuit:
+        """Return the circuit to read: like `_join`, but nothing is started by reading."""
+        before = self._circuit
+        if not before.stopped or self._owned:
+            return before
+        host = current.current_host()
+        if host is not None and host.find(before.name):
+            return self._join()
+        if loop_time() is not None and before.token not in (None, current_token()):
+            self._circuit = Circuit(before.name, before.policy)  # an earlier loop's: forget it
+        return self._circuit
+
+
+class Permit:
+    """Permission for one call that is under way; settle it exactly once.
+
+    Use it as a block, `with await breaker.acquire() as permit: ...`, which settles it by how
+    the block ends unless that has been done before; or call one of its methods.
+    """
+
+    __slots__ = ("_circuit", "_grant")
+
+    def __init__(self, circuit: Circuit, grant: Grant) -> None:
+        self._circuit = circuit
+        self._grant: Grant | None = grant
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome has been reported."""
+        return self._grant is None
+
+    def succeed(self) -> None:
+        """Report a success.
+
+        Raises:
+            PermitSettledError: an outcome has been reported before.
+        """
+        self._circuit.succeed(self._settle())
+
+    def fail(self, error: BaseException | None = None) -> None:
+        """Report a failure, and what it was.
+
+        Raises:
+            PermitSettledError: an outcome has been reported before.
+        """
+        self._circuit.fail(self._settle(), error)
+
+    def ignore(self) -> None:
+        """Report that the call counts neither as a success nor as a failure.
+
+        Raises:
+            PermitSettledError: an outcome has been reported before.
+        """
+        self._circuit.settle(self._settle(), Outcome.IGNORED)
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self.settled:
+            report(self._circuit, self._settle(), exc)
+
+    def __repr__(self) -> str:
+        return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"
+
+    def __del__(self) -> None:
+        if not self.settled:
+            warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
+
+    def _settle(self) -> Grant:
+        grant, self._grant = self._grant, None
+        if grant is None:
+            raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
+        return grant
+
+
+def report(circuit: Circuit, grant: Grant, error: BaseException | None) -> None:
+    """Report how a call ended: an `Exception` is a failure, another `BaseException` nothing."""
+    if error is None:
+        circuit.succeed(grant)
+    elif isinstance(error, Exception):
+        circuit.fail(grant, error)
+    else:
+        circuit.settle(grant, Outcome.CANCELLED)
+
+
+# The `async with` blocks that the running task is in, innermost first, as a linked list. One
+# breaker serves many tasks at a time, so its blocks cannot be kept in the breaker.
+_Block: TypeAlias = "tuple[CircuitBreaker, Circuit, Grant, _Block | None]"
+_blocks: ContextVar[_Block | None] = ContextVar("supervisor.blocks", default=None)
+
+
+def _leave_block(breaker: CircuitBreaker) -> tuple[Circuit, Grant]:
+    """Take the innermost block of `breaker` out of the list, and return what it was given."""
+    block = _blocks.get()
+    inner: list[_Block] = []  # other breakers' blocks, when an async generator mixes the order
+    while block is not None and block[0] is not breaker:
+        inner.append(block)
+        block = block[3]
+    if block is None:
+        raise RuntimeError(
+            f"the block of {breaker!r} was entered in another context than it is left in;"
+            " guard an async generator with a permit: `with await breaker.acquire():`"
+        )
+    _, circuit, grant, outer = block
+    for other in reversed(inner):
+        outer = (*other[:3], outer)
+    _blocks.set(outer)
+    return circuit, grant

@@ -1,0 +1,62 @@
+"""Checks of what users pass in; every error names the argument, the value and the range."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from typing import Final
+
+LONGEST_NAME: Final = 255
+
+
+def check_name(name: object) -> str:
+    """Return `name` if a circuit can be called so: 1 to 255 printable characters."""
+    if not isinstance(name, str):
+        raise TypeError(f"a circuit's name must be a string, got {name!r}")
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name.isspace():
+        raise ValueError(
+            f"a circuit's name must have 1 to {LONGEST_NAME} printable characters,"
+            f" got {name[: LONGEST_NAME + 1]!r}"
+        )
+    return name
+
+
+def check_count(field: str, value: object, at_least: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `at_least`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{field} must be a whole number, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"{field} must be at least {at_least}, got {value!r}")
+    return value
+
+
+def check_seconds(field: str, value: object) -> float:
+    """Return `value` as a float if it is finite and more than 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{field} must be a number of seconds, got {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{field} must be more than 0 and finite (seconds), got {value!r}")
+    return seconds
+
+
+def is_async(func: object) -> bool:
+    """Return whether calling `func` is sure to give a coroutine."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(func, "__call__", None)  # noqa: B004  (an object with an async __call__)
+    )
+
+
+def check_async(what: str, func: object) -> None:
+    """Refuse to decorate anything but an async function; `what` is the decorator."""
+    if not is_async(func):
+        hint = ""
+        if inspect.isasyncgenfunction(func):
+            hint = "; guard an async generator with a permit: `with await breaker.acquire():`"
+        raise TypeError(f"{what} needs an async function (`async def`), got {func!r}{hint}")

@@ -1,0 +1,311 @@
+"""What the callers of a circuit share with the actor that owns its state.
+
+Callers read the lease, put reports into the mailbox, and ask where the lease does not answer;
+the actor drains the mailbox and publishes the next lease. Everything happens on one event
+loop, and nothing here awaits between reading and writing, so there is nothing to lock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import anyio
+from anyio.lowlevel import EventLoopToken
+
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError
+from supervisor.machine import (
+    NO_PROBE,
+    Acquire,
+    CircuitState,
+    Grant,
+    Lease,
+    Machine,
+    Message,
+    Outcome,
+    Refusal,
+    Reset,
+    Settle,
+    Withdraw,
+    replay,
+)
+from supervisor.mailbox import Mailbox
+from supervisor.policy import Policy
+from supervisor.statistics import Statistics
+
+BACKLOG: Final = 1024
+"""Messages that may wait before callers, too, have to wait for the actor."""
+
+LONGEST_FAILURE: Final = 200
+"""Characters that are kept of a failure's text."""
+
+Verdict = Literal["allow", "refuse"]
+"""What becomes of the calls of a circuit whose actor has been given up."""
+
+Answer = Grant | Refusal | Exception
+
+
+class Circuit:
+    """One named circuit on one event loop.
+
+    `headroom` is how many adverse outcomes may still be reported before the lease is no
+    longer certain: while it is above 0, every call is admitted under `grant` at once. At 0,
+    a call is refused at once up to the time `refuse_until`, and has to ask from then on.
+    """
+
+    __slots__ = (
+        "_askers",
+        "_last_permit",
+        "given_up",
+        "grant",
+        "headroom",
+        "lease",
+        "machine",
+        "mailbox",
+        "name",
+        "policy",
+        "refuse_until",
+        "rejected",
+        "restarts",
+        "running",
+        "started",
+        "token",
+        "unsent_successes",
+    )
+
+    def __init__(self, name: str, policy: Policy, token: EventLoopToken | None = None) -> None:
+        self.name = name
+        self.policy = policy
+        self.token = token  # of the event loop it lives on; None: it never lives
+        self.running = token is not None
+        self.given_up: Verdict | None = None
+        self.mailbox: Mailbox[Message] = Mailbox()
+        self.machine = Machine(policy)  # the actor's: callers only copy it
+        self.started = self.rejected = self.restarts = 0
+        self.unsent_successes = 0  # under `grant`, since the last message
+        self._last_permit = 0
+        self._askers: dict[int, _Asker] = {}
+        self.publish(self.machine.lease())
+        self._void_lease()  # nobody is admitted before the actor lives
+
+    # For callers
+
+    async def admit(self) -> Grant:
+        """Admit one call; wait for the actor only where the lease does not answer.
+
+        Raises:
+            CircuitBreakerOpenError: the call is refused.
+            CircuitCrashedError: the actor crashed on this very request.
+            CircuitStoppedError: the circuit is stopped, or was while the call waited.
+        """
+        self.started += 1
+        if self.headroom > 0:
+            return self.grant
+        answer = self._answer_at_once() or await self._ask()
+        if isinstance(answer, Grant):
+            return answer
+        self.rejected += 1
+        if isinstance(answer, Refusal):
+            raise CircuitBreakerOpenError(
+                self.name,
+                answer.retry_after,
+                state=answer.state,
+                last_failure=answer.last_failure,
+            )
+        raise answer
+
+    def succeed(self, grant: Grant) -> None:
+        """Report a success."""
+        if grant is self.grant:
+            self.unsent_successes += 1
+        else:
+            self.settle(grant, Outcome.SUCCEEDED)
+
+    def fail(self, grant: Grant, error: BaseException | None) -> None:
+        """Report a failure."""
+        if grant is self.grant and self.headroom > 1:
+            self.headroom -= 1
+            self._put(Settle(grant.period, grant.probe, Outcome.FAILED))
+        else:
+            self.settle(grant, Outcome.FAILED, None if error is None else describe(error))
+
+    def settle(self, grant: Grant, outcome: Outcome, failure: str | None = None) -> None:
+        """Report any outcome, with its time."""
+        self._put(Settle(grant.period, grant.probe, outcome, loop_time(), failure))
+        if grant.period >= self.lease.period and (grant.probe or outcome is Outcome.FAILED):
+            self._call_actor()
+
+    def reset(self) -> None:
+        """Close the circuit and forget its failures, if it is running."""
+        if self.running:
+            self._put(Reset(loop_time()))
+            self._call_actor()
+
+    def project(self) -> Machine:
+        """Return the machine as it will be when the actor has taken all that is in its mailbox."""
+        machine = replay(self.machine, self.messages())
+        now = loop_time()
+        if self.running and now is not None:
+            machine.advance(now)
+        return machine
+
+    def retry_after(self) -> float:
+        """Return the seconds until a refused call may be admitted, 0.0 unless OPEN."""
+        machine = self.project()
+        now = loop_time()
+        return machine.retry_after(machine.since if now is None else now)
+
+    def statistics(self) -> Statistics:
+        """Return the figures as of now, reports in the mailbox included."""
+        machine = self.project()
+        settled = machine.succeeded + machine.failed + machine.ignored + machine.cancelled
+        return Statistics(
+            name=self.name,
+            state=machine.state,
+            running=self.running,
+            failure_count=machine.failure_count,
+            retry_after=self.retry_after(),
+            started=self.started,
+            succeeded=machine.succeeded,
+            failed=machine.failed,
+            ignored=machine.ignored,
+            cancelled=machine.cancelled,
+            rejected=self.rejected,
+            in_flight=self.started - self.rejected - settled,
+            stale=machine.stale,
+            times_opened=machine.times_opened,
+            restarts=self.restarts,
+            last_failure=machine.last_failure,
+        )
+
+    # For the actor and its supervisor
+
+    def publish(self, lease: Lease) -> None:
+        """Replace the lease."""
+        self.lease = lease
+        self.grant = lease.grant
+        self.headroom = lease.slack
+        self.refuse_until = lease.refuse_until
+
+    def answer(self, permit: int, answer: Answer) -> None:
+        """Answer the asker of `permit`, if it has not been cancelled meanwhile."""
+        asker = self._askers.pop(permit, None)
+        if asker is not None:
+            asker.answer = answer
+            asker.answered.set()
+
+    def give_up(self, verdict: Verdict) -> None:
+        """Go on without an actor: let every call pass unguarded, or refuse every call."""
+        self.given_up = verdict
+        self._end()
+
+    def stop(self) -> None:
+        """Take no more calls, and let the actor end."""
+        self.given_up = None
+        self._end()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no calls any more."""
+        return not self.running and self.given_up is None
+
+    def _end(self) -> None:
+        self.running = False
+        self._call_actor()
+        for permit in list(self._askers):
+            self.answer(permit, self._answer_without_actor())
+
+    def _answer_at_once(self) -> Answer | None:
+        if not self.running:
+            return self._answer_without_actor()
+        lease, now = self.lease, anyio.current_time()
+        if now >= self.refuse_until:
+            return None
+        retry_after = self.refuse_until - now if lease.state is CircuitState.OPEN else 0.0
+        return Refusal(lease.state, retry_after, lease.last_failure)
+
+    def _answer_without_actor(self) -> Answer:
+        match self.given_up:
+            case "allow":
+                self.mailbox.messages.clear()  # nobody will ever read them
+                return self.machine.grant
+            case "refuse":
+                return Refusal(CircuitState.OPEN, math.inf, self.machine.last_failure)
+            case None:
+                return CircuitStoppedError(
+                    f"circuit {self.name!r} has been stopped; look it up by name for a new one"
+                )
+
+    async def _ask(self) -> Answer:
+        self._last_permit += 1
+        permit = self._last_permit
+        asker = self._askers[permit] = _Asker()
+        self._put(Acquire(permit, anyio.current_time()))
+        self.mailbox.ring()
+        try:
+            await asker.answered.wait()
+        except BaseException:
+            # Before, while or after it was answered: a permit that was granted goes back.
+            self._askers.pop(permit, None)
+            self._put(Withdraw(permit, loop_time()))
+            self._call_actor()
+            raise
+        assert asker.answer is not None
+        return asker.answer
+
+    def messages(self) -> list[Message]:
+        """Return the mailbox's messages, with the successes that have not been put in yet.
+
+        A run of successes travels as one message: it is cheap to make, cheap to apply, and
+        nothing hurries, since a success cannot change a closed circuit's verdict.
+        """
+        if self.unsent_successes:
+            run = Settle(
+                self.grant.period,
+                NO_PROBE,
+                Outcome.SUCCEEDED,
+                times=self.unsent_successes,
+            )
+            self.unsent_successes = 0
+            self.mailbox.put(run)
+        return self.mailbox.messages
+
+    def _put(self, message: Message) -> None:
+        backlog = self.messages()
+        self.mailbox.put(message)
+        if len(backlog) >= BACKLOG:
+            self._call_actor()
+
+    def _call_actor(self) -> None:
+        """Leave the verdict to the actor: nobody is admitted or refused before its next turn."""
+        self._void_lease()
+        self.mailbox.ring()
+
+    def _void_lease(self) -> None:
+        self.headroom = 0
+        self.refuse_until = -math.inf
+
+
+class _Asker:
+    __slots__ = ("answer", "answered")
+
+    def __init__(self) -> None:
+        self.answered = anyio.Event()
+        self.answer: Answer | None = None
+
+
+def loop_time() -> float | None:
+    """Return the running event loop's time in seconds, or None where none is running."""
+    try:
+        return anyio.current_time()
+    except anyio.NoEventLoopError:
+        return None
+
+
+def describe(error: BaseException) -> str:
+    """Return the error as a line of text; its own `__str__` is user code and may raise."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    return text[:LONGEST_FAILURE]

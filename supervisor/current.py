@@ -1,0 +1,66 @@
+"""Which supervisor the circuits of an event loop belong to.
+
+It is kept per event loop, not per context: a web framework runs its requests in another
+context than its lifespan, and both must find the same supervisor.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from supervisor.circuit import Circuit
+from supervisor.policy import Policy
+
+
+class Host(Protocol):
+    """What a breaker needs to know of a supervisor."""
+
+    def join(self, name: str, policy: Policy) -> Circuit:
+        """Return the circuit of that name, started if there is none yet."""
+        ...
+
+    def find(self, name: str) -> Circuit | None:
+        """Return the circuit of that name, or None."""
+        ...
+
+
+start_default: Callable[[], Host]
+"""Start a host for the running event loop; set by the module that can."""
+
+_hosts: RunVar[tuple[Host, ...]] = RunVar("supervisor.current", ())
+_threads: weakref.WeakKeyDictionary[Host, int] = weakref.WeakKeyDictionary()
+
+
+def current_host() -> Host | None:
+    """Return the host entered last of those that this event loop has, or None."""
+    hosts = hosts_here()
+    return hosts[-1] if hosts else None
+
+
+def hosts_here() -> tuple[Host, ...]:
+    """Return the hosts of the running event loop or, where none runs, of all loops of this
+    thread, which may be resumed.
+    """
+    try:
+        return _hosts.get()
+    except anyio.NoEventLoopError:
+        here = threading.get_ident()
+        return tuple(host for host, thread in _threads.items() if thread == here)
+
+
+def enter(host: Host) -> None:
+    """Make `host` the running event loop's current one."""
+    _hosts.set((*_hosts.get(), host))
+    _threads[host] = threading.get_ident()
+
+
+def leave(host: Host) -> None:
+    """Undo `enter`, in whatever order several hosts leave."""
+    _hosts.set(tuple(other for other in _hosts.get() if other is not host))
+    _threads.pop(host, None)

@@ -1,0 +1,59 @@
+"""What callers may have to catch; each message says what happened and what to do."""
+
+from __future__ import annotations
+
+from supervisor.machine import CircuitState
+
+
+class CircuitBreakerOpenError(Exception):
+    """The circuit refused the call without running it.
+
+    Attributes:
+        operation_name: the circuit's name.
+        retry_after: seconds until a call may be admitted; 0.0 when that cannot be known
+            since a probe is running, infinite when the circuit has given up for good.
+        state: the state that refused: OPEN or HALF_OPEN.
+        last_failure: the failure that opened the circuit, as text, or None.
+    """
+
+    def __init__(
+        self,
+        operation_name: str,
+        retry_after: float = 0.0,
+        *,
+        state: CircuitState = CircuitState.OPEN,
+        last_failure: str | None = None,
+    ) -> None:
+        super().__init__(operation_name, retry_after)
+        self.operation_name = operation_name
+        self.retry_after = retry_after
+        self.state = state
+        self.last_failure = last_failure
+
+    def __str__(self) -> str:
+        because = f" (last failure: {self.last_failure})" if self.last_failure else ""
+        if self.state is CircuitState.HALF_OPEN:
+            advice = "half-open and its probe is still running; retry soon"
+        else:
+            advice = f"open; retry after {self.retry_after:.1f} s"
+        return f"circuit {self.operation_name!r} is {advice}{because}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled as its attributes: exceptions travel between worker processes.
+        return type(self), self.args, self.__dict__.copy()
+
+
+class CircuitStoppedError(RuntimeError):
+    """The circuit was stopped, or its supervisor's block was left: it takes no more calls."""
+
+
+class CircuitCrashedError(RuntimeError):
+    """The circuit's actor crashed on this very request, or too often to be restarted again."""
+
+
+class PermitSettledError(RuntimeError):
+    """The permit has been settled before: its outcome is already counted."""
+
+
+class PolicyConflictError(ValueError):
+    """The name belongs to a circuit with a different policy."""

@@ -1,0 +1,156 @@
+"""What has happened to circuits: frozen records, and the streams that deliver them in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from supervisor.circuit import Verdict
+from supervisor.machine import CircuitState
+from supervisor.mailbox import Mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that has happened.
+
+    Attributes:
+        sequence: its number in its supervisor, counted from 1 without a gap.
+        at: the event loop's time in seconds.
+        circuit: the circuit's name.
+    """
+
+    sequence: int
+    at: float
+    circuit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitStarted(Event):
+    """A circuit was created, and its actor started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged(Event):
+    """A circuit went from one state to another.
+
+    Attributes:
+        from_state, to_state: the two states.
+        period: the number of the period that began, per circuit.
+        failure_count: consecutive failures.
+        retry_after: seconds until it will be HALF_OPEN, if it is OPEN now; else 0.0.
+        last_failure: the failure that opened it last, as text.
+    """
+
+    from_state: CircuitState
+    to_state: CircuitState
+    period: int
+    failure_count: int
+    retry_after: float
+    last_failure: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRestarted(Event):
+    """The actor crashed and was started again, with its state kept.
+
+    Attributes:
+        error: the crash, as text.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitGivenUp(Event):
+    """The actor crashed too often and will not be started again.
+
+    Attributes:
+        verdict: what becomes of the circuit's calls.
+        error: the last crash, as text.
+    """
+
+    verdict: Verdict | Literal["escalate"]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitStopped(Event):
+    """A circuit was stopped; one of the same name that starts later is another circuit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed:
+    """The stream's buffer was full; these many events could not be delivered here.
+
+    Attributes:
+        count: how many.
+        sequence: the number of the last of them.
+    """
+
+    count: int
+    sequence: int
+
+
+class EventStream:
+    """The events of one supervisor from now on, for one listener.
+
+    Use it as `async with supervisor.events() as stream: async for event in stream: ...`.
+    It ends when the supervisor does. A listener that falls behind by more than the buffer
+    gets an `EventsMissed` in the place of what it missed; it never holds anybody up.
+    """
+
+    def __init__(self, buffer: int) -> None:
+        self._buffer = buffer
+        self._mailbox: Mailbox[Event] = Mailbox()
+        self._taken: list[Event | EventsMissed] = []  # out of the mailbox, newest first
+        self._missed = 0
+        self._last_missed = 0
+        self.closed = False
+
+    def put(self, event: Event) -> None:
+        """Deliver `event` if there is room."""
+        if len(self._mailbox.messages) < self._buffer:
+            self._mailbox.put(event)
+            self._mailbox.ring()
+        else:
+            self._missed += 1
+            self._last_missed = event.sequence
+
+    def close(self) -> None:
+        """Deliver nothing more; what was delivered can still be read."""
+        self.closed = True
+        self._mailbox.ring()
+
+    async def __aenter__(self) -> EventStream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event | EventsMissed:
+        while not self._taken:
+            if self._mailbox.messages:
+                self._take()
+            elif self.closed:
+                raise StopAsyncIteration
+            else:
+                await self._mailbox.wait()
+        return self._taken.pop()
+
+    def _take(self) -> None:
+        self._taken.extend(self._mailbox.messages)
+        self._mailbox.messages.clear()
+        if self._missed:
+            self._taken.append(EventsMissed(self._missed, self._last_missed))
+            self._missed = 0
+        self._taken.reverse()

@@ -1,0 +1,330 @@
+"""The circuit breaker as a state machine: pure and synchronous, so that it can be trusted.
+
+It reads no clock, does no I/O, knows no task. Messages and times go in; answers, recorded
+transitions, a lease and one deadline come out. Two rules keep it right:
+
+1. Every transition starts a new *period*, and every grant carries the period it was given in.
+   A report from an earlier period is counted as stale and changes nothing else.
+2. A message that must not be applied raises before anything has changed.
+
+    from       when                                                 to
+    CLOSED     `failure_threshold` failures in a row                OPEN
+    OPEN       `recovery_timeout` has passed since it opened        HALF_OPEN
+    HALF_OPEN  `success_threshold` probes have succeeded            CLOSED
+    HALF_OPEN  a probe has failed, or has run for `probe_timeout`   OPEN
+    any        `Reset`                                              CLOSED, in a new period
+
+The states and their names are those of Michael Nygard's *Release It!*, chapter 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, assert_never
+
+from supervisor.policy import Policy
+
+NO_PROBE: Final = 0
+"""The `probe` of a grant that needs no permit of its own, since the circuit is closed."""
+
+
+class CircuitState(str, Enum):  # noqa: UP042  (StrEnum's str() differs; callers log it)
+    """Whether a circuit lets calls through; equal to the string of its value."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Outcome(Enum):
+    """How an admitted call ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Ask to be admitted; `permit` is the asker's number, unique in its circuit."""
+
+    permit: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The asker of `permit` was cancelled, and will not use it."""
+
+    permit: int
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Report the outcome of an admitted call, or the same outcome of several in a row.
+
+    `at` may be left out where the outcome cannot move the circuit to another state: reading
+    the clock costs more than all the rest of such a report.
+    """
+
+    period: int
+    probe: int
+    outcome: Outcome
+    at: float | None = None
+    failure: str | None = None
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Close the circuit and forget its failures, whatever its state."""
+
+    at: float | None = None
+
+
+Message = Acquire | Withdraw | Settle | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Permission for one probe, or for any number of calls while a CLOSED period lasts."""
+
+    period: int
+    probe: int = NO_PROBE
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that must not run, and the seconds after which it may be worth another try."""
+
+    state: CircuitState
+    retry_after: float
+    last_failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state, as it happened."""
+
+    from_state: CircuitState
+    to_state: CircuitState
+    at: float
+    period: int
+    failure_count: int
+    retry_after: float
+    last_failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What the machine answers in advance, until something adverse is reported.
+
+    Attributes:
+        grant: permission for every call, void when `slack` is 0.
+        slack: adverse outcomes, in whatever order, after which the circuit could be open.
+        refuse_until: the time up to which every call is refused.
+    """
+
+    state: CircuitState
+    period: int
+    grant: Grant
+    slack: int
+    refuse_until: float
+    last_failure: str | None
+
+
+class Machine:
+    """The state of one circuit and the rules by which it changes."""
+
+    __slots__ = (
+        "cancelled",
+        "failed",
+        "failure_count",
+        "grant",
+        "ignored",
+        "last_failure",
+        "period",
+        "policy",
+        "probes",
+        "since",
+        "stale",
+        "state",
+        "succeeded",
+        "successes",
+        "times_opened",
+        "transitions",
+    )
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.state = CircuitState.CLOSED
+        self.period = 0
+        self.since = 0.0
+        self.grant = Grant(self.period)
+        self.failure_count = 0  # in a row; kept until the circuit closes again
+        self.last_failure: str | None = None
+        self.successes = 0  # of probes, in this period
+        self.probes: dict[int, float] = {}  # running ones, oldest first: permit -> start
+        self.transitions: list[Transition] = []  # not yet collected by the owner
+        self.succeeded = self.failed = self.ignored = self.cancelled = 0
+        self.stale = 0  # of those four, how many came too late to count
+        self.times_opened = 0
+
+    @property
+    def deadline(self) -> float:
+        """When the state changes of itself, if nothing is reported before; may be infinite."""
+        if self.state is CircuitState.OPEN:
+            return self.since + self.policy.recovery_timeout
+        if self.probes:
+            return next(iter(self.probes.values())) + self.policy.probe_timeout
+        return math.inf
+
+    def apply(self, message: Message) -> Grant | Refusal | None:
+        """Take one message, and return the answer if it asks for one."""
+        match message:
+            case Settle():
+                self._settle(message)
+            case Acquire():
+                return self._acquire(message)
+            case Withdraw():
+                self._withdraw(message)
+            case Reset():
+                self._enter(CircuitState.CLOSED, self.since if message.at is None else message.at)
+            case _:
+                assert_never(message)
+        return None
+
+    def advance(self, now: float) -> None:
+        """Make the changes that time alone has brought about up to `now`."""
+        while now >= (deadline := self.deadline):
+            if self.state is CircuitState.OPEN:
+                self._enter(CircuitState.HALF_OPEN, deadline)
+            else:
+                self._open(deadline, f"probe still running after {self.policy.probe_timeout:g} s")
+
+    def lease(self) -> Lease:
+        """Return what can be answered in advance."""
+        slack, refuse_until = 0, -math.inf
+        if self.state is CircuitState.CLOSED:
+            slack = self.policy.failure_threshold - self.failure_count
+        elif self.state is CircuitState.OPEN or not self._free_probes():
+            refuse_until = self.deadline
+        return Lease(self.state, self.period, self.grant, slack, refuse_until, self.last_failure)
+
+    def copy(self) -> Machine:
+        """Return a machine in the same state, with no transitions to collect."""
+        twin = Machine.__new__(Machine)
+        for slot in Machine.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        twin.probes = self.probes.copy()
+        twin.transitions = []
+        return twin
+
+    def retry_after(self, now: float) -> float:
+        """Return the seconds from `now` until a refused call may be admitted, 0.0 unless OPEN."""
+        return self.deadline - now if self.state is CircuitState.OPEN else 0.0
+
+    def _acquire(self, request: Acquire) -> Grant | Refusal:
+        self.advance(request.at)
+        if self.state is CircuitState.CLOSED:
+            return self.grant
+        if self.state is CircuitState.HALF_OPEN and self._free_probes():
+            self.probes[request.permit] = request.at
+            return Grant(self.period, request.permit)
+        return Refusal(self.state, self.retry_after(request.at), self.last_failure)
+
+    def _withdraw(self, request: Withdraw) -> None:
+        if request.at is not None:
+            self.advance(request.at)
+        self.probes.pop(request.permit, None)
+        self.cancelled += 1
+
+    def _settle(self, report: Settle) -> None:
+        if report.at is not None:
+            self.advance(report.at)
+        if report.period == self.period and (
+            self.state is CircuitState.CLOSED or report.probe in self.probes
+        ):
+            self._count(report)
+        else:
+            self.stale += report.times
+        match report.outcome:
+            case Outcome.SUCCEEDED:
+                self.succeeded += report.times
+            case Outcome.FAILED:
+                self.failed += report.times
+            case Outcome.IGNORED:
+                self.ignored += report.times
+            case Outcome.CANCELLED:
+                self.cancelled += report.times
+
+    def _count(self, report: Settle) -> None:
+        probing = self.state is CircuitState.HALF_OPEN
+        match report.outcome:
+            case Outcome.SUCCEEDED if not probing:
+                self.failure_count = 0
+            case Outcome.SUCCEEDED if self.successes + 1 >= self.policy.success_threshold:
+                self._enter(CircuitState.CLOSED, _time_of(report))
+            case Outcome.SUCCEEDED:
+                self.successes += 1
+                del self.probes[report.probe]
+            case Outcome.FAILED if (
+                probing or self.failure_count + 1 >= self.policy.failure_threshold
+            ):
+                self._open(_time_of(report), report.failure)
+            case Outcome.FAILED:
+                self.failure_count += 1
+            case Outcome.IGNORED | Outcome.CANCELLED:
+                self.probes.pop(report.probe, None)
+
+    def _open(self, at: float, failure: str | None) -> None:
+        self.failure_count += 1
+        self.times_opened += 1
+        self.last_failure = failure
+        self._enter(CircuitState.OPEN, at)
+
+    def _enter(self, state: CircuitState, at: float) -> None:
+        from_state, self.state = self.state, state
+        self.period += 1
+        self.since = at
+        self.successes = 0
+        self.probes = {}
+        if state is CircuitState.CLOSED:
+            self.failure_count = 0
+            self.grant = Grant(self.period)
+        self.transitions.append(
+            Transition(
+                from_state=from_state,
+                to_state=state,
+                at=at,
+                period=self.period,
+                failure_count=self.failure_count,
+                retry_after=self.retry_after(at),
+                last_failure=self.last_failure,
+            )
+        )
+
+    def _free_probes(self) -> int:
+        return self.policy.success_threshold - self.successes - len(self.probes)
+
+
+def replay(machine: Machine, messages: Sequence[Message]) -> Machine:
+    """Return a copy of `machine` that has taken `messages`, but for those that it cannot take."""
+    twin = machine.copy()
+    for index, message in enumerate(messages):
+        try:
+            twin.apply(message)
+        except Exception:  # whatever it broke half-way is left behind with the copy
+            return replay(replay(machine, messages[:index]), messages[index + 1 :])
+    return twin
+
+
+def _time_of(report: Settle) -> float:
+    if report.at is None:
+        raise ValueError(f"a report that changes the state must carry its time: {report!r}")
+    return report.at

@@ -1,0 +1,109 @@
+"""Circuits by name, created from the settings: the functions that existing code imports."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeVar
+
+from supervisor.breaker import CircuitBreaker
+from supervisor.checks import check_async, check_name
+from supervisor.settings import app_settings
+from supervisor.supervisor import current_supervisor, supervisors_here
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def circuit_breaker(name: str, **given: float | None) -> CircuitBreaker:
+    """Return the event loop's breaker of that name, created from settings where `given` is None.
+
+    What is given counts only for a circuit that does not exist yet.
+    """
+    supervisor = current_supervisor()
+    breaker = supervisor.get(name)
+    if breaker is None:
+        policy = asdict(app_settings.circuit_breaker.policy(check_name(name)))
+        policy.update((field, value) for field, value in given.items() if value is not None)
+        breaker = supervisor.circuit(name, **policy)
+    return breaker
+
+
+async def get_circuit_breaker(
+    name: str,
+    failure_threshold: int | None = None,
+    recovery_timeout: float | None = None,
+    success_threshold: int | None = None,
+) -> CircuitBreaker:
+    """Return the breaker of that name: the same one for every asker on this event loop.
+
+    The arguments count only when it has to be created; those left out come from
+    `app_settings.circuit_breaker`.
+
+    Raises:
+        SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+    return circuit_breaker(
+        name,
+        failure_threshold=failure_threshold,
+        recovery_timeout=recovery_timeout,
+        success_threshold=success_threshold,
+    )
+
+
+def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:
+    """Return the breaker of that name, or None if this event loop has no such circuit."""
+    supervisors = supervisors_here()
+    return supervisors[-1].get(name) if supervisors else None
+
+
+def reset_all_circuit_breakers() -> None:
+    """Close every circuit of the running event loop, and forget its failures.
+
+    Where no event loop runs, that is every circuit of the loops that this thread has paused.
+    """
+    for supervisor in supervisors_here():
+        for name in supervisor:
+            supervisor[name].reset()
+
+
+def clear_circuit_breaker_registry() -> None:
+    """Stop and forget every circuit of the running event loop, or of this thread's paused ones.
+
+    Each actor ends at its event loop's next turn.
+    """
+    for supervisor in supervisors_here():
+        for name in list(supervisor):
+            supervisor.stop(name)
+
+
+def with_circuit_breaker(
+    operation_name: str | None = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    """Guard an async function by the circuit `operation_name`, or else its `__qualname__`.
+
+    While `app_settings.circuit_breaker.enabled` is false, calls go straight to the function.
+
+    Raises:
+        SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
+        TypeError, ValueError: the name cannot be a circuit's, or the function is not async.
+    """
+    if operation_name is not None:
+        check_name(operation_name)
+
+    def decorate(func: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        check_async("with_circuit_breaker", func)
+        name = operation_name or check_name(getattr(func, "__qualname__", type(func).__qualname__))
+        _ = app_settings.circuit_breaker  # reports a misspelt variable here, not at some call
+
+        @functools.wraps(func)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not app_settings.circuit_breaker.enabled:
+                return await func(*args, **kwargs)
+            return await circuit_breaker(name).call(func, *args, **kwargs)
+
+        return guarded
+
+    return decorate

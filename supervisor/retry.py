@@ -1,0 +1,332 @@
+"""Retry decorators: tenacity does the retrying, a circuit guards the loop or each attempt."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never, get_args
+
+import anyio
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_any,
+    wait_exponential,
+    wait_random_exponential,
+)
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from supervisor.checks import check_async, check_count, check_name, check_seconds
+from supervisor.errors import CircuitBreakerOpenError
+from supervisor.logs import log_retry
+from supervisor.machine import CircuitState
+from supervisor.registry import circuit_breaker
+from supervisor.settings import app_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AsyncFunction = Callable[P, Coroutine[Any, Any, R]]
+
+OperationType = Literal["worker", "storage", "scheduler", "api"]
+Guard = Literal["loop", "attempt"]
+
+TRANSIENT_EXCEPTIONS: Final = (ConnectionError, TimeoutError, OSError)
+"""What is worth another try, subclasses included."""
+
+EARLY_WAKE: Final = 0.001
+"""Seconds by which a clock may wake a sleeper too soon; an attempt would be wasted on it."""
+
+
+def is_retryable_error(exc: BaseException) -> bool:
+    """Return whether the retry decorators try again after `exc`."""
+    return isinstance(exc, TRANSIENT_EXCEPTIONS)
+
+
+def create_retry_decorator(
+    operation_type: OperationType,
+    max_attempts: int | None = None,
+    min_wait: float | None = None,
+    max_wait: float | None = None,
+    use_jitter: bool = True,
+    *,
+    guard: Guard = "loop",
+    wait_for_recovery: bool = False,
+) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+    """Return a decorator that retries an async function, and guards it while circuits are enabled.
+
+    The circuit is named `operation_type:NAME`, with NAME the function's `__name__`. Waits
+    grow exponentially from `min_wait` to `max_wait`.
+
+    Args:
+        operation_type: "worker", "storage", "scheduler" or "api".
+        max_attempts: 1 or more; None: that of `app_settings.retry` at the time of the call.
+        min_wait, max_wait: seconds, more than 0; None: likewise.
+        use_jitter: wait a random part of each wait, so that callers do not come back as one.
+        guard: "loop": the circuit admits the whole retry loop, and counts it once. "attempt":
+            it admits and counts every attempt, and the loop ends as soon as it is open.
+        wait_for_recovery: with "attempt", sleep while the circuit is open instead of ending
+            the loop; a refusal uses up one of the attempts.
+
+    Raises:
+        SettingsError: a variable is misspelt or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range, or the
+            decorated function is not async.
+    """
+    _check_choice("operation_type", operation_type, get_args(OperationType))
+    _check_choice("guard", guard, get_args(Guard))
+    if wait_for_recovery and guard != "attempt":
+        raise ValueError("wait_for_recovery=True needs guard='attempt'")
+    if max_attempts is not None:
+        check_count("max_attempts", max_attempts)
+    _check_waits(min_wait, max_wait)
+
+    def values() -> tuple[int, float, float]:
+        settings = app_settings.retry
+        low = min_wait or getattr(settings, f"{operation_type}_min_wait")
+        high = max_wait or getattr(settings, f"{operation_type}_max_wait")
+        return max_attempts or getattr(settings, f"{operation_type}_max_attempts"), low, high
+
+    def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
+        check_async("a retry decorator", func)
+        circuit = check_name(f"{operation_type}:{_name_of(func)}")
+
+        @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
+        def retried(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
+            return _retried(
+                func,
+                circuit,
+                attempts,
+                _backoff(low, high, use_jitter),
+                guard if guarded else None,
+                wait_for_recovery,
+            )
+
+        retried(*values(), app_settings.circuit_breaker.enabled)  # reports bad settings here
+
+        @functools.wraps(func)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            run = retried(*values(), app_settings.circuit_breaker.enabled)
+            return await run(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def retry_worker_operation(
+    max_attempts: int | None = None,
+    min_wait: float | None = None,
+    max_wait: float | None = None,
+    *,
+    guard: Guard = "loop",
+    wait_for_recovery: bool = False,
+) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+    """Retry a worker's operation, guarded by `worker:NAME`; see `create_retry_decorator`."""
+    return create_retry_decorator(
+        "worker",
+        max_attempts,
+        min_wait,
+        max_wait,
+        guard=guard,
+        wait_for_recovery=wait_for_recovery,
+    )
+
+
+def retry_storage_operation(
+    max_attempts: int | None = None,
+    min_wait: float | None = None,
+    max_wait: float | None = None,
+    *,
+    guard: Guard = "loop",
+    wait_for_recovery: bool = False,
+) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+    """Retry a storage operation without jitter, guarded by `storage:NAME`; see
+    `create_retry_decorator`.
+    """
+    return create_retry_decorator(
+        "storage",
+        max_attempts,
+        min_wait,
+        max_wait,
+        use_jitter=False,
+        guard=guard,
+        wait_for_recovery=wait_for_recovery,
+    )
+
+
+def retry_scheduler_operation(
+    max_attempts: int | None = None,
+    min_wait: float | None = None,
+    max_wait: float | None = None,
+    *,
+    guard: Guard = "loop",
+    wait_for_recovery: bool = False,
+) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+    """Retry a scheduler's operation, guarded by `scheduler:NAME`; see `create_retry_decorator`."""
+    return create_retry_decorator(
+        "scheduler",
+        max_attempts,
+        min_wait,
+        max_wait,
+        guard=guard,
+        wait_for_recovery=wait_for_recovery,
+    )
+
+
+def retry_api_call(
+    max_attempts: int | None = None,
+    min_wait: float | None = None,
+    max_wait: float | None = None,
+    *,
+    guard: Guard = "loop",
+    wait_for_recovery: bool = False,
+) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+    """Retry a call of an external API, guarded by `api:NAME`; see `create_retry_decorator`."""
+    return create_retry_decorator(
+        "api",
+        max_attempts,
+        min_wait,
+        max_wait,
+        guard=guard,
+        wait_for_recovery=wait_for_recovery,
+    )
+
+
+async def execute_with_retry(
+    func: Callable[..., Awaitable[R]],
+    *args: Any,
+    max_attempts: int = 3,
+    min_wait: float = 1,
+    max_wait: float = 10,
+    operation_name: str | None = None,
+    **kwargs: Any,
+) -> R:
+    """Run `await func(*args, **kwargs)` with retries, without decorating it.
+
+    While circuits are enabled, the circuit `operation_name` guards the whole loop, or else
+    `adhoc:NAME` with NAME the function's `__name__`.
+
+    Args:
+        func: anything that returns an awaitable.
+        max_attempts: 1 or more.
+        min_wait, max_wait: seconds, more than 0, between which waits grow, with jitter.
+
+    Raises:
+        CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+    if not callable(func):
+        raise TypeError(f"execute_with_retry needs an async function, got {func!r}")
+    check_count("max_attempts", max_attempts)
+    circuit = check_name(operation_name or f"adhoc:{_name_of(func)}")
+    guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
+
+    async def attempt() -> R:
+        return await func(*args, **kwargs)
+
+    run = _retried(attempt, circuit, max_attempts, _backoff(min_wait, max_wait), guard)
+    return await run()
+
+
+def _retried(
+    func: AsyncFunction[P, R],
+    circuit: str,
+    attempts: int,
+    backoff: wait_base,
+    guard: Guard | None,
+    wait_for_recovery: bool = False,
+) -> AsyncFunction[P, R]:
+    """Return `func` with a retry loop round it, and the circuit round that loop or in it."""
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
+
+    loop = AsyncRetrying(
+        sleep=anyio.sleep,
+        stop=stop_after_attempt(attempts),
+        wait=backoff,
+        retry=retry_if_exception(is_retryable_error),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    match guard:
+        case None:
+            return loop.wraps(func)
+        case "loop":
+            return _guarded(loop.wraps(func), circuit)
+        case "attempt" if wait_for_recovery:
+            patient = loop.copy(
+                wait=_until_recovery(circuit, backoff),
+                retry=retry_if_exception(partial(_is_worth_waiting, circuit)),
+            )
+            return patient.wraps(_guarded(func, circuit))
+        case "attempt":
+            brief = loop.copy(stop=stop_any(stop_after_attempt(attempts), _StopWhenOpen(circuit)))
+            return brief.wraps(_guarded(func, circuit))
+        case _:
+            assert_never(guard)
+
+
+def _guarded(func: AsyncFunction[P, R], circuit: str) -> AsyncFunction[P, R]:
+    @functools.wraps(func)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await circuit_breaker(circuit).call(func, *args, **kwargs)
+
+    return guarded
+
+
+class _StopWhenOpen(stop_base):
+    """End a retry loop once its circuit refuses calls."""
+
+    def __init__(self, circuit: str) -> None:
+        self.circuit = circuit
+
+    def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002
+        return circuit_breaker(self.circuit).state is CircuitState.OPEN
+
+
+def _is_worth_waiting(circuit: str, error: BaseException) -> bool:
+    """Return whether to retry: also after a refusal, but for one without an end."""
+    if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
+        return math.isfinite(error.retry_after)
+    return is_retryable_error(error)
+
+
+def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallState], float]:
+    def wait(state: RetryCallState) -> float:
+        retry_after = circuit_breaker(circuit).retry_after
+        return max(backoff(state), retry_after + EARLY_WAKE if retry_after else 0.0)
+
+    return wait
+
+
+def _backoff(min_wait: float, max_wait: float, use_jitter: bool = True) -> wait_base:
+    _check_waits(min_wait, max_wait)
+    strategy = wait_random_exponential if use_jitter else wait_exponential
+    return strategy(multiplier=1, min=min_wait, max=max_wait)
+
+
+def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
+    if min_wait is not None:
+        check_seconds("min_wait", min_wait)
+    if max_wait is not None:
+        check_seconds("max_wait", max_wait)
+    if min_wait is not None and max_wait is not None and min_wait > max_wait:
+        raise ValueError(f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}")
+
+
+def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _name_of(func: Callable[..., Any]) -> str:
+    while isinstance(func, partial):
+        func = func.func
+    return getattr(func, "__name__", type(func).__name__)
