@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import pydantic_settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,6 +19,13 @@ from pydantic_settings import (
 
 from supervisor.policy import Policy
 
+
+def spelt(name: str) -> str:
+    """Return a circuit's name as variables spell it, but in lower case."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+SpeltName = Annotated[str, AfterValidator(spelt)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -142,14 +149,7 @@ class CircuitBreakerSettings(_Settings):
     recovery_timeout: Seconds = 30.0
     success_threshold: Count = 1
     probe_timeout: Seconds = 60.0
-    circuits: dict[str, CircuitOverrides] = {}
-
-    @field_validator("circuits", mode="before")
-    @classmethod
-    def _spell_names(cls, circuits: Any) -> Any:
-        if isinstance(circuits, dict):
-            return {spelt(str(name)): own for name, own in circuits.items()}
-        return circuits
+    circuits: dict[SpeltName, CircuitOverrides] = {}
 
     def policy(self, name: str) -> Policy:
         """Return the policy that a new circuit of that name gets."""
@@ -206,8 +206,3 @@ class AppSettings:
 
 
 app_settings = AppSettings()
-
-
-def spelt(name: str) -> str:
-    """Return a circuit's name as variables spell it, in lower case."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -1,0 +1,1 @@
+"""The tests: modules of the same names as those that they are about."""
