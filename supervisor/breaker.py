@@ -12,9 +12,9 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from anyio.lowlevel import current_token
 
 from supervisor import current
-from supervisor.checks import check_async, check_name
+from supervisor.checks import check_async, check_name, is_async
 from supervisor.circuit import Circuit, loop_time
-from supervisor.errors import PermitSettledError
+from supervisor.errors import CircuitStoppedError, PermitSettledError
 from supervisor.machine import CircuitState, Grant, Outcome
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
@@ -137,7 +137,11 @@ class CircuitBreaker:
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:
-            report(circuit, grant, error)
+            if _is_misuse(func, error):
+                circuit.settle(grant, Outcome.IGNORED)
+                error.add_note("CircuitBreaker.call needs an async function (`async def`)")
+            else:
+                report(circuit, grant, error)
             raise
         if grant is circuit.grant:  # `circuit.succeed(grant)`, in line
             circuit.unsent_successes += 1
@@ -188,16 +192,25 @@ class CircuitBreaker:
 
     async def _admit(self) -> tuple[Circuit, Grant]:
         circuit = self._circuit
-        if circuit.stopped and not self._owned:
+        if not circuit.alive:
             circuit = self._join()
         return circuit, await circuit.admit()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""
         before = self._circuit
+        here = before.token == current_token()
+        if here and not before.stopped:
+            return before  # its actor is about to start
+        if self._owned:
+            if before.running:
+                raise CircuitStoppedError(
+                    f"circuit {before.name!r} belongs to another event loop's supervisor"
+                )
+            return before
         host = current.current_host()
         if host is None:
-            if before.token == current_token():
+            if here:
                 return before  # its supervisor's block was left: it refuses all calls
             host = current.start_default()
         self._circuit = host.join(before.name, before.policy)
@@ -282,6 +295,13 @@ class Permit:
         if grant is None:
             raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
         return grant
+
+
+def _is_misuse(func: object, error: BaseException) -> bool:
+    """Whether `func(...)` returned something that cannot be awaited, or took no such arguments."""
+    if not isinstance(error, TypeError) or is_async(func) or error.__traceback__ is None:
+        return False
+    return error.__traceback__.tb_next is None  # raised by `call` itself, not in `func`
 
 
 def report(circuit: Circuit, grant: Grant, error: BaseException | None) -> None:

@@ -44,6 +44,9 @@ Verdict = Literal["allow", "refuse"]
 
 Answer = Grant | Refusal | Exception
 
+UNGUARDED: Final = Grant(period=-1)
+"""Admits the calls of a circuit that has been given up; what becomes of them is not counted."""
+
 
 class Circuit:
     """One named circuit on one event loop.
@@ -56,6 +59,7 @@ class Circuit:
     __slots__ = (
         "_askers",
         "_last_permit",
+        "alive",
         "given_up",
         "grant",
         "headroom",
@@ -78,6 +82,7 @@ class Circuit:
         self.policy = policy
         self.token = token  # of the event loop it lives on; None: it never lives
         self.running = token is not None
+        self.alive = False  # while it has an actor that has taken a turn
         self.given_up: Verdict | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy)  # the actor's: callers only copy it
@@ -85,8 +90,9 @@ class Circuit:
         self.unsent_successes = 0  # under `grant`, since the last message
         self._last_permit = 0
         self._askers: dict[int, _Asker] = {}
-        self.publish(self.machine.lease())
-        self._void_lease()  # nobody is admitted before the actor lives
+        self.lease = self.machine.lease()
+        self.grant = self.lease.grant
+        self._void_lease()  # nobody is admitted before the actor's first turn
 
     # For callers
 
@@ -102,6 +108,8 @@ class Circuit:
         if self.headroom > 0:
             return self.grant
         answer = self._answer_at_once() or await self._ask()
+        if answer is UNGUARDED:
+            self.started -= 1
         if isinstance(answer, Grant):
             return answer
         self.rejected += 1
@@ -131,6 +139,8 @@ class Circuit:
 
     def settle(self, grant: Grant, outcome: Outcome, failure: str | None = None) -> None:
         """Report any outcome, with its time."""
+        if grant is UNGUARDED:
+            return
         self._put(Settle(grant.period, grant.probe, outcome, loop_time(), failure))
         if grant.period >= self.lease.period and (grant.probe or outcome is Outcome.FAILED):
             self._call_actor()
@@ -181,7 +191,8 @@ class Circuit:
     # For the actor and its supervisor
 
     def publish(self, lease: Lease) -> None:
-        """Replace the lease."""
+        """Replace the lease; only the actor does, at the end of a turn."""
+        self.alive = self.running
         self.lease = lease
         self.grant = lease.grant
         self.headroom = lease.slack
@@ -210,7 +221,7 @@ class Circuit:
         return not self.running and self.given_up is None
 
     def _end(self) -> None:
-        self.running = False
+        self.alive = self.running = False
         self._call_actor()
         for permit in list(self._askers):
             self.answer(permit, self._answer_without_actor())
@@ -227,8 +238,7 @@ class Circuit:
     def _answer_without_actor(self) -> Answer:
         match self.given_up:
             case "allow":
-                self.mailbox.messages.clear()  # nobody will ever read them
-                return self.machine.grant
+                return UNGUARDED
             case "refuse":
                 return Refusal(CircuitState.OPEN, math.inf, self.machine.last_failure)
             case None:

@@ -201,7 +201,7 @@ class Machine:
 
     def advance(self, now: float) -> None:
         """Make the changes that time alone has brought about up to `now`."""
-        while now >= (deadline := self.deadline):
+        while (deadline := self.deadline) <= now and deadline < math.inf:
             if self.state is CircuitState.OPEN:
                 self._enter(CircuitState.HALF_OPEN, deadline)
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +11,6 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 import anyio
-import anyio.abc
-import sniffio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from supervisor import current
@@ -35,6 +32,7 @@ from supervisor.logs import log_events
 from supervisor.machine import Transition
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
+from supervisor.tasks import Tasks
 
 
 class Supervisor:
@@ -50,7 +48,7 @@ class Supervisor:
             0 or more.
         restart_period: seconds, more than 0.
         on_give_up: what happens at one crash more.
-            "escalate": the block is cancelled and raises a group with `CircuitCrashedError`;
+            "escalate": the block is cancelled, and raises `CircuitCrashedError`;
             "allow": calls of that circuit pass unguarded from then on;
             "refuse": they raise `CircuitBreakerOpenError` with an infinite `retry_after`.
 
@@ -76,21 +74,30 @@ class Supervisor:
         self._streams: list[EventStream] = []
         self._sequence = 0
         self._token: EventLoopToken | None = None  # once it takes circuits
-        self._context = contextvars.Context()  # in which the actors run
-        self._tasks: anyio.abc.TaskGroup | None = None  # once it runs their actors
+        self._tasks = Tasks(contextvars.Context())
+        self._block: anyio.CancelScope | None = None
         self._closed = False
-        self._root: object = None
+        self._escalated: CircuitCrashedError | None = None
+
+    @classmethod
+    def start_default(cls) -> Supervisor:
+        """Start the supervisor of an event loop where nobody entered one; it ends with the loop.
+
+        If it has to give up a circuit, that circuit's calls pass unguarded: there is nobody to
+        escalate to.
+        """
+        supervisor = cls(on_give_up="allow")
+        supervisor._open(contextvars.Context())
+        return supervisor
 
     async def __aenter__(self) -> Supervisor:
-        if self._tasks is not None:
+        if self._token is not None:
             raise RuntimeError("a Supervisor can be entered only once; make a new one")
-        if self._token is None:
-            self._open(contextvars.copy_context())
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(log_events, self.events())
-        for circuit in self._circuits.values():
-            self._start_actor(circuit)
+        # The context of the block, not that of the request which happens to start a circuit:
+        # an actor would keep alive all that the request has in it.
+        self._open(contextvars.copy_context())
+        self._block = anyio.CancelScope()
+        self._block.__enter__()
         return self
 
     async def __aexit__(
@@ -99,13 +106,15 @@ class Supervisor:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        assert self._tasks is not None
+        assert self._block is not None
         self._close()
-        # An error of the block comes out as it is. Only a cancellation concerns the task
-        # group: it is the group's own if a crash is being escalated.
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
-        return await self._tasks.__aexit__(None, None, None)
+        try:
+            await self._tasks.join()
+        finally:
+            swallowed = self._block.__exit__(exc_type, exc, traceback)
+            if self._escalated is not None:
+                raise self._escalated
+        return swallowed
 
     def circuit(self, name: str, **policy: Any) -> CircuitBreaker:
         """Return the breaker of that name, of a circuit that is started if there is none yet.
@@ -181,37 +190,12 @@ class Supervisor:
         self._streams.append(stream)
         return stream
 
-    @classmethod
-    def start_default(cls) -> Supervisor:
-        """Start the supervisor of an event loop where nobody entered one; it ends with the loop.
-
-        If it has to give up a circuit, that circuit's calls pass unguarded: there is nobody to
-        escalate to.
-        """
-        supervisor = cls(on_give_up="allow")
-        supervisor._open(contextvars.Context())
-
-        async def run() -> None:
-            async with supervisor:
-                await anyio.sleep_forever()
-
-        if sniffio.current_async_library() == "trio":
-            import trio  # noqa: PLC0415  (asyncio's users need not wait for it)
-
-            trio.lowlevel.spawn_system_task(run, name=run.__qualname__)
-        else:
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(run(), context=contextvars.Context())
-            # A loop that ends at once cancels the task before its first step.
-            task.add_done_callback(lambda _: supervisor._close())
-            supervisor._root = task  # the loop itself keeps only a weak reference
-        return supervisor
-
     def _open(self, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
         self._token = current_token()
-        self._context = context
         current.enter(self)
+        self._tasks = Tasks(context)
+        self._tasks.start(log_events, self.events())
 
     def _close(self) -> None:
         """Stop all circuits, and let the event streams end."""
@@ -230,42 +214,48 @@ class Supervisor:
         circuit = self._circuits[name] = Circuit(name, policy, self._token)
         self._breakers[name] = CircuitBreaker.of(circuit)
         self._publish(CircuitStarted, circuit)
-        if self._tasks is not None:
-            self._start_actor(circuit)
+        self._tasks.start(self._watch, circuit)
         return circuit
 
-    def _start_actor(self, circuit: Circuit) -> None:
-        assert self._tasks is not None
-        # In the supervisor's context: a circuit must not keep alive what the request that
-        # happened to come first has in its own.
-        self._context.run(self._tasks.start_soon, self._watch, circuit)
-
     async def _watch(self, circuit: Circuit) -> None:
-        """Run the circuit's actor, again and again if it crashes, until it is given up."""
+        """Run the circuit's actor, again and again if it crashes, until it is stopped."""
         crashes: deque[float] = deque()
-        while True:
-            try:
-                return await run_actor(circuit, partial(self._publish_transition, circuit))
-            except Exception as crash:
-                now = anyio.current_time()
-                crashes.append(now)
-                while crashes[0] <= now - self.restart_period:
-                    crashes.popleft()
-                if len(crashes) > self.max_restarts:
-                    return self._give_up(circuit, crash)
-                circuit.restarts += 1
-                self._publish(CircuitRestarted, circuit, error=describe(crash))
+        try:
+            while circuit.running:
+                try:
+                    await run_actor(circuit, partial(self._publish_transition, circuit))
+                except Exception as crash:
+                    self._mend(circuit, crash, crashes)
+        finally:
+            if circuit.running:  # an event loop that is shut down cancels whatever is left
+                self.stop(circuit.name)
+
+    def _mend(self, circuit: Circuit, crash: Exception, crashes: deque[float]) -> None:
+        """Let the actor be started again, or give it up if it has crashed too often."""
+        now = anyio.current_time()
+        crashes.append(now)
+        while crashes[0] <= now - self.restart_period:
+            crashes.popleft()
+        if len(crashes) <= self.max_restarts:
+            circuit.restarts += 1
+            self._publish(CircuitRestarted, circuit, error=describe(crash))
+        else:
+            self._give_up(circuit, crash)
 
     def _give_up(self, circuit: Circuit, crash: Exception) -> None:
         verdict = self.on_give_up
         self._publish(CircuitGivenUp, circuit, verdict=verdict, error=describe(crash))
         if verdict != "escalate":
-            return circuit.give_up(verdict)
-        self.stop(circuit.name)
-        raise CircuitCrashedError(
+            circuit.give_up(verdict)
+            return
+        assert self._block is not None
+        self._escalated = CircuitCrashedError(
             f"the actor of circuit {circuit.name!r} crashed more than {self.max_restarts}"
             f" times within {self.restart_period:g} s"
-        ) from crash
+        )
+        self._escalated.__cause__ = crash
+        self._block.cancel()
+        self._close()
 
     def _publish_transition(self, circuit: Circuit, transition: Transition) -> None:
         if transition.from_state is not transition.to_state:

@@ -1,0 +1,94 @@
+"""Small pieces that many tests are made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
+from supervisor.circuit import Circuit
+
+
+class Down(ConnectionError):
+    """What a dependency that is down raises."""
+
+
+async def succeed() -> str:
+    return "fine"
+
+
+async def fail() -> str:
+    raise Down("down")
+
+
+async def fail_times(breaker: CircuitBreaker, times: int) -> None:
+    """Make that many failing calls."""
+    for _ in range(times):
+        with pytest.raises(Down):
+            await breaker.call(fail)
+
+
+async def is_refused(breaker: CircuitBreaker) -> bool:
+    """Whether a call that would succeed is refused."""
+    try:
+        await breaker.call(succeed)
+    except CircuitBreakerOpenError:
+        return True
+    return False
+
+
+class Dependency:
+    """A dependency whose calls last until they are let go, and which counts them."""
+
+    def __init__(self) -> None:
+        self.calls = self.running = self.most_running = 0
+        self._go = anyio.Event()
+        self._error: Exception | None = None
+
+    async def call(self) -> str:
+        self.calls += 1
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self._go.wait()
+        finally:
+            self.running -= 1
+        if self._error is not None:
+            raise self._error
+        return "fine"
+
+    def let_go(self, error: Exception | None = None) -> None:
+        """End all calls, now and later, with this error or with success."""
+        self._error = error
+        self._go.set()
+
+
+@asynccontextmanager
+async def half_open(name: str = "dependency", **policy: float) -> AsyncIterator[CircuitBreaker]:
+    """A supervisor with one circuit, which has opened and has become half-open."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit(name, **{"failure_threshold": 1, **policy})
+        await fail_times(breaker, 1)
+        await anyio.sleep(breaker.recovery_timeout)
+        assert breaker.state == "half_open"
+        yield breaker
+
+
+def crash(supervisor: Supervisor, name: str) -> None:
+    """Put a message that no machine understands into the circuit's mailbox."""
+    circuit = supervisor.find(name)
+    assert circuit is not None
+    poison(circuit)
+    circuit.mailbox.ring()
+
+
+def poison(circuit: Circuit) -> None:
+    circuit.mailbox.put("poison")  # type: ignore[arg-type]
+
+
+async def settle_down() -> None:
+    """Let every task run until all of them wait for something."""
+    await anyio.wait_all_tasks_blocked()
