@@ -1,19 +1,21 @@
 """Circuit breakers as actors, for asyncio and trio.
 
 Each circuit is one long-lived task that owns its state; a supervisor starts these tasks and
-keeps them running. Each module uses only modules above it in this list:
+keeps them running. Each line uses only lines above it:
 
-    machine      the state machine: pure and synchronous (with policy, checks, statistics)
-    mailbox      the queue of one task
-    circuit      what callers and the actor share: lease, mailbox, figures
-    actor        the task that owns the machine
-    breaker      what callers hold: CircuitBreaker and Permit (current: which host they join)
-    events       what happened, in order, for listeners (logs: loguru lines)
-    supervisor   starts, watches, restarts and ends the actors
-    settings     BINDU_CB_* and BINDU_RETRY_* variables
-    registry     circuits by name, from the settings
-    retry        tenacity decorators, guarded
-    demo         `python -m supervisor demo`
+    checks      what users pass in, checked; policy, what a circuit is told
+    machine     the state machine: pure and synchronous
+    errors      what callers may have to catch; statistics, what a circuit has counted
+    mailbox     the queue of one task
+    circuit     what callers and the actor share: lease, mailbox, figures
+    actor       the one that owns the machine; tasks, in which actors run
+    breaker     what callers hold; current, which supervisor that joins
+    events      what has happened, in order, for listeners; logs, the same as loguru lines
+    supervisor  starts, watches, restarts and ends the actors
+    settings    `BINDU_CB_*` and `BINDU_RETRY_*` variables
+    registry    circuits by name, created from the settings
+    retry       tenacity's decorators, guarded by circuits
+    demo        agents against a failing server: `python -m supervisor demo`
 """
 
 from supervisor.breaker import CircuitBreaker, Permit

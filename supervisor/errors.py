@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from supervisor.machine import CircuitState
 
 
@@ -26,17 +28,19 @@ class CircuitBreakerOpenError(Exception):
     ) -> None:
         super().__init__(operation_name, retry_after)
         self.operation_name = operation_name
-        self.retry_after = retry_after
+        self.retry_after = float(retry_after)
         self.state = state
         self.last_failure = last_failure
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.state is CircuitState.HALF_OPEN:
-            advice = "half-open and its probe is still running; retry soon"
+        if self.retry_after == math.inf:
+            verdict = "has been given up and refuses every call"
+        elif self.state is CircuitState.HALF_OPEN:
+            verdict = "is half-open and its probe is still running; retry soon"
         else:
-            advice = f"open; retry after {self.retry_after:.1f} s"
-        return f"circuit {self.operation_name!r} is {advice}{because}"
+            verdict = f"is open; retry after {self.retry_after:.1f} s"
+        return f"circuit {self.operation_name!r} {verdict}{because}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Pickled as its attributes: exceptions travel between worker processes.

@@ -44,7 +44,7 @@ class Tasks:
             loop = asyncio.get_running_loop()
             task = loop.create_task(method(*args), context=self._context)
             self._running.add(task)  # the loop itself keeps only a weak reference
-            task.add_done_callback(self._end)
+            task.add_done_callback(self._end, context=self._context)
 
     async def join(self) -> None:
         """Wait until all tasks have ended, whatever is cancelled meanwhile."""

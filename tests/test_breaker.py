@@ -422,7 +422,7 @@ class TestReading:
         assert [breaker.state for _ in range(10)] == [CircuitState.OPEN] * 10
 
     async def test_statistics_are_a_frozen_record_that_adds_up(self) -> None:
-        """started = succeeded + failed + ignored + cancelled + rejected + in_flight."""
+        """What was started has succeeded, failed, ... been rejected, or is in flight."""
         breaker = CircuitBreaker("x", failure_threshold=2)
         held = await breaker.acquire()
         (await breaker.acquire()).ignore()

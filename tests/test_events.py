@@ -1,0 +1,196 @@
+"""The event stream: what it delivers, in which order, and what a slow listener gets."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import anyio
+import pytest
+
+from supervisor import (
+    CircuitBreaker,
+    CircuitGivenUp,
+    CircuitRestarted,
+    CircuitStarted,
+    CircuitState,
+    CircuitStopped,
+    Event,
+    EventsMissed,
+    EventStream,
+    StateChanged,
+    Supervisor,
+)
+from tests.worlds import crash, fail_times, settle_down, succeed
+
+pytestmark = pytest.mark.anyio
+
+
+async def collect(stream: EventStream) -> list[Event | EventsMissed]:
+    """All that the stream delivers until it ends."""
+    return [event async for event in stream]
+
+
+async def test_a_circuits_whole_life() -> None:
+    """Start, transitions, restart, giving up and stop come in order, numbered without a gap."""
+    async with Supervisor(max_restarts=1, on_give_up="refuse") as supervisor:
+        async with supervisor.events() as stream:
+            started = anyio.current_time()
+            breaker = supervisor.circuit("x", failure_threshold=1, recovery_timeout=10)
+            await fail_times(breaker, 1)
+            await anyio.sleep(10)
+            await breaker.call(succeed)
+            for _ in range(2):
+                crash(supervisor, "x")
+                await settle_down()
+            supervisor.stop("x")
+            events = [await anext(stream) for _ in range(7)]
+    kinds = [type(event) for event in events]
+    assert kinds == [
+        CircuitStarted,
+        StateChanged,
+        StateChanged,
+        StateChanged,
+        CircuitRestarted,
+        CircuitGivenUp,
+        CircuitStopped,
+    ]
+    assert [event.sequence for event in events] == list(range(1, 8))
+    changes = [event for event in events if isinstance(event, StateChanged)]
+    states = [(change.from_state.value, change.to_state.value) for change in changes]
+    assert states == [("closed", "open"), ("open", "half_open"), ("half_open", "closed")]
+    assert [change.at - started for change in changes] == pytest.approx([0, 10, 10])
+    assert [change.period for change in changes] == [1, 2, 3]
+    assert [change.failure_count for change in changes] == [1, 1, 0]
+    assert [change.retry_after for change in changes] == [10.0, 0.0, 0.0]
+    assert changes[0].last_failure == "Down: down"
+    restarted, given_up = events[4], events[5]
+    assert isinstance(restarted, CircuitRestarted)
+    assert isinstance(given_up, CircuitGivenUp)
+    assert "AssertionError" in restarted.error
+    assert (given_up.verdict, given_up.circuit) == ("refuse", "x")
+
+
+async def test_the_time_alone_makes_events() -> None:
+    """A circuit becomes half-open at its time, without any call."""
+    async with Supervisor() as supervisor, supervisor.events() as stream:
+        breaker = supervisor.circuit("x", failure_threshold=1, recovery_timeout=100)
+        await fail_times(breaker, 1)
+        opened_at = anyio.current_time()
+        seen = [await anext(stream) for _ in range(3)]
+        assert isinstance(seen[2], StateChanged)
+        assert seen[2].to_state is CircuitState.HALF_OPEN
+        assert seen[2].at == pytest.approx(opened_at + 100)
+        assert anyio.current_time() == pytest.approx(opened_at + 100)
+
+
+async def test_what_was_reported_before_a_stop_is_told_before_it() -> None:
+    """A circuit's last transitions come before its end, though its actor had no turn left."""
+    async with Supervisor() as supervisor:
+        async with supervisor.events() as stream:
+            breaker = supervisor.circuit("x", failure_threshold=1)
+            await breaker.call(succeed)
+            await fail_times(breaker, 1)
+            supervisor.stop("x")
+            kinds = [type(await anext(stream)) for _ in range(3)]
+    assert kinds == [CircuitStarted, StateChanged, CircuitStopped]
+
+
+async def test_a_reset_is_a_change_only_where_it_changes_the_state() -> None:
+    """Resetting a closed circuit is no event, resetting an open one is."""
+    async with Supervisor() as supervisor:
+        stream = supervisor.events()
+        breaker = supervisor.circuit("x", failure_threshold=2)
+        breaker.reset()
+        await fail_times(breaker, 2)
+        breaker.reset()
+    events = await collect(stream)
+    assert [type(event) for event in events] == [
+        CircuitStarted,
+        StateChanged,
+        StateChanged,
+        CircuitStopped,
+    ]
+
+
+async def test_it_ends_with_the_supervisor() -> None:
+    """A listener's loop ends by itself when the block is left, after the last event."""
+    seen: list[Event | EventsMissed] = []
+    listening = anyio.Event()
+
+    async def listen(supervisor: Supervisor) -> None:
+        async with supervisor.events() as stream:
+            listening.set()
+            seen.extend([event async for event in stream])
+
+    async with anyio.create_task_group() as tasks:
+        async with Supervisor() as supervisor:
+            tasks.start_soon(listen, supervisor)
+            await listening.wait()
+            supervisor.circuit("x")
+    assert [type(event) for event in seen] == [CircuitStarted, CircuitStopped]
+    assert await collect(supervisor.events()) == []
+
+
+async def test_every_listener_gets_every_event() -> None:
+    """Listeners do not take events from each other; a closed stream gets no more."""
+    async with Supervisor() as supervisor:
+        first, second = supervisor.events(), supervisor.events()
+        supervisor.circuit("a")
+        async with first:
+            pass
+        supervisor.circuit("b")
+    assert [getattr(event, "circuit", "") for event in await collect(first)] == ["a"]
+    assert len(await collect(second)) == 4
+
+
+async def test_a_slow_listener_learns_what_it_missed() -> None:
+    """It holds nobody up; in the place of the events that did not fit it gets their number."""
+    async with Supervisor() as supervisor:
+        stream = supervisor.events(buffer=3)
+        for number in range(10):
+            supervisor.circuit(f"c{number}")
+        assert await CircuitBreaker("c0").call(succeed) == "fine"
+        first = [await anext(stream) for _ in range(4)]
+        supervisor.circuit("late")
+        last = await anext(stream)
+    assert [type(event) for event in first] == [CircuitStarted] * 3 + [EventsMissed]
+    assert first[3] == EventsMissed(count=7, sequence=10)
+    assert (last.sequence, type(last)) == (11, CircuitStarted)
+
+
+async def test_a_listener_that_is_cancelled_misses_nothing() -> None:
+    """An event that comes later is still there after a wait that was cancelled."""
+    async with Supervisor() as supervisor, supervisor.events() as stream:
+        with anyio.move_on_after(1) as scope:
+            await anext(stream)
+        assert scope.cancelled_caught
+        supervisor.circuit("x")
+        assert isinstance(await anext(stream), CircuitStarted)
+
+
+async def test_a_listener_that_raises_harms_nobody() -> None:
+    """Its error is its own; calls and other listeners go on."""
+    async with Supervisor() as supervisor:
+        other = supervisor.events()
+        with pytest.raises(ZeroDivisionError):
+            async with supervisor.events() as stream:
+                supervisor.circuit("x")
+                async for event in stream:
+                    _ = event.sequence / 0
+        assert await supervisor["x"].call(succeed) == "fine"
+    assert len(await collect(other)) == 2
+
+
+@pytest.mark.parametrize("buffer", [0, -1, True, 1.5])
+async def test_bad_buffers(buffer: int) -> None:
+    """A buffer is a whole number of at least 1."""
+    async with Supervisor() as supervisor:
+        with pytest.raises((TypeError, ValueError), match="buffer must be"):
+            supervisor.events(buffer)
+
+
+def test_events_are_frozen() -> None:
+    """A record of what has happened cannot be changed."""
+    event = CircuitStarted(sequence=1, at=0.0, circuit="x")
+    with pytest.raises(FrozenInstanceError):
+        event.circuit = "y"  # type: ignore[misc]
