@@ -48,9 +48,7 @@ def is_async(func: object) -> bool:
     """Return whether calling `func` is sure to give a coroutine."""
     while isinstance(func, functools.partial):
         func = func.func
-    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
-        getattr(func, "__call__", None)  # noqa: B004  (an object with an async __call__)
-    )
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def check_async(what: str, func: object) -> None:

@@ -8,7 +8,7 @@ loop, and nothing here awaits between reading and writing, so there is nothing t
 from __future__ import annotations
 
 import math
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 import anyio
 from anyio.lowlevel import EventLoopToken
@@ -243,8 +243,11 @@ class Circuit:
                 return Refusal(CircuitState.OPEN, math.inf, self.machine.last_failure)
             case None:
                 return CircuitStoppedError(
-                    f"circuit {self.name!r} has been stopped; look it up by name for a new one"
+                    f"circuit {self.name!r} has been stopped, or its supervisor's block was left;"
+                    " ask a running supervisor for a new one by name"
                 )
+            case _:
+                assert_never(self.given_up)
 
     async def _ask(self) -> Answer:
         self._last_permit += 1

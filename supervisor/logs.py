@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import assert_never
 
 from loguru import logger
 
@@ -68,3 +69,5 @@ def _log(event: Event | EventsMissed) -> None:
             logger.bind(circuit=event.circuit).debug(
                 "circuit {}: {}", event.circuit, type(event).__name__
             )
+        case _:
+            assert_never(event)

@@ -262,6 +262,8 @@ class Machine:
                 self.ignored += report.times
             case Outcome.CANCELLED:
                 self.cancelled += report.times
+            case _:
+                assert_never(report.outcome)
 
     def _count(self, report: Settle) -> None:
         probing = self.state is CircuitState.HALF_OPEN
@@ -281,6 +283,8 @@ class Machine:
                 self.failure_count += 1
             case Outcome.IGNORED | Outcome.CANCELLED:
                 self.probes.pop(report.probe, None)
+            case _:
+                assert_never(report.outcome)
 
     def _open(self, at: float, failure: str | None) -> None:
         self.failure_count += 1

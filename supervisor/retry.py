@@ -60,13 +60,14 @@ def create_retry_decorator(
     """Return a decorator that retries an async function, and guards it while circuits are enabled.
 
     The circuit is named `operation_type:NAME`, with NAME the function's `__name__`. Waits
-    grow exponentially from `min_wait` to `max_wait`.
+    start at `min_wait` and double up to `max_wait`.
 
     Args:
         operation_type: "worker", "storage", "scheduler" or "api".
         max_attempts: 1 or more; None: that of `app_settings.retry` at the time of the call.
         min_wait, max_wait: seconds, more than 0; None: likewise.
-        use_jitter: wait a random part of each wait, so that callers do not come back as one.
+        use_jitter: draw each wait at random between `min_wait` and that, so that callers do not
+            come back as one.
         guard: "loop": the circuit admits the whole retry loop, and counts it once. "attempt":
             it admits and counts every attempt, and the loop ends as soon as it is open.
         wait_for_recovery: with "attempt", sleep while the circuit is open instead of ending
@@ -309,7 +310,7 @@ def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallStat
 def _backoff(min_wait: float, max_wait: float, use_jitter: bool = True) -> wait_base:
     _check_waits(min_wait, max_wait)
     strategy = wait_random_exponential if use_jitter else wait_exponential
-    return strategy(multiplier=1, min=min_wait, max=max_wait)
+    return strategy(multiplier=min_wait, min=min_wait, max=max_wait)
 
 
 def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
@@ -318,7 +319,10 @@ def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
     if max_wait is not None:
         check_seconds("max_wait", max_wait)
     if min_wait is not None and max_wait is not None and min_wait > max_wait:
-        raise ValueError(f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}")
+        raise ValueError(
+            f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}"
+            " (what is not given comes from app_settings.retry)"
+        )
 
 
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
-import pydantic_settings
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,13 +19,6 @@ from pydantic_settings import (
 
 from supervisor.policy import Policy
 
-
-def spelt(name: str) -> str:
-    """Return a circuit's name as variables spell it, but in lower case."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-SpeltName = Annotated[str, AfterValidator(spelt)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -44,21 +37,40 @@ class SettingsError(ValueError):
     """A variable is misspelt, or a value is out of range; the text names both."""
 
 
+class CircuitOverrides(BaseModel):
+    """Settings of one circuit; a field that is None is inherited from the global settings."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    failure_threshold: Count | None = None
+    recovery_timeout: Seconds | None = None
+    success_threshold: Count | None = None
+    probe_timeout: Seconds | None = None
+
+
+OVERRIDE: Final = re.compile(
+    rf"BINDU_CB_CIRCUITS__[A-Z0-9]+(_[A-Z0-9]+)*__({'|'.join(CircuitOverrides.model_fields)})",
+    re.IGNORECASE,
+)
+
+
 class _Settings(BaseSettings):
-    """What both groups share: errors in the user's terms, and no variable ignored in silence."""
+    """What both groups share: errors in the user's terms, and nothing ignored in silence."""
 
     prefix: ClassVar[str]
-    variable_pattern: ClassVar[str] = r"(?!)"  # of further names that are allowed: none
 
     def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            if name not in type(self).model_fields and not name.startswith("_"):
+                raise self._unknown(self._variable(name), value)
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise self._translated(error) from None
-        except pydantic_settings.SettingsError as error:
-            raise SettingsError(str(error)) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name not in type(self).model_fields:
+            raise self._unknown(self._variable(name), value)
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
@@ -75,43 +87,45 @@ class _Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         for source in (env_settings, dotenv_settings):
             assert isinstance(source, EnvSettingsSource)
-            cls._check_names(source.env_vars)
+            for variable, value in source.env_vars.items():
+                if variable.upper().startswith(cls.prefix) and not cls._is_known(variable.upper()):
+                    raise cls._unknown(variable.upper(), value)
         return init_settings, env_settings, dotenv_settings
 
     @classmethod
-    def _check_names(cls, variables: Iterable[str]) -> None:
-        prefix = cls.prefix
-        known = [prefix + field.upper() for field in cls.model_fields]
-        for name in map(str.upper, variables):
-            if not name.startswith(prefix) or name in known:
-                continue
-            if re.fullmatch(cls.variable_pattern, name):
-                continue
-            likely = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {likely[0]}?" if likely else f"known are {', '.join(known)}"
-            raise SettingsError(f"unknown variable {name}: {hint}")
+    def _variable(cls, *path: object) -> str:
+        return cls.prefix + "__".join(map(str, path)).upper()
+
+    @classmethod
+    def _is_known(cls, variable: str) -> bool:
+        return variable in map(cls._variable, cls.model_fields)
+
+    @classmethod
+    def _unknown(cls, variable: str, value: object) -> SettingsError:
+        known = list(map(cls._variable, cls.model_fields))
+        likely = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
+        hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+        if variable.startswith("BINDU_CB_CIRC"):
+            hint = (
+                "a single circuit's settings are BINDU_CB_CIRCUITS__<NAME>__<FIELD>, with NAME in"
+                " capitals and digits, one _ for whatever else is in it, and FIELD one of "
+                + ", ".join(CircuitOverrides.model_fields).upper()
+            )
+        return SettingsError(f"unknown setting {variable}={value!r}; {hint}")
 
     @classmethod
     def _translated(cls, error: ValidationError) -> SettingsError:
-        prefix = cls.prefix
-        lines: list[str] = []
-        for problem in error.errors():
-            path = [str(part) for part in problem["loc"]]
-            variable = prefix + "__".join(path).upper()
-            allowed = ALLOWED.get(path[-1].rsplit("_", 1)[-1], problem["msg"])
-            lines.append(f"{variable} must be {allowed}, got {problem['input']!r}")
-        return SettingsError("; ".join(lines))
+        return SettingsError("; ".join(str(cls._problem(problem)) for problem in error.errors()))
 
-
-class CircuitOverrides(BaseModel):
-    """Settings of one circuit; a field that is None is inherited from the global settings."""
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    failure_threshold: Count | None = None
-    recovery_timeout: Seconds | None = None
-    success_threshold: Count | None = None
-    probe_timeout: Seconds | None = None
+    @classmethod
+    def _problem(cls, problem: ErrorDetails) -> SettingsError:
+        variable, value = cls._variable(*problem["loc"]), problem["input"]
+        if problem["type"] == "extra_forbidden":
+            return cls._unknown(variable, value)
+        kind = str(problem["loc"][-1]).rsplit("_", 1)[-1]
+        return SettingsError(
+            f"{variable} must be {ALLOWED.get(kind, ALLOWED['circuits'])}, got {value!r}"
+        )
 
 
 class CircuitBreakerSettings(_Settings):
@@ -139,28 +153,31 @@ class CircuitBreakerSettings(_Settings):
         validate_assignment=True,
     )
     prefix = "BINDU_CB_"
-    variable_pattern = (
-        rf"BINDU_CB_CIRCUITS__[A-Z0-9]+(_[A-Z0-9]+)*__"
-        rf"({'|'.join(CircuitOverrides.model_fields).upper()})"
-    )
 
     enabled: bool = False
     failure_threshold: Count = 3
     recovery_timeout: Seconds = 30.0
     success_threshold: Count = 1
     probe_timeout: Seconds = 60.0
-    circuits: dict[SpeltName, CircuitOverrides] = {}
+    circuits: dict[str, CircuitOverrides] = {}
+
+    @classmethod
+    def _is_known(cls, variable: str) -> bool:
+        if variable == "BINDU_CB_CIRCUITS":
+            return False
+        return super()._is_known(variable) or OVERRIDE.fullmatch(variable) is not None
 
     def policy(self, name: str) -> Policy:
         """Return the policy that a new circuit of that name gets."""
-        own = self.circuits.get(spelt(name), CircuitOverrides())
-        values = {field: getattr(own, field) for field in CircuitOverrides.model_fields}
-        return Policy(
-            **{
-                field: getattr(self, field) if value is None else value
-                for field, value in values.items()
-            }
-        )
+        own = {
+            field: value
+            for spelling, overrides in self.circuits.items()
+            if spelling == name or spelt(spelling) == spelt(name) != ""
+            for field, value in overrides
+            if value is not None
+        }
+        fields = CircuitOverrides.model_fields
+        return Policy(**{field: own.get(field, getattr(self, field)) for field in fields})
 
 
 class RetrySettings(_Settings):
@@ -188,6 +205,16 @@ class RetrySettings(_Settings):
     api_min_wait: Seconds = 1.0
     api_max_wait: Seconds = 15.0
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        for operation in ("worker", "storage", "scheduler", "api"):
+            low, high = (getattr(self, f"{operation}_{end}_wait") for end in ("min", "max"))
+            if low > high:
+                raise SettingsError(
+                    f"{self._variable(f'{operation}_min_wait')} must not exceed"
+                    f" {self._variable(f'{operation}_max_wait')}, got {low!r} and {high!r}"
+                )
+
 
 class AppSettings:
     """All settings. A group is read from the environment when it is first asked for, so that
@@ -206,3 +233,8 @@ class AppSettings:
 
 
 app_settings = AppSettings()
+
+
+def spelt(name: str) -> str:
+    """Return a circuit's name as variables spell it, but in lower case."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

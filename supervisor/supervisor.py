@@ -111,9 +111,11 @@ class Supervisor:
         try:
             await self._tasks.join()
         finally:
-            swallowed = self._block.__exit__(exc_type, exc, traceback)
-            if self._escalated is not None:
-                raise self._escalated
+            try:
+                swallowed = self._block.__exit__(exc_type, exc, traceback)
+            finally:
+                if self._escalated is not None:
+                    raise self._escalated
         return swallowed
 
     def circuit(self, name: str, **policy: Any) -> CircuitBreaker:
@@ -288,9 +290,8 @@ def current_supervisor() -> Supervisor:
     Raises:
         anyio.NoEventLoopError: no event loop is running.
     """
-    host = current.current_host() or Supervisor.start_default()
-    assert isinstance(host, Supervisor)
-    return host
+    host = current.current_host()
+    return host if isinstance(host, Supervisor) else Supervisor.start_default()
 
 
 def supervisors_here() -> list[Supervisor]:

@@ -22,6 +22,7 @@ from supervisor import (
     get_circuit_breaker,
     get_circuit_breaker_sync,
 )
+from supervisor.supervisor import current_supervisor
 from tests.worlds import Down, fail, fail_times, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
@@ -146,6 +147,24 @@ def test_a_loop_that_ends_at_once(run: Run, ticks: int) -> None:
         warnings.simplefilter("error")
         run(main)
         run(again)
+
+
+def test_a_circuit_whose_actor_never_ran() -> None:
+    """A circuit created in the last moment of its loop is refused in the next one, not waited for."""
+    made: list[CircuitBreaker] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: made.append(current_supervisor().circuit("x")))
+
+    async def again() -> None:
+        with pytest.raises(CircuitStoppedError, match="another event loop"):
+            await made[0].call(succeed)
+        assert await CircuitBreaker("x").call(succeed) == "fine"
+
+    asyncio.run(main())
+    asyncio.run(again())
+    gc.collect()
 
 
 def test_a_cancelled_run_leaves_nothing(run: Run) -> None:

@@ -1,0 +1,41 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BACKEND ?= asyncio
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint coverage clean help
+
+help:
+	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
+	@echo "make test                  the test suite"
+	@echo "make lint                  ruff, mypy, pyright and the architecture test"
+	@echo "make clean                 remove what these commands have made"
+	@echo "PYTHON=python3.13 VENV=.venv313 make test   the same with another interpreter"
+
+# The environment is out of date when pyproject.toml has changed since it was made.
+$(VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group test --group lint
+	touch $@
+
+demo: $(VENV)/.up-to-date
+	$(BIN)/python -m supervisor demo --backend $(BACKEND)
+
+test: $(VENV)/.up-to-date
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: $(VENV)/.up-to-date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

@@ -1,0 +1,158 @@
+"""The actor's turn: what it applies, answers and publishes, and what a crash leaves behind."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from supervisor.actor import run_actor, take_last_turn, take_turn
+from supervisor.circuit import Circuit
+from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
+from supervisor.machine import Acquire, CircuitState, Grant, Machine, Message, Refusal, Transition
+from supervisor.policy import Policy
+from tests.worlds import poison, settle_down
+
+pytestmark = pytest.mark.anyio
+
+
+class Fragile(Machine):
+    """A machine that breaks, half-way through, on the n-th request to be admitted."""
+
+    __slots__ = ("requests",)
+
+    def __init__(self, policy: Policy, requests: int) -> None:
+        super().__init__(policy)
+        self.requests = requests
+
+    def apply(self, message: Message) -> Grant | Refusal | None:
+        if isinstance(message, Acquire):
+            self.requests -= 1
+            if self.requests == 0:
+                self.failure_count = 99
+                raise ZeroDivisionError
+        return super().apply(message)
+
+
+def new_circuit(**policy: float) -> Circuit:
+    return Circuit("x", Policy(**policy), anyio.lowlevel.current_token())  # type: ignore[arg-type]
+
+
+async def test_a_turn_publishes_what_the_messages_came_to() -> None:
+    """After a turn the mailbox is empty and the lease is the machine's."""
+    circuit = new_circuit(failure_threshold=2)
+    seen: list[Transition] = []
+    take_turn(circuit, seen.append, 0.0)
+    assert circuit.headroom == 2
+    for _ in range(2):
+        circuit.fail(await circuit.admit(), OSError("down"))
+    assert (circuit.headroom, seen) == (0, [])
+    take_turn(circuit, seen.append, 0.0)
+    assert circuit.mailbox.messages == []
+    assert circuit.lease.state is CircuitState.OPEN
+    assert [transition.to_state for transition in seen] == [CircuitState.OPEN]
+
+
+async def test_the_asker_of_a_poisonous_request_gets_an_error() -> None:
+    """It gets the crash as the cause; askers before and after it are answered as usual."""
+    circuit = new_circuit()
+    circuit.machine = Fragile(circuit.policy, requests=2)
+    answers: list[object] = []
+
+    async def ask() -> None:
+        try:
+            answers.append(await circuit.admit())
+        except CircuitCrashedError as error:
+            answers.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+        await settle_down()
+        with pytest.raises(ZeroDivisionError):
+            take_turn(circuit, print, anyio.current_time())
+        assert circuit.machine.failure_count == 0
+        assert len(circuit.mailbox.messages) == 1
+        take_turn(circuit, print, anyio.current_time())
+    errors = [answer for answer in answers if isinstance(answer, CircuitCrashedError)]
+    assert len(errors) == 1
+    assert isinstance(errors[0].__cause__, ZeroDivisionError)
+    assert answers.count(circuit.grant) == 2
+    assert (circuit.started, circuit.rejected) == (3, 1)
+
+
+async def test_transitions_before_a_crash_are_told_once() -> None:
+    """What was applied before the poison is kept, and its events are not told again."""
+    circuit = new_circuit(failure_threshold=1)
+    seen: list[Transition] = []
+    take_turn(circuit, seen.append, 0.0)
+    circuit.fail(await circuit.admit(), OSError("down"))
+    poison(circuit)
+    with pytest.raises(AssertionError):
+        take_turn(circuit, seen.append, 0.0)
+    take_turn(circuit, seen.append, 0.0)
+    assert [transition.to_state for transition in seen] == [CircuitState.OPEN]
+
+
+async def test_the_lease_stays_valid_through_a_crash() -> None:
+    """Reports that wait behind the poison are allowed for by the lease that stays."""
+    circuit = new_circuit(failure_threshold=3)
+    take_turn(circuit, print, 0.0)
+    grants = [await circuit.admit() for _ in range(3)]
+    poison(circuit)
+    for grant in grants:
+        circuit.fail(grant, OSError("down"))
+    with pytest.raises(AssertionError):
+        take_turn(circuit, print, 0.0)
+    assert circuit.headroom == 0
+    take_turn(circuit, print, anyio.current_time())
+    with pytest.raises(CircuitBreakerOpenError):
+        await circuit.admit()
+
+
+async def test_the_last_turn_takes_everything() -> None:
+    """However many messages are poisonous, all others are applied."""
+    circuit = new_circuit(failure_threshold=9)
+    take_turn(circuit, print, 0.0)
+    for _ in range(3):
+        poison(circuit)
+        circuit.fail(await circuit.admit(), None)
+    take_last_turn(circuit, print)
+    assert (circuit.machine.failure_count, circuit.mailbox.messages) == (3, [])
+
+
+async def test_an_idle_actor_takes_no_turns() -> None:
+    """Successes alone wake nobody: a healthy circuit's actor sleeps."""
+    turns = 0
+
+    class Counting(Machine):
+        __slots__ = ()
+
+        def advance(self, now: float) -> None:
+            nonlocal turns
+            turns += 1
+            super().advance(now)
+
+    circuit = new_circuit()
+    circuit.machine = Counting(circuit.policy)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_actor, circuit, print)
+        await settle_down()
+        for _ in range(10_000):
+            circuit.succeed(await circuit.admit())
+        await anyio.sleep(86_400)
+        assert turns == 1
+        assert circuit.statistics().succeeded == 10_000
+        circuit.stop()
+
+
+async def test_a_run_of_successes_is_one_message() -> None:
+    """However many calls succeed, the mailbox does not grow."""
+    circuit = new_circuit(failure_threshold=9)
+    take_turn(circuit, print, 0.0)
+    for _ in range(3):
+        for _ in range(1000):
+            circuit.succeed(await circuit.admit())
+        circuit.fail(await circuit.admit(), None)
+    assert len(circuit.mailbox.messages) == 6
+    assert (circuit.project().succeeded, circuit.project().failure_count) == (3000, 1)

@@ -1,0 +1,83 @@
+"""Calls that are only type-checked: signatures survive decoration, and mistakes are errors.
+
+Never run; `mypy` and `pyright` check it with unused ignores reported, so every `type: ignore`
+below is a mistake that they must find.
+"""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from supervisor import (
+    CircuitBreaker,
+    CircuitState,
+    Permit,
+    Statistics,
+    Supervisor,
+    execute_with_retry,
+    get_circuit_breaker,
+    get_circuit_breaker_sync,
+    retry_api_call,
+    with_circuit_breaker,
+)
+
+
+async def fetch(url: str, *, timeout: float = 1.0) -> bytes:
+    """Some function to guard."""
+    return f"{url} {timeout}".encode()
+
+
+breaker = CircuitBreaker("x", failure_threshold=5)
+
+
+@breaker
+async def by_breaker(url: str, *, timeout: float = 1.0) -> bytes:
+    """Guarded by a breaker."""
+    return await fetch(url, timeout=timeout)
+
+
+@with_circuit_breaker("x")
+async def by_name(url: str) -> bytes:
+    """Guarded by name."""
+    return await fetch(url)
+
+
+@retry_api_call(max_attempts=3)
+async def by_retry(url: str) -> bytes:
+    """Retried."""
+    return await fetch(url)
+
+
+class Client:
+    """Methods keep their `self`."""
+
+    @retry_api_call()
+    @breaker
+    async def get(self, url: str) -> bytes:
+        """Guarded twice."""
+        return await fetch(url)
+
+
+async def calls() -> None:
+    """What must be accepted, and what must not."""
+    assert_type(await breaker.call(fetch, "url", timeout=2.0), bytes)
+    assert_type(await by_breaker("url", timeout=2.0), bytes)
+    assert_type(await by_name("url"), bytes)
+    assert_type(await by_retry("url"), bytes)
+    assert_type(await Client().get("url"), bytes)
+    assert_type(await execute_with_retry(fetch, "url", max_attempts=2), bytes)
+    assert_type(await breaker.acquire(), Permit)
+    assert_type(breaker.state, CircuitState)
+    assert_type(breaker.statistics(), Statistics)
+    assert_type(await get_circuit_breaker("x"), CircuitBreaker)
+    assert_type(get_circuit_breaker_sync("x"), CircuitBreaker | None)
+    async with Supervisor(on_give_up="allow") as supervisor:
+        assert_type(supervisor["x"], CircuitBreaker)
+        assert_type(supervisor.statistics(), dict[str, Statistics])
+
+    await breaker.call(fetch, 1)  # type: ignore[arg-type]
+    await by_breaker()  # type: ignore[call-arg]
+    await by_name(url=b"")  # type: ignore[arg-type]
+    await by_retry("url", "more")  # type: ignore[call-arg]
+    Supervisor(on_give_up="explode")  # type: ignore[arg-type]
+    breaker(len)  # type: ignore[arg-type]
