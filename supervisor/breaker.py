@@ -219,12 +219,12 @@ class CircuitBreaker:
     def _find(self) -> Circuit:
         """Return the circuit to read: like `_join`, but nothing is started by reading."""
         before = self._circuit
-        if not before.stopped or self._owned:
+        if not before.stopped or self._owned or loop_time() is None:
             return before
         host = current.current_host()
         if host is not None and host.find(before.name):
             return self._join()
-        if loop_time() is not None and before.token not in (None, current_token()):
+        if before.token not in (None, current_token()):
             self._circuit = Circuit(before.name, before.policy)  # an earlier loop's: forget it
         return self._circuit
 

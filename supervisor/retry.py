@@ -319,10 +319,7 @@ def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
     if max_wait is not None:
         check_seconds("max_wait", max_wait)
     if min_wait is not None and max_wait is not None and min_wait > max_wait:
-        raise ValueError(
-            f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}"
-            " (what is not given comes from app_settings.retry)"
-        )
+        raise ValueError(f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}")
 
 
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:

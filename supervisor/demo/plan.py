@@ -1,0 +1,65 @@
+"""What the user asked for, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+Backend = Literal["asyncio", "trio"]
+
+DEAD_FROM: Final = 0.3
+"""The part of a pass after which the server dies."""
+
+DEAD_UNTIL: Final = 0.7
+"""The part of a pass after which it is back."""
+
+BUCKETS: Final = 40
+"""How many times the request rate is measured in a pass; the outage begins and ends with one."""
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One demo: twice the same pass, without and with circuits.
+
+    Attributes:
+        backend: the event loop.
+        workers: agents that work at the same time.
+        seconds: the length of one pass.
+        output: where the picture goes.
+        think: mean seconds that an agent thinks between two calls.
+    """
+
+    backend: Backend = "asyncio"
+    workers: int = 200
+    seconds: float = 12.0
+    output: Path = Path("demo.png")
+    think: float = 1.0
+
+    @property
+    def dead_from(self) -> float:
+        """Seconds into a pass at which the server dies."""
+        return self.seconds * DEAD_FROM
+
+    @property
+    def dead_until(self) -> float:
+        """Seconds into a pass at which the server is back."""
+        return self.seconds * DEAD_UNTIL
+
+    @property
+    def bucket(self) -> float:
+        """Seconds for which requests are counted together."""
+        return self.seconds / BUCKETS
+
+    @property
+    def recovery_window(self) -> float:
+        """Seconds in which nearly all calls must succeed for the service to count as back."""
+        return self.seconds / 12
+
+    def recovery_timeout(self, patience: float) -> float:
+        """Return a circuit's recovery timeout, at a scale that fits into the outage."""
+        return self.seconds / 12 * patience
