@@ -5,14 +5,16 @@ VENV ?= .venv
 BACKEND ?= asyncio
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint coverage clean help
+OTHER_VERSIONS := 3.12 3.13
+
+.PHONY: help demo test test-others lint clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
 	@echo "make test                  the test suite"
+	@echo "make test-others           the same on Python $(OTHER_VERSIONS), where they are found"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
 	@echo "make clean                 remove what these commands have made"
-	@echo "PYTHON=python3.13 VENV=.venv313 make test   the same with another interpreter"
 
 # The environment is out of date when pyproject.toml has changed since it was made.
 $(VENV)/.up-to-date: pyproject.toml
@@ -30,6 +32,18 @@ test: $(VENV)/.up-to-date
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
+# On the PATH, or among pyenv's: its shims may be there although the version is not active.
+test-others:
+	@for version in $(OTHER_VERSIONS); do \
+	    for python in python$$version "$(HOME)"/.pyenv/versions/$$version.*/bin/python3; do \
+	        if "$$python" -c "" 2>/dev/null; then \
+	            echo "Python $$version: $$python"; \
+	            $(MAKE) test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	            break; \
+	        fi; \
+	    done; \
+	done
+
 lint: $(VENV)/.up-to-date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +52,4 @@ lint: $(VENV)/.up-to-date
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png
+	rm -rf $(VENV) .venv-* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

@@ -4,21 +4,22 @@ Each circuit is one long-lived task that owns its state; a supervisor starts the
 keeps them running. Each line uses only lines above it:
 
     checks      what users pass in, checked; policy, what a circuit is told
+    messages    what goes into a machine and what comes out, as frozen records
     machine     the state machine: pure and synchronous
     errors      what callers may have to catch; statistics, what a circuit has counted
-    mailbox     the queue of one task
+    mailbox     the queue of one task; clock, the event loop's time
     circuit     what callers and the actor share: lease, mailbox, figures
     actor       the one that owns the machine; tasks, in which actors run
-    breaker     what callers hold; current, which supervisor that joins
+    breaker     what callers hold; permit, one call; current, which supervisor it joins
     events      what has happened, in order, for listeners; logs, the same as loguru lines
     supervisor  starts, watches, restarts and ends the actors
     settings    `BINDU_CB_*` and `BINDU_RETRY_*` variables
     registry    circuits by name, created from the settings
-    retry       tenacity's decorators, guarded by circuits
+    retry       tenacity's decorators; loops, guarded by circuits from outside or within
     demo        agents against a failing server: `python -m supervisor demo`
 """
 
-from supervisor.breaker import CircuitBreaker, Permit
+from supervisor.breaker import CircuitBreaker
 from supervisor.errors import (
     CircuitBreakerOpenError,
     CircuitCrashedError,
@@ -36,7 +37,9 @@ from supervisor.events import (
     EventStream,
     StateChanged,
 )
-from supervisor.machine import CircuitState
+from supervisor.loops import TRANSIENT_EXCEPTIONS, is_retryable_error
+from supervisor.messages import CircuitState
+from supervisor.permit import Permit
 from supervisor.policy import Policy
 from supervisor.registry import (
     clear_circuit_breaker_registry,
@@ -46,10 +49,8 @@ from supervisor.registry import (
     with_circuit_breaker,
 )
 from supervisor.retry import (
-    TRANSIENT_EXCEPTIONS,
     create_retry_decorator,
     execute_with_retry,
-    is_retryable_error,
     retry_api_call,
     retry_scheduler_operation,
     retry_storage_operation,

@@ -7,9 +7,11 @@ from contextlib import suppress
 
 import anyio
 
-from supervisor.circuit import Circuit, loop_time
+from supervisor.circuit import Circuit
+from supervisor.clock import loop_time
 from supervisor.errors import CircuitCrashedError
-from supervisor.machine import Acquire, Transition, replay
+from supervisor.machine import replay
+from supervisor.messages import Acquire, Transition
 
 
 async def run_actor(circuit: Circuit, emit: Callable[[Transition], None]) -> None:

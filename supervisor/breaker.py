@@ -1,9 +1,8 @@
-"""What callers hold: `CircuitBreaker`, and the `Permit` of a call that is settled by hand."""
+"""What callers hold: a `CircuitBreaker`, which reads the lease, reports, and asks when it must."""
 
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from types import TracebackType
@@ -13,9 +12,11 @@ from anyio.lowlevel import current_token
 
 from supervisor import current
 from supervisor.checks import check_async, check_name, is_async
-from supervisor.circuit import Circuit, loop_time
-from supervisor.errors import CircuitStoppedError, PermitSettledError
-from supervisor.machine import CircuitState, Grant, Outcome
+from supervisor.circuit import Circuit
+from supervisor.clock import loop_time
+from supervisor.errors import CircuitStoppedError
+from supervisor.messages import CircuitState, Grant, Outcome
+from supervisor.permit import Permit, report
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
 
@@ -229,89 +230,11 @@ class CircuitBreaker:
         return self._circuit
 
 
-class Permit:
-    """Permission for one call that is under way; settle it exactly once.
-
-    Use it as a block, `with await breaker.acquire() as permit: ...`, which settles it by how
-    the block ends unless that has been done before; or call one of its methods.
-    """
-
-    __slots__ = ("_circuit", "_grant")
-
-    def __init__(self, circuit: Circuit, grant: Grant) -> None:
-        self._circuit = circuit
-        self._grant: Grant | None = grant
-
-    @property
-    def settled(self) -> bool:
-        """Whether the outcome has been reported."""
-        return self._grant is None
-
-    def succeed(self) -> None:
-        """Report a success.
-
-        Raises:
-            PermitSettledError: an outcome has been reported before.
-        """
-        self._circuit.succeed(self._settle())
-
-    def fail(self, error: BaseException | None = None) -> None:
-        """Report a failure, and what it was.
-
-        Raises:
-            PermitSettledError: an outcome has been reported before.
-        """
-        self._circuit.fail(self._settle(), error)
-
-    def ignore(self) -> None:
-        """Report that the call counts neither as a success nor as a failure.
-
-        Raises:
-            PermitSettledError: an outcome has been reported before.
-        """
-        self._circuit.settle(self._settle(), Outcome.IGNORED)
-
-    def __enter__(self) -> Permit:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self.settled:
-            report(self._circuit, self._settle(), exc)
-
-    def __repr__(self) -> str:
-        return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"
-
-    def __del__(self) -> None:
-        if not self.settled:
-            warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
-
-    def _settle(self) -> Grant:
-        grant, self._grant = self._grant, None
-        if grant is None:
-            raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
-        return grant
-
-
 def _is_misuse(func: object, error: BaseException) -> bool:
     """Whether `func(...)` returned something that cannot be awaited, or took no such arguments."""
     if not isinstance(error, TypeError) or is_async(func) or error.__traceback__ is None:
         return False
     return error.__traceback__.tb_next is None  # raised by `call` itself, not in `func`
-
-
-def report(circuit: Circuit, grant: Grant, error: BaseException | None) -> None:
-    """Report how a call ended: an `Exception` is a failure, another `BaseException` nothing."""
-    if error is None:
-        circuit.succeed(grant)
-    elif isinstance(error, Exception):
-        circuit.fail(grant, error)
-    else:
-        circuit.settle(grant, Outcome.CANCELLED)
 
 
 # The `async with` blocks that the running task is in, innermost first, as a linked list. One

@@ -13,31 +13,28 @@ from typing import Final, Literal, assert_never
 import anyio
 from anyio.lowlevel import EventLoopToken
 
-from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError
-from supervisor.machine import (
+from supervisor.clock import loop_time
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, describe
+from supervisor.machine import Machine, replay
+from supervisor.mailbox import Mailbox
+from supervisor.messages import (
     NO_PROBE,
     Acquire,
     CircuitState,
     Grant,
     Lease,
-    Machine,
     Message,
     Outcome,
     Refusal,
     Reset,
     Settle,
     Withdraw,
-    replay,
 )
-from supervisor.mailbox import Mailbox
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
 
 BACKLOG: Final = 1024
 """Messages that may wait before callers, too, have to wait for the actor."""
-
-LONGEST_FAILURE: Final = 200
-"""Characters that are kept of a failure's text."""
 
 Verdict = Literal["allow", "refuse"]
 """What becomes of the calls of a circuit whose actor has been given up."""
@@ -305,20 +302,3 @@ class _Asker:
     def __init__(self) -> None:
         self.answered = anyio.Event()
         self.answer: Answer | None = None
-
-
-def loop_time() -> float | None:
-    """Return the running event loop's time in seconds, or None where none is running."""
-    try:
-        return anyio.current_time()
-    except anyio.NoEventLoopError:
-        return None
-
-
-def describe(error: BaseException) -> str:
-    """Return the error as a line of text; its own `__str__` is user code and may raise."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:
-        text = type(error).__name__
-    return text[:LONGEST_FAILURE]

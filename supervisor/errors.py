@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
+
+LONGEST_FAILURE: Final = 200
+"""Characters that are kept of a failure's text."""
 
 
 class CircuitBreakerOpenError(Exception):
@@ -61,3 +65,12 @@ class PermitSettledError(RuntimeError):
 
 class PolicyConflictError(ValueError):
     """The name belongs to a circuit with a different policy."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the error as a line of text; its own `__str__` is user code and may raise."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    return text[:LONGEST_FAILURE]

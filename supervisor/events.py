@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Literal
 
 from supervisor.circuit import Verdict
-from supervisor.machine import CircuitState
 from supervisor.mailbox import Mailbox
+from supervisor.messages import CircuitState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from supervisor.events import (
     EventStream,
     StateChanged,
 )
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 
 logger.disable("supervisor")
 

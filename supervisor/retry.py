@@ -1,50 +1,19 @@
-"""Retry decorators: tenacity does the retrying, a circuit guards the loop or each attempt."""
+"""Retry decorators for the four types of operation, and retries without decorating."""
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never, get_args
-
-import anyio
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_any,
-    wait_exponential,
-    wait_random_exponential,
-)
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from supervisor.checks import check_async, check_count, check_name, check_seconds
-from supervisor.errors import CircuitBreakerOpenError
-from supervisor.logs import log_retry
-from supervisor.machine import CircuitState
-from supervisor.registry import circuit_breaker
+from supervisor.loops import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
-AsyncFunction = Callable[P, Coroutine[Any, Any, R]]
-
 OperationType = Literal["worker", "storage", "scheduler", "api"]
-Guard = Literal["loop", "attempt"]
-
-TRANSIENT_EXCEPTIONS: Final = (ConnectionError, TimeoutError, OSError)
-"""What is worth another try, subclasses included."""
-
-EARLY_WAKE: Final = 0.001
-"""Seconds by which a clock may wake a sleeper too soon; an attempt would be wasted on it."""
-
-
-def is_retryable_error(exc: BaseException) -> bool:
-    """Return whether the retry decorators try again after `exc`."""
-    return isinstance(exc, TRANSIENT_EXCEPTIONS)
 
 
 def create_retry_decorator(
@@ -97,21 +66,22 @@ def create_retry_decorator(
         circuit = check_name(f"{operation_type}:{_name_of(func)}")
 
         @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
-        def retried(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
-            return _retried(
+        def loop(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
+            _check_waits(low, high)
+            return retried(
                 func,
                 circuit,
                 attempts,
-                _backoff(low, high, use_jitter),
+                backoff(low, high, use_jitter),
                 guard if guarded else None,
                 wait_for_recovery,
             )
 
-        retried(*values(), app_settings.circuit_breaker.enabled)  # reports bad settings here
+        loop(*values(), app_settings.circuit_breaker.enabled)  # reports bad settings here
 
         @functools.wraps(func)
         async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            run = retried(*values(), app_settings.circuit_breaker.enabled)
+            run = loop(*values(), app_settings.circuit_breaker.enabled)
             return await run(*args, **kwargs)
 
         return wrapper
@@ -224,93 +194,15 @@ async def execute_with_retry(
     if not callable(func):
         raise TypeError(f"execute_with_retry needs an async function, got {func!r}")
     check_count("max_attempts", max_attempts)
+    _check_waits(min_wait, max_wait)
     circuit = check_name(operation_name or f"adhoc:{_name_of(func)}")
     guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
 
     async def attempt() -> R:
         return await func(*args, **kwargs)
 
-    run = _retried(attempt, circuit, max_attempts, _backoff(min_wait, max_wait), guard)
+    run = retried(attempt, circuit, max_attempts, backoff(min_wait, max_wait), guard)
     return await run()
-
-
-def _retried(
-    func: AsyncFunction[P, R],
-    circuit: str,
-    attempts: int,
-    backoff: wait_base,
-    guard: Guard | None,
-    wait_for_recovery: bool = False,
-) -> AsyncFunction[P, R]:
-    """Return `func` with a retry loop round it, and the circuit round that loop or in it."""
-
-    def before_sleep(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
-
-    loop = AsyncRetrying(
-        sleep=anyio.sleep,
-        stop=stop_after_attempt(attempts),
-        wait=backoff,
-        retry=retry_if_exception(is_retryable_error),
-        before_sleep=before_sleep,
-        reraise=True,
-    )
-    match guard:
-        case None:
-            return loop.wraps(func)
-        case "loop":
-            return _guarded(loop.wraps(func), circuit)
-        case "attempt" if wait_for_recovery:
-            patient = loop.copy(
-                wait=_until_recovery(circuit, backoff),
-                retry=retry_if_exception(partial(_is_worth_waiting, circuit)),
-            )
-            return patient.wraps(_guarded(func, circuit))
-        case "attempt":
-            brief = loop.copy(stop=stop_any(stop_after_attempt(attempts), _StopWhenOpen(circuit)))
-            return brief.wraps(_guarded(func, circuit))
-        case _:
-            assert_never(guard)
-
-
-def _guarded(func: AsyncFunction[P, R], circuit: str) -> AsyncFunction[P, R]:
-    @functools.wraps(func)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await circuit_breaker(circuit).call(func, *args, **kwargs)
-
-    return guarded
-
-
-class _StopWhenOpen(stop_base):
-    """End a retry loop once its circuit refuses calls."""
-
-    def __init__(self, circuit: str) -> None:
-        self.circuit = circuit
-
-    def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002
-        return circuit_breaker(self.circuit).state is CircuitState.OPEN
-
-
-def _is_worth_waiting(circuit: str, error: BaseException) -> bool:
-    """Return whether to retry: also after a refusal, but for one without an end."""
-    if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
-        return math.isfinite(error.retry_after)
-    return is_retryable_error(error)
-
-
-def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallState], float]:
-    def wait(state: RetryCallState) -> float:
-        retry_after = circuit_breaker(circuit).retry_after
-        return max(backoff(state), retry_after + EARLY_WAKE if retry_after else 0.0)
-
-    return wait
-
-
-def _backoff(min_wait: float, max_wait: float, use_jitter: bool = True) -> wait_base:
-    _check_waits(min_wait, max_wait)
-    strategy = wait_random_exponential if use_jitter else wait_exponential
-    return strategy(multiplier=min_wait, min=min_wait, max=max_wait)
 
 
 def _check_waits(min_wait: float | None, max_wait: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from supervisor import current
 from supervisor.actor import run_actor, take_last_turn
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_count, check_name, check_seconds
-from supervisor.circuit import Circuit, Verdict, describe, loop_time
-from supervisor.errors import CircuitCrashedError, PolicyConflictError
+from supervisor.circuit import Circuit, Verdict
+from supervisor.clock import loop_time
+from supervisor.errors import CircuitCrashedError, PolicyConflictError, describe
 from supervisor.events import (
     CircuitGivenUp,
     CircuitRestarted,
@@ -29,7 +30,7 @@ from supervisor.events import (
     StateChanged,
 )
 from supervisor.logs import log_events
-from supervisor.machine import Transition
+from supervisor.messages import Transition
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
 from supervisor.tasks import Tasks

@@ -9,7 +9,8 @@ import pytest
 from supervisor.actor import run_actor, take_last_turn, take_turn
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
-from supervisor.machine import Acquire, CircuitState, Grant, Machine, Message, Refusal, Transition
+from supervisor.machine import Machine
+from supervisor.messages import Acquire, CircuitState, Grant, Message, Refusal, Transition
 from supervisor.policy import Policy
 from tests.worlds import poison, settle_down
 

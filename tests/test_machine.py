@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from supervisor.machine import (
+from supervisor.machine import Machine, replay
+from supervisor.messages import (
     Acquire,
     CircuitState,
     Grant,
     Lease,
-    Machine,
     Message,
     Outcome,
     Refusal,
@@ -19,7 +19,6 @@ from supervisor.machine import (
     Settle,
     Transition,
     Withdraw,
-    replay,
 )
 from supervisor.policy import Policy
 

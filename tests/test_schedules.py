@@ -19,7 +19,8 @@ import pytest
 import trio.testing
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
-from supervisor.machine import Acquire, Grant, Machine, Outcome, Reset, Settle
+from supervisor.machine import Machine
+from supervisor.messages import Acquire, Grant, Outcome, Reset, Settle
 from supervisor.policy import Policy
 from tests.virtual_time import VirtualTimeLoop
 

@@ -22,18 +22,18 @@ from supervisor import (
 )
 
 
-async def fetch(url: str, *, timeout: float = 1.0) -> bytes:
+async def fetch(url: str, *, seconds: float = 1.0) -> bytes:
     """Some function to guard."""
-    return f"{url} {timeout}".encode()
+    return f"{url} {seconds}".encode()
 
 
 breaker = CircuitBreaker("x", failure_threshold=5)
 
 
 @breaker
-async def by_breaker(url: str, *, timeout: float = 1.0) -> bytes:
+async def by_breaker(url: str, *, seconds: float = 1.0) -> bytes:
     """Guarded by a breaker."""
-    return await fetch(url, timeout=timeout)
+    return await fetch(url, seconds=seconds)
 
 
 @with_circuit_breaker("x")
@@ -60,8 +60,8 @@ class Client:
 
 async def calls() -> None:
     """What must be accepted, and what must not."""
-    assert_type(await breaker.call(fetch, "url", timeout=2.0), bytes)
-    assert_type(await by_breaker("url", timeout=2.0), bytes)
+    assert_type(await breaker.call(fetch, "url", seconds=2.0), bytes)
+    assert_type(await by_breaker("url", seconds=2.0), bytes)
     assert_type(await by_name("url"), bytes)
     assert_type(await by_retry("url"), bytes)
     assert_type(await Client().get("url"), bytes)

@@ -9,7 +9,7 @@ from typing import Final
 
 from supervisor.demo.passes import Pass
 from supervisor.demo.workers import OUTCOMES, Call
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 
 RECOVERED: Final = 0.95
 """The part of the calls that must succeed for the service to count as back."""

@@ -16,7 +16,7 @@ from supervisor.demo.plan import Plan
 from supervisor.demo.server import ServerReport
 from supervisor.demo.workers import OPERATIONS, Agent, Call, Journal
 from supervisor.events import EventStream, StateChanged
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 from supervisor.settings import app_settings
 from supervisor.supervisor import Supervisor
 

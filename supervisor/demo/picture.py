@@ -11,7 +11,7 @@ from supervisor.demo.canvas import Axes, drawing
 from supervisor.demo.passes import Pass, circuit_of
 from supervisor.demo.plan import Plan
 from supervisor.demo.workers import OPERATIONS
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 
 INK: Final = "#2b2b2b"
 FAINT: Final = "#6f6f6f"

@@ -16,8 +16,9 @@ def report(plan: Plan, without: Figures, guarded: Figures) -> Table:
     table = Table(
         title=f"{plan.workers} agents on {plan.backend},"
         f" a server that is dead for {plan.dead_until - plan.dead_from:.1f} s",
-        caption=f"Recovered: the first success from which on, for {plan.recovery_window:.2g} s, at least"
-        " 95 %\nof the calls succeed. Circuits have to wait for their next probe.",
+        caption="Recovered: the first success from which on,"
+        f" for {plan.recovery_window:.2g} s, at least 95 %\n"
+        "of the calls succeed. Circuits have to wait for their next probe.",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
     )

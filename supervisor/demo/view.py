@@ -14,7 +14,7 @@ from rich.text import Text
 
 from supervisor.demo.passes import Scene, circuit_of
 from supervisor.demo.workers import OPERATIONS, OUTCOMES
-from supervisor.machine import CircuitState
+from supervisor.messages import CircuitState
 from supervisor.statistics import Statistics
 
 REFRESH: Final = 0.125

@@ -1,0 +1,122 @@
+"""Retry loops: tenacity does all the retrying, a circuit guards the loop or each attempt."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never
+
+import anyio
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_any,
+    wait_exponential,
+    wait_random_exponential,
+)
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from supervisor.errors import CircuitBreakerOpenError
+from supervisor.logs import log_retry
+from supervisor.messages import CircuitState
+from supervisor.registry import circuit_breaker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AsyncFunction = Callable[P, Coroutine[Any, Any, R]]
+Guard = Literal["loop", "attempt"]
+
+TRANSIENT_EXCEPTIONS: Final = (ConnectionError, TimeoutError, OSError)
+"""What is worth another try, subclasses included."""
+
+EARLY_WAKE: Final = 0.001
+"""Seconds by which a clock may wake a sleeper too soon; an attempt would be wasted on it."""
+
+
+def is_retryable_error(exc: BaseException) -> bool:
+    """Return whether the retry decorators try again after `exc`."""
+    return isinstance(exc, TRANSIENT_EXCEPTIONS)
+
+
+def retried(
+    func: AsyncFunction[P, R],
+    circuit: str,
+    attempts: int,
+    backoff: wait_base,
+    guard: Guard | None,
+    wait_for_recovery: bool = False,
+) -> AsyncFunction[P, R]:
+    """Return `func` with a retry loop round it, and the circuit round that loop or in it."""
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
+
+    loop = AsyncRetrying(
+        sleep=anyio.sleep,
+        stop=stop_after_attempt(attempts),
+        wait=backoff,
+        retry=retry_if_exception(is_retryable_error),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    match guard:
+        case None:
+            return loop.wraps(func)
+        case "loop":
+            return _guarded(loop.wraps(func), circuit)
+        case "attempt" if wait_for_recovery:
+            patient = loop.copy(
+                wait=_until_recovery(circuit, backoff),
+                retry=retry_if_exception(partial(_is_worth_waiting, circuit)),
+            )
+            return patient.wraps(_guarded(func, circuit))
+        case "attempt":
+            brief = loop.copy(stop=stop_any(stop_after_attempt(attempts), _StopWhenOpen(circuit)))
+            return brief.wraps(_guarded(func, circuit))
+        case _:
+            assert_never(guard)
+
+
+def _guarded(func: AsyncFunction[P, R], circuit: str) -> AsyncFunction[P, R]:
+    @functools.wraps(func)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await circuit_breaker(circuit).call(func, *args, **kwargs)
+
+    return guarded
+
+
+class _StopWhenOpen(stop_base):
+    """End a retry loop once its circuit refuses calls."""
+
+    def __init__(self, circuit: str) -> None:
+        self.circuit = circuit
+
+    def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002
+        return circuit_breaker(self.circuit).state is CircuitState.OPEN
+
+
+def _is_worth_waiting(circuit: str, error: BaseException) -> bool:
+    """Return whether to retry: also after a refusal, but for one without an end."""
+    if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
+        return math.isfinite(error.retry_after)
+    return is_retryable_error(error)
+
+
+def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallState], float]:
+    def wait(state: RetryCallState) -> float:
+        retry_after = circuit_breaker(circuit).retry_after
+        return max(backoff(state), retry_after + EARLY_WAKE if retry_after else 0.0)
+
+    return wait
+
+
+def backoff(min_wait: float, max_wait: float, use_jitter: bool = True) -> wait_base:
+    """Return waits from `min_wait` to `max_wait` seconds, each twice the one before."""
+    strategy = wait_random_exponential if use_jitter else wait_exponential
+    return strategy(multiplier=min_wait, min=min_wait, max=max_wait)

@@ -1,0 +1,249 @@
+"""Checks of arguments, and the policy that is made of checked ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from supervisor import Policy
+from supervisor.checks import check_async, check_count, check_name, check_seconds, is_async
+
+
+async def fetch(key: str = "") -> str:
+    return key
+
+
+async def stream() -> AsyncIterator[str]:
+    yield ""
+
+
+def plain() -> None: ...
+
+
+class Service:
+    """Its instances are async callables; the class itself is not."""
+
+    async def fetch(self) -> None: ...
+
+    async def __call__(self) -> None: ...
+
+
+class PlainService:
+    """Its instances are callables, but not async ones."""
+
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a", id="shortest"),
+        pytest.param("a" * 255, id="longest"),
+        pytest.param("api:fetchUser", id="operation key"),
+        pytest.param("Service.<locals>.<lambda>", id="qualname"),
+        pytest.param("my service", id="inner space"),
+        pytest.param("größe 数", id="not ASCII"),
+    ],
+)
+def test_a_name_of_printable_characters_is_returned(name: str) -> None:
+    """Any 1 to 255 printable characters are a name."""
+    assert check_name(name) is name
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "shown"),
+    [
+        pytest.param("", ValueError, "''", id="empty"),
+        pytest.param(" ", ValueError, "' '", id="blank"),
+        pytest.param("a" * 256, ValueError, repr("a" * 256), id="too long"),
+        pytest.param("a\nb", ValueError, r"'a\nb'", id="line feed"),
+        pytest.param("a\0", ValueError, r"'a\x00'", id="NUL"),
+        pytest.param(None, TypeError, "None", id="None"),
+        pytest.param(7, TypeError, "7", id="number"),
+        pytest.param(b"api", TypeError, "b'api'", id="bytes"),
+        pytest.param(["api"], TypeError, "['api']", id="list"),
+    ],
+)
+def test_what_cannot_be_a_name_is_refused(name: Any, error: type[Exception], shown: str) -> None:
+    """The error says that a name is wrong, and shows what was given."""
+    with pytest.raises(error, match=rf"circuit's name must .* got {re.escape(shown)}$"):
+        check_name(name)
+
+
+def test_an_endless_name_is_not_repeated_in_full() -> None:
+    """The error about a name of a million characters is itself a short one."""
+    with pytest.raises(ValueError, match="1 to 255") as caught:
+        check_name("x" * 1_000_000)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least"), [(1, 1), (2, 1), (10**30, 1), (0, 0)], ids=["1", "2", "huge", "0 from 0"]
+)
+def test_a_count_in_its_range_is_returned(value: int, at_least: int) -> None:
+    """Any whole number from the limit on is a count."""
+    assert check_count("field", value, at_least) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "error", "text"),
+    [
+        pytest.param(0, 1, ValueError, "field must be at least 1, got 0", id="zero"),
+        pytest.param(-3, 1, ValueError, "field must be at least 1, got -3", id="negative"),
+        pytest.param(-1, 0, ValueError, "field must be at least 0, got -1", id="below 0"),
+        pytest.param(2.0, 1, TypeError, "field must be a whole number, got 2.0", id="float"),
+        pytest.param("2", 1, TypeError, "field must be a whole number, got '2'", id="str"),
+        pytest.param(True, 1, TypeError, "field must be a whole number, got True", id="bool"),
+        pytest.param(None, 1, TypeError, "field must be a whole number, got None", id="None"),
+        pytest.param(math.nan, 1, TypeError, "field must be a whole number, got nan", id="NaN"),
+    ],
+)
+def test_what_is_no_count_is_refused(
+    value: Any, at_least: int, error: type[Exception], text: str
+) -> None:
+    """The error names the field, the value and the range."""
+    with pytest.raises(error, match=f"^{re.escape(text)}$"):
+        check_count("field", value, at_least)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, 1e-9, 10**300], ids=["whole", "half", "tiny", "huge"])
+def test_seconds_are_returned_as_a_float(value: float) -> None:
+    """Any finite number above 0 is a time, and becomes a float."""
+    seconds = check_seconds("field", value)
+    assert type(seconds) is float
+    assert seconds == float(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        pytest.param(0, ValueError, id="zero"),
+        pytest.param(0.0, ValueError, id="zero point zero"),
+        pytest.param(-0.1, ValueError, id="negative"),
+        pytest.param(math.nan, ValueError, id="NaN"),
+        pytest.param(math.inf, ValueError, id="inf"),
+        pytest.param(-math.inf, ValueError, id="minus inf"),
+        pytest.param(10**400, ValueError, id="beyond floats"),
+        pytest.param("1", TypeError, id="str"),
+        pytest.param(True, TypeError, id="bool"),
+        pytest.param(None, TypeError, id="None"),
+        pytest.param(1j, TypeError, id="complex"),
+    ],
+)
+def test_what_is_no_time_is_refused(value: Any, error: type[Exception]) -> None:
+    """The error names the field, the value and the range."""
+    with pytest.raises(error, match=rf"^field must be .*seconds.*, got {re.escape(repr(value))}$"):
+        check_seconds("field", value)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        pytest.param(fetch, id="function"),
+        pytest.param(Service().fetch, id="method"),
+        pytest.param(Service(), id="async __call__"),
+        pytest.param(functools.partial(fetch, "key"), id="partial"),
+        pytest.param(functools.partial(functools.partial(fetch), "key"), id="partial of partial"),
+        pytest.param(functools.partial(Service()), id="partial of async __call__"),
+        pytest.param(AsyncMock(), id="AsyncMock"),
+    ],
+)
+def test_what_gives_a_coroutine_is_async(func: Callable[..., Any]) -> None:
+    """Whatever is sure to give a coroutine passes for an async function."""
+    assert is_async(func)
+    check_async("the decorator", func)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        pytest.param(plain, id="function"),
+        pytest.param(lambda: fetch("key"), id="lambda"),
+        pytest.param(functools.partial(plain), id="partial"),
+        pytest.param(PlainService(), id="plain __call__"),
+        pytest.param(Service, id="class of async callables"),
+        pytest.param(stream, id="async generator"),
+        pytest.param(None, id="None"),
+        pytest.param("fetch", id="str"),
+    ],
+)
+def test_what_may_give_no_coroutine_is_refused(func: Any) -> None:
+    """The error says which decorator it was, what it needs and what it got."""
+    assert not is_async(func)
+    with pytest.raises(TypeError, match=r"^the decorator needs an async function .*got ") as caught:
+        check_async("the decorator", func)
+    assert repr(func) in str(caught.value)
+
+
+def test_an_async_generator_is_sent_to_permits() -> None:
+    """Who decorates an async generator is told what to use instead; others are not."""
+    with pytest.raises(TypeError, match=r"with await breaker\.acquire\(\)"):
+        check_async("the decorator", stream)
+    with pytest.raises(TypeError) as caught:
+        check_async("the decorator", plain)
+    assert "acquire" not in str(caught.value)
+
+
+def test_the_policy_of_the_issue_is_the_default() -> None:
+    """3 failures open it for 30 s, 1 probe closes it, and a probe may take 60 s."""
+    assert dataclasses.asdict(Policy()) == {
+        "failure_threshold": 3,
+        "recovery_timeout": 30.0,
+        "success_threshold": 1,
+        "probe_timeout": 60.0,
+    }
+
+
+def test_policies_that_mean_the_same_are_equal() -> None:
+    """Whole seconds and floats make one policy, in the order of the arguments of a breaker."""
+    policy = Policy(5, 10, 2, 20)
+    assert policy == Policy(
+        failure_threshold=5, recovery_timeout=10.0, success_threshold=2, probe_timeout=20.0
+    )
+    assert hash(policy) == hash(Policy(5, 10.0, 2, 20.0))
+    assert type(policy.recovery_timeout) is type(policy.probe_timeout) is float
+
+
+def test_a_policy_cannot_be_changed() -> None:
+    """A running circuit's policy is frozen."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Policy().failure_threshold = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        pytest.param(0, ValueError, id="zero"),
+        pytest.param(-1, ValueError, id="negative"),
+        pytest.param("1", TypeError, id="str"),
+        pytest.param(True, TypeError, id="bool"),
+        pytest.param(None, TypeError, id="None"),
+    ],
+)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Policy)])
+def test_a_policy_is_checked(field: str, value: Any, error: type[Exception]) -> None:
+    """Every field is checked, and the error names it and the value."""
+    with pytest.raises(error, match=rf"^{field} must be .*, got {re.escape(repr(value))}$"):
+        Policy(**{field: value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=["NaN", "inf"])
+@pytest.mark.parametrize("field", ["recovery_timeout", "probe_timeout"])
+def test_a_policy_has_finite_times(field: str, value: float) -> None:
+    """A circuit that could never recover, or never end a probe, is refused."""
+    with pytest.raises(ValueError, match=rf"^{field} must be more than 0 and finite"):
+        Policy(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["failure_threshold", "success_threshold"])
+def test_a_policy_has_whole_thresholds(field: str) -> None:
+    """Half a failure is refused."""
+    with pytest.raises(TypeError, match=rf"^{field} must be a whole number, got 1.5$"):
+        Policy(**{field: 1.5})  # type: ignore[arg-type]
