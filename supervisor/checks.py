@@ -44,10 +44,16 @@ def check_seconds(field: str, value: object) -> float:
     return seconds
 
 
-def is_async(func: object) -> bool:
-    """Return whether calling `func` is sure to give a coroutine."""
+def unwrapped(func: object) -> object:
+    """Return the function that partials of it stand for."""
     while isinstance(func, functools.partial):
         func = func.func
+    return func
+
+
+def is_async(func: object) -> bool:
+    """Return whether calling `func` is sure to give a coroutine."""
+    func = unwrapped(func)
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 

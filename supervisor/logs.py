@@ -7,6 +7,7 @@ from typing import assert_never
 
 from loguru import logger
 
+from supervisor.errors import describe
 from supervisor.events import (
     CircuitGivenUp,
     CircuitRestarted,
@@ -29,9 +30,11 @@ async def log_events(stream: EventStream) -> None:
 
 def log_retry(circuit: str, attempt: int, wait: float, error: BaseException | None) -> None:
     """Log that attempt number `attempt` has failed and another follows in `wait` seconds."""
-    logger.bind(circuit=circuit, attempt=attempt, wait=wait, error=repr(error)).warning(
-        "{}: attempt {} failed, next one in {:.2f} s", circuit, attempt, wait
-    )
+    text = None if error is None else describe(error)
+    with suppress(Exception):  # a sink that raises must not end the retrying
+        logger.bind(circuit=circuit, attempt=attempt, wait=wait, error=text).warning(
+            "{}: attempt {} failed, next one in {:.2f} s", circuit, attempt, wait
+        )
 
 
 def _log(event: Event | EventsMissed) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never
 
@@ -44,7 +45,7 @@ def is_retryable_error(exc: BaseException) -> bool:
 
 
 def retried(
-    func: AsyncFunction[P, R],
+    func: Callable[P, Awaitable[R]],
     circuit: str,
     attempts: int,
     backoff: wait_base,
@@ -57,6 +58,7 @@ def retried(
         error = state.outcome.exception() if state.outcome else None
         log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
 
+    attempt = _coroutine_function(func)
     loop = AsyncRetrying(
         sleep=anyio.sleep,
         stop=stop_after_attempt(attempts),
@@ -67,20 +69,30 @@ def retried(
     )
     match guard:
         case None:
-            return loop.wraps(func)
+            return loop.wraps(attempt)
         case "loop":
-            return _guarded(loop.wraps(func), circuit)
+            return _guarded(loop.wraps(attempt), circuit)
         case "attempt" if wait_for_recovery:
             patient = loop.copy(
                 wait=_until_recovery(circuit, backoff),
                 retry=retry_if_exception(partial(_is_worth_waiting, circuit)),
             )
-            return patient.wraps(_guarded(func, circuit))
+            return patient.wraps(_guarded(attempt, circuit))
         case "attempt":
             brief = loop.copy(stop=stop_any(stop_after_attempt(attempts), _StopWhenOpen(circuit)))
-            return brief.wraps(_guarded(func, circuit))
+            return brief.wraps(_guarded(attempt, circuit))
         case _:
             assert_never(guard)
+
+
+def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
+    """Return `func` in the one form that tenacity is sure to recognise as async."""
+
+    @functools.wraps(func)
+    async def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await func(*args, **kwargs)
+
+    return func if inspect.iscoroutinefunction(func) else attempt
 
 
 def _guarded(func: AsyncFunction[P, R], circuit: str) -> AsyncFunction[P, R]:

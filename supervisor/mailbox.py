@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import anyio
@@ -31,7 +32,8 @@ class Mailbox(Generic[M]):
     def ring(self) -> None:
         """Wake the owner if it sleeps; an owner that is awake takes all messages anyway."""
         if self._bell is not None:
-            self._bell.set()
+            with suppress(RuntimeError):  # its event loop was closed while it slept
+                self._bell.set()
 
     async def wait(self, until: float = math.inf) -> None:
         """Sleep until the bell rings or the event loop's clock shows `until`."""

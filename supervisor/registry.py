@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 from supervisor.breaker import CircuitBreaker
-from supervisor.checks import check_async, check_name
+from supervisor.checks import check_async, check_name, unwrapped
+from supervisor.clock import loop_time
 from supervisor.settings import app_settings
 from supervisor.supervisor import current_supervisor, supervisors_here
 
@@ -46,7 +47,7 @@ async def get_circuit_breaker(
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     return circuit_breaker(
-        name,
+        check_name(name),
         failure_threshold=failure_threshold,
         recovery_timeout=recovery_timeout,
         success_threshold=success_threshold,
@@ -54,9 +55,14 @@ async def get_circuit_breaker(
 
 
 def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:
-    """Return the breaker of that name, or None if this event loop has no such circuit."""
+    """Return the breaker of that name, or None if this event loop has no such circuit.
+
+    Where no event loop runs, those are looked at that this thread has paused.
+    """
     supervisors = supervisors_here()
-    return supervisors[-1].get(name) if supervisors else None
+    if loop_time() is not None:
+        supervisors = supervisors[-1:]  # the event loop's current one
+    return next((supervisor[name] for supervisor in supervisors if name in supervisor), None)
 
 
 def reset_all_circuit_breakers() -> None:
@@ -95,7 +101,9 @@ def with_circuit_breaker(
 
     def decorate(func: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         check_async("with_circuit_breaker", func)
-        name = operation_name or check_name(getattr(func, "__qualname__", type(func).__qualname__))
+        named = unwrapped(func)
+        own_name = getattr(named, "__qualname__", type(named).__qualname__)
+        name = check_name(operation_name or own_name)
         _ = app_settings.circuit_breaker  # reports a misspelt variable here, not at some call
 
         @functools.wraps(func)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from supervisor.checks import check_async, check_count, check_name, check_seconds
+from supervisor.checks import check_async, check_count, check_name, check_seconds, unwrapped
 from supervisor.loops import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
 
@@ -194,15 +193,13 @@ async def execute_with_retry(
     if not callable(func):
         raise TypeError(f"execute_with_retry needs an async function, got {func!r}")
     check_count("max_attempts", max_attempts)
+    check_seconds("min_wait", min_wait)
+    check_seconds("max_wait", max_wait)
     _check_waits(min_wait, max_wait)
-    circuit = check_name(operation_name or f"adhoc:{_name_of(func)}")
+    name = f"adhoc:{_name_of(func)}" if operation_name is None else operation_name
     guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
-
-    async def attempt() -> R:
-        return await func(*args, **kwargs)
-
-    run = retried(attempt, circuit, max_attempts, backoff(min_wait, max_wait), guard)
-    return await run()
+    run = retried(func, check_name(name), max_attempts, backoff(min_wait, max_wait), guard)
+    return await run(*args, **kwargs)
 
 
 def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
@@ -219,7 +216,6 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{field} must be one of {', '.join(choices)}; got {value!r}")
 
 
-def _name_of(func: Callable[..., Any]) -> str:
-    while isinstance(func, partial):
-        func = func.func
+def _name_of(func: object) -> str:
+    func = unwrapped(func)
     return getattr(func, "__name__", type(func).__name__)
