@@ -29,7 +29,6 @@ demo: $(VENV)/.up-to-date
 
 test: $(VENV)/.up-to-date
 	$(BIN)/python -m coverage run -m pytest
-	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 # On the PATH, or among pyenv's: its shims may be there although the version is not active.

@@ -86,6 +86,7 @@ def fresh_logger() -> Iterator[None]:
     """Give an example loguru as an application finds it, and take its sinks away afterwards."""
     yield
     logger.disable("supervisor")
+    logger.configure(extra={})
     logger.remove()
     logger.add(sys.stderr)
 
