@@ -90,7 +90,10 @@ def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
 
     @functools.wraps(func)
     async def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await func(*args, **kwargs)
+        awaitable = func(*args, **kwargs)
+        if not inspect.isawaitable(awaitable):
+            raise TypeError(f"an async function is needed, but {func!r} returned {awaitable!r}")
+        return await awaitable
 
     return func if inspect.iscoroutinefunction(func) else attempt
 
@@ -129,6 +132,9 @@ def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallStat
 
 
 def backoff(min_wait: float, max_wait: float, use_jitter: bool = True) -> wait_base:
-    """Return waits from `min_wait` to `max_wait` seconds, each twice the one before."""
+    """Return waits in seconds: `min_wait`, and then twice the one before, up to `max_wait`.
+
+    With jitter, each is drawn between `min_wait` and that, by tenacity's own strategy.
+    """
     strategy = wait_random_exponential if use_jitter else wait_exponential
     return strategy(multiplier=min_wait, min=min_wait, max=max_wait)

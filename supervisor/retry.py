@@ -34,8 +34,8 @@ def create_retry_decorator(
         operation_type: "worker", "storage", "scheduler" or "api".
         max_attempts: 1 or more; None: that of `app_settings.retry` at the time of the call.
         min_wait, max_wait: seconds, more than 0; None: likewise.
-        use_jitter: draw each wait at random between `min_wait` and that, so that callers do not
-            come back as one.
+        use_jitter: draw each wait between `min_wait` and that, so that callers who failed
+            together do not come back together; the first wait is `min_wait` all the same.
         guard: "loop": the circuit admits the whole retry loop, and counts it once. "attempt":
             it admits and counts every attempt, and the loop ends as soon as it is open.
         wait_for_recovery: with "attempt", sleep while the circuit is open instead of ending
@@ -66,7 +66,7 @@ def create_retry_decorator(
 
         @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
         def loop(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
-            _check_waits(low, high)
+            _check_waits(low, high, "; what is not given comes from app_settings.retry")
             return retried(
                 func,
                 circuit,
@@ -202,13 +202,15 @@ async def execute_with_retry(
     return await run(*args, **kwargs)
 
 
-def _check_waits(min_wait: float | None, max_wait: float | None) -> None:
+def _check_waits(min_wait: float | None, max_wait: float | None, hint: str = "") -> None:
     if min_wait is not None:
         check_seconds("min_wait", min_wait)
     if max_wait is not None:
         check_seconds("max_wait", max_wait)
     if min_wait is not None and max_wait is not None and min_wait > max_wait:
-        raise ValueError(f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}")
+        raise ValueError(
+            f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}{hint}"
+        )
 
 
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:

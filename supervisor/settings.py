@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -19,8 +19,15 @@ from pydantic_settings import (
 
 from supervisor.policy import Policy
 
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a bool is no number")
+    return value
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 
 ALLOWED: Mapping[str, str] = {
     "enabled": "true or false",
@@ -138,7 +145,7 @@ class CircuitBreakerSettings(_Settings):
         success_threshold: successful probes that close it again, 1 or more.
         probe_timeout: seconds after which a running probe counts as failed, more than 0.
         circuits: settings of single circuits, by name. In a variable the name is spelt with
-            capitals, and one `_` for whatever is not a letter or digit: the circuit
+            capitals, and one `_` for whatever is not A to Z or 0 to 9: the circuit
             `api:fetchUser` reads `BINDU_CB_CIRCUITS__API_FETCHUSER__RECOVERY_TIMEOUT`.
 
     Raises:
@@ -171,7 +178,7 @@ class CircuitBreakerSettings(_Settings):
         """Return the policy that a new circuit of that name gets."""
         own = {
             field: value
-            for spelling, overrides in self.circuits.items()
+            for spelling, overrides in sorted(self.circuits.items(), key=lambda own: own[0] == name)
             if spelling == name or spelt(spelling) == spelt(name) != ""
             for field, value in overrides
             if value is not None

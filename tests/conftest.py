@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,3 +38,18 @@ def fresh_settings(
     groups.clear()
     yield
     groups.clear()
+
+
+@pytest.fixture
+def enabled() -> None:
+    """Switch circuits on for the decorators."""
+    supervisor.app_settings.circuit_breaker.enabled = True
+
+
+@pytest.fixture
+def seeded() -> Iterator[random.Random]:
+    """Seed the random numbers of the process, and return a copy of them."""
+    state = random.getstate()
+    random.seed(5)
+    yield random.Random(5)
+    random.setstate(state)
