@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args
 
 from supervisor.checks import check_async, check_count, check_name, check_seconds, unwrapped
 from supervisor.loops import AsyncFunction, Guard, backoff, retried
@@ -88,83 +88,55 @@ def create_retry_decorator(
     return decorate
 
 
+class GuardOptions(TypedDict, total=False):
+    """How a circuit guards retries; see `create_retry_decorator`."""
+
+    guard: Guard
+    wait_for_recovery: bool
+
+
 def retry_worker_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    *,
-    guard: Guard = "loop",
-    wait_for_recovery: bool = False,
+    **guard: Unpack[GuardOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
-    """Retry a worker's operation, guarded by `worker:NAME`; see `create_retry_decorator`."""
-    return create_retry_decorator(
-        "worker",
-        max_attempts,
-        min_wait,
-        max_wait,
-        guard=guard,
-        wait_for_recovery=wait_for_recovery,
-    )
+    """Retry an operation of a worker, guarded by `worker:NAME`; see `create_retry_decorator`."""
+    return create_retry_decorator("worker", max_attempts, min_wait, max_wait, **guard)
 
 
 def retry_storage_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    *,
-    guard: Guard = "loop",
-    wait_for_recovery: bool = False,
+    **guard: Unpack[GuardOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
-    """Retry a storage operation without jitter, guarded by `storage:NAME`; see
+    """Retry an operation of a storage without jitter, guarded by `storage:NAME`; see
     `create_retry_decorator`.
     """
-    return create_retry_decorator(
-        "storage",
-        max_attempts,
-        min_wait,
-        max_wait,
-        use_jitter=False,
-        guard=guard,
-        wait_for_recovery=wait_for_recovery,
-    )
+    return create_retry_decorator("storage", max_attempts, min_wait, max_wait, False, **guard)
 
 
 def retry_scheduler_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    *,
-    guard: Guard = "loop",
-    wait_for_recovery: bool = False,
+    **guard: Unpack[GuardOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
-    """Retry a scheduler's operation, guarded by `scheduler:NAME`; see `create_retry_decorator`."""
-    return create_retry_decorator(
-        "scheduler",
-        max_attempts,
-        min_wait,
-        max_wait,
-        guard=guard,
-        wait_for_recovery=wait_for_recovery,
-    )
+    """Retry an operation of a scheduler, guarded by `scheduler:NAME`; see
+    `create_retry_decorator`.
+    """
+    return create_retry_decorator("scheduler", max_attempts, min_wait, max_wait, **guard)
 
 
 def retry_api_call(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    *,
-    guard: Guard = "loop",
-    wait_for_recovery: bool = False,
+    **guard: Unpack[GuardOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry a call of an external API, guarded by `api:NAME`; see `create_retry_decorator`."""
-    return create_retry_decorator(
-        "api",
-        max_attempts,
-        min_wait,
-        max_wait,
-        guard=guard,
-        wait_for_recovery=wait_for_recovery,
-    )
+    return create_retry_decorator("api", max_attempts, min_wait, max_wait, **guard)
 
 
 async def execute_with_retry(
