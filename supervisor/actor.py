@@ -8,8 +8,8 @@ from contextlib import suppress
 import anyio
 
 from supervisor.circuit import Circuit
-from supervisor.clock import loop_time
 from supervisor.errors import CircuitCrashedError
+from supervisor.event_loop import loop_time
 from supervisor.machine import replay
 from supervisor.messages import Acquire, Transition
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
-
-from anyio.lowlevel import current_token
 
 from supervisor import current
 from supervisor.checks import check_async, check_name, is_async
 from supervisor.circuit import Circuit
-from supervisor.clock import loop_time
 from supervisor.errors import CircuitStoppedError
+from supervisor.event_loop import loop_time
 from supervisor.messages import CircuitState, Grant, Outcome
 from supervisor.permit import Permit, report
 from supervisor.policy import Policy
@@ -104,7 +103,8 @@ class CircuitBreaker:
     @property
     def retry_after(self) -> float:
         """Seconds until a refused call may be admitted; 0.0 unless the circuit is open."""
-        return self._find().retry_after()
+        machine = self._find().project()
+        return machine.retry_after(machine.latest)
 
     def statistics(self) -> Statistics:
         """Return all figures as of now, in one frozen record."""
@@ -130,7 +130,8 @@ class CircuitBreaker:
             TypeError: `func` is not an async function.
         """
         circuit = self._circuit
-        if circuit.headroom > 0:
+        loop = circuit.loop
+        if circuit.headroom > 0 and loop.thread == get_ident() and loop.is_running():
             circuit.started += 1
             grant = circuit.grant
         else:
@@ -193,23 +194,22 @@ class CircuitBreaker:
 
     async def _admit(self) -> tuple[Circuit, Grant]:
         circuit = self._circuit
-        if not circuit.alive:
+        if not (circuit.alive and circuit.loop.runs_here()):
             circuit = self._join()
         return circuit, await circuit.admit()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""
         before = self._circuit
-        here = before.token == current_token()
+        here = before.loop.is_current()
         if here and not before.stopped:
-            return before  # its actor is about to start
-        if self._owned:
-            if before.running:
-                raise CircuitStoppedError(
-                    f"circuit {before.name!r} belongs to another event loop's supervisor"
-                )
-            return before
-        host = current.current_host()
+            return before  # its actor is about to start, or has been given up
+        if self._owned and not here:
+            raise CircuitStoppedError(
+                f"circuit {before.name!r} belongs to another event loop, which has ended or runs"
+                " elsewhere; ask a supervisor of this one for a circuit by name"
+            )
+        host = None if self._owned else current.current_host()
         if host is None:
             if here:
                 return before  # its supervisor's block was left: it refuses all calls
@@ -220,14 +220,15 @@ class CircuitBreaker:
     def _find(self) -> Circuit:
         """Return the circuit to read: like `_join`, but nothing is started by reading."""
         before = self._circuit
-        if not before.stopped or self._owned or loop_time() is None:
+        if self._owned or loop_time() is None:
+            return before
+        here = before.loop.is_current()
+        if here and not before.stopped:
             return before
         host = current.current_host()
         if host is not None and host.find(before.name):
             return self._join()
-        if before.token not in (None, current_token()):
-            self._circuit = Circuit(before.name, before.policy)  # an earlier loop's: forget it
-        return self._circuit
+        return before if here else Circuit(before.name, before.policy)
 
 
 def _is_misuse(func: object, error: BaseException) -> bool:

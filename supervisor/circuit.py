@@ -8,13 +8,13 @@ loop, and nothing here awaits between reading and writing, so there is nothing t
 from __future__ import annotations
 
 import math
+from threading import get_ident
 from typing import Final, Literal, assert_never
 
 import anyio
-from anyio.lowlevel import EventLoopToken
 
-from supervisor.clock import loop_time
 from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, describe
+from supervisor.event_loop import NOWHERE, EventLoop, loop_time
 from supervisor.machine import Machine, replay
 from supervisor.mailbox import Mailbox
 from supervisor.messages import (
@@ -35,6 +35,9 @@ from supervisor.statistics import Statistics
 
 BACKLOG: Final = 1024
 """Messages that may wait before callers, too, have to wait for the actor."""
+
+CHEAP_TO_READ: Final = 32
+"""Messages that a read may replay again and again before it asks the actor to take them."""
 
 Verdict = Literal["allow", "refuse"]
 """What becomes of the calls of a circuit whose actor has been given up."""
@@ -61,6 +64,7 @@ class Circuit:
         "grant",
         "headroom",
         "lease",
+        "loop",
         "machine",
         "mailbox",
         "name",
@@ -70,15 +74,14 @@ class Circuit:
         "restarts",
         "running",
         "started",
-        "token",
         "unsent_successes",
     )
 
-    def __init__(self, name: str, policy: Policy, token: EventLoopToken | None = None) -> None:
+    def __init__(self, name: str, policy: Policy, loop: EventLoop = NOWHERE) -> None:
         self.name = name
         self.policy = policy
-        self.token = token  # of the event loop it lives on; None: it never lives
-        self.running = token is not None
+        self.loop = loop
+        self.running = loop is not NOWHERE
         self.alive = False  # while it has an actor that has taken a turn
         self.given_up: Verdict | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
@@ -144,23 +147,32 @@ class Circuit:
 
     def reset(self) -> None:
         """Close the circuit and forget its failures, if it is running."""
+        self.check_thread()
         if self.running:
             self._put(Reset(loop_time()))
             self._call_actor()
 
+    def check_thread(self) -> None:
+        """Refuse to be used from a thread other than that of its event loop.
+
+        Raises:
+            RuntimeError: this is another thread.
+        """
+        if self.running and self.loop.thread != get_ident():
+            raise RuntimeError(
+                f"circuit {self.name!r} belongs to the event loop of another thread;"
+                " call it through anyio.from_thread"
+            )
+
     def project(self) -> Machine:
         """Return the machine as it will be when the actor has taken all that is in its mailbox."""
-        machine = replay(self.machine, self.messages())
-        now = loop_time()
-        if self.running and now is not None:
+        messages = self.messages()
+        machine = replay(self.machine, messages)
+        if self.running and self.loop.runs_here() and (now := loop_time()) is not None:
             machine.advance(now)
+            if len(messages) > CHEAP_TO_READ:
+                self.mailbox.ring()
         return machine
-
-    def retry_after(self) -> float:
-        """Return the seconds until a refused call may be admitted, 0.0 unless OPEN."""
-        machine = self.project()
-        now = loop_time()
-        return machine.retry_after(machine.since if now is None else now)
 
     def statistics(self) -> Statistics:
         """Return the figures as of now, reports in the mailbox included."""
@@ -171,7 +183,7 @@ class Circuit:
             state=machine.state,
             running=self.running,
             failure_count=machine.failure_count,
-            retry_after=self.retry_after(),
+            retry_after=machine.retry_after(machine.latest),
             started=self.started,
             succeeded=machine.succeeded,
             failed=machine.failed,

@@ -34,6 +34,7 @@ start_default: Callable[[], Host]
 """Start a host for the running event loop; set by the module that can."""
 
 _hosts: RunVar[tuple[Host, ...]] = RunVar("supervisor.current", ())
+_ending: RunVar[bool] = RunVar("supervisor.ending", False)
 _threads: weakref.WeakKeyDictionary[Host, int] = weakref.WeakKeyDictionary()
 
 
@@ -51,7 +52,8 @@ def hosts_here() -> tuple[Host, ...]:
         return _hosts.get()
     except anyio.NoEventLoopError:
         here = threading.get_ident()
-        return tuple(host for host, thread in _threads.items() if thread == here)
+        # A copy, since loops of other threads may come and go meanwhile.
+        return tuple(host for host, thread in list(_threads.items()) if thread == here)
 
 
 def enter(host: Host) -> None:
@@ -64,3 +66,14 @@ def leave(host: Host) -> None:
     """Undo `enter`, in whatever order several hosts leave."""
     _hosts.set(tuple(other for other in _hosts.get() if other is not host))
     _threads.pop(host, None)
+
+
+def end(host: Host) -> None:
+    """Note that the running event loop is ending, with `host` its last one."""
+    leave(host)
+    _ending.set(True)
+
+
+def is_ending() -> bool:
+    """Whether the running event loop is ending, so that no task can be started any more."""
+    return _ending.get()

@@ -111,6 +111,8 @@ class EventStream:
 
     def put(self, event: Event) -> None:
         """Deliver `event` if there is room."""
+        if self.closed:
+            return
         if len(self._mailbox.messages) < self._buffer:
             self._mailbox.put(event)
             self._mailbox.ring()

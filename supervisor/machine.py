@@ -5,7 +5,7 @@ transitions, a lease and one deadline come out. Two rules keep it right:
 
 1. Every transition starts a new *period*, and every grant carries the period it was given in.
    A report from an earlier period is counted as stale and changes nothing else.
-2. A message that must not be applied raises before anything has changed.
+2. What is no message raises before anything has changed.
 
     from       when                                                 to
     CLOSED     `failure_threshold` failures in a row                OPEN
@@ -49,6 +49,7 @@ class Machine:
         "grant",
         "ignored",
         "last_failure",
+        "latest",
         "period",
         "policy",
         "probes",
@@ -66,6 +67,7 @@ class Machine:
         self.state = CircuitState.CLOSED
         self.period = 0
         self.since = 0.0
+        self.latest = 0.0  # the last time told; stands in where a message carries none
         self.grant = Grant(self.period)
         self.failure_count = 0  # in a row; kept until the circuit closes again
         self.last_failure: str | None = None
@@ -95,13 +97,14 @@ class Machine:
             case Withdraw():
                 self._withdraw(message)
             case Reset():
-                self._enter(CircuitState.CLOSED, self.since if message.at is None else message.at)
+                self._enter(CircuitState.CLOSED, self._advance_to(message.at))
             case _:
                 assert_never(message)
         return None
 
     def advance(self, now: float) -> None:
         """Make the changes that time alone has brought about up to `now`."""
+        self.latest = max(self.latest, now)
         while (deadline := self.deadline) <= now and deadline < math.inf:
             if self.state is CircuitState.OPEN:
                 self._enter(CircuitState.HALF_OPEN, deadline)
@@ -140,18 +143,16 @@ class Machine:
         return Refusal(self.state, self.retry_after(request.at), self.last_failure)
 
     def _withdraw(self, request: Withdraw) -> None:
-        if request.at is not None:
-            self.advance(request.at)
+        self._advance_to(request.at)
         self.probes.pop(request.permit, None)
         self.cancelled += 1
 
     def _settle(self, report: Settle) -> None:
-        if report.at is not None:
-            self.advance(report.at)
+        at = self._advance_to(report.at)
         if report.period == self.period and (
             self.state is CircuitState.CLOSED or report.probe in self.probes
         ):
-            self._count(report)
+            self._count(report, at)
         else:
             self.stale += report.times
         match report.outcome:
@@ -166,26 +167,33 @@ class Machine:
             case _:
                 assert_never(report.outcome)
 
-    def _count(self, report: Settle) -> None:
+    def _count(self, report: Settle, at: float) -> None:
         probing = self.state is CircuitState.HALF_OPEN
         match report.outcome:
             case Outcome.SUCCEEDED if not probing:
                 self.failure_count = 0
             case Outcome.SUCCEEDED if self.successes + 1 >= self.policy.success_threshold:
-                self._enter(CircuitState.CLOSED, _time_of(report))
+                self._enter(CircuitState.CLOSED, at)
             case Outcome.SUCCEEDED:
                 self.successes += 1
                 del self.probes[report.probe]
             case Outcome.FAILED if (
                 probing or self.failure_count + 1 >= self.policy.failure_threshold
             ):
-                self._open(_time_of(report), report.failure)
+                self._open(at, report.failure)
             case Outcome.FAILED:
                 self.failure_count += 1
             case Outcome.IGNORED | Outcome.CANCELLED:
                 self.probes.pop(report.probe, None)
             case _:
                 assert_never(report.outcome)
+
+    def _advance_to(self, at: float | None) -> float:
+        """Advance to the time of a message; one without a time was put where no loop runs."""
+        if at is None:
+            return self.latest
+        self.advance(at)
+        return at
 
     def _open(self, at: float, failure: str | None) -> None:
         self.failure_count += 1
@@ -227,9 +235,3 @@ def replay(machine: Machine, messages: Sequence[Message]) -> Machine:
         except Exception:  # whatever it broke half-way is left behind with the copy
             return replay(replay(machine, messages[:index]), messages[index + 1 :])
     return twin
-
-
-def _time_of(report: Settle) -> float:
-    if report.at is None:
-        raise ValueError(f"a report that changes the state must carry its time: {report!r}")
-    return report.at

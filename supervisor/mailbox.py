@@ -23,7 +23,7 @@ class Mailbox(Generic[M]):
 
     def __init__(self) -> None:
         self.messages: list[M] = []
-        self._bell: anyio.Event | None = None  # while the owner sleeps
+        self._bell: anyio.Event | None = None  # that the owner waits for, or will
 
     def put(self, message: M) -> None:
         """Add `message` behind all others."""
@@ -31,18 +31,17 @@ class Mailbox(Generic[M]):
 
     def ring(self) -> None:
         """Wake the owner if it sleeps; an owner that is awake takes all messages anyway."""
-        if self._bell is not None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
             with suppress(RuntimeError):  # its event loop was closed while it slept
-                self._bell.set()
+                bell.set()
 
     async def wait(self, until: float = math.inf) -> None:
         """Sleep until the bell rings or the event loop's clock shows `until`."""
-        self._bell = anyio.Event()
-        try:
-            if until == math.inf:  # spares an idle circuit the cancel scope
+        if self._bell is None:
+            self._bell = anyio.Event()
+        if until == math.inf:  # spares an idle circuit the cancel scope
+            await self._bell.wait()
+        else:
+            with anyio.CancelScope(deadline=until):
                 await self._bell.wait()
-            else:
-                with anyio.CancelScope(deadline=until):
-                    await self._bell.wait()
-        finally:
-            self._bell = None

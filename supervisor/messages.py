@@ -50,8 +50,9 @@ class Withdraw:
 class Settle:
     """Report the outcome of an admitted call, or the same outcome of several in a row.
 
-    `at` may be left out where the outcome cannot move the circuit to another state: reading
-    the clock costs more than all the rest of such a report.
+    `at` may be left out where the outcome cannot move the circuit to another state, since
+    reading the clock costs more than all the rest of such a report, and where no event loop
+    runs.
     """
 
     period: int

@@ -43,6 +43,7 @@ class Permit:
 
         Raises:
             PermitSettledError: an outcome has been reported before.
+            RuntimeError: this is not the thread of the circuit's event loop.
         """
         self._circuit.succeed(self._settle())
 
@@ -50,7 +51,7 @@ class Permit:
         """Report a failure, and what it was.
 
         Raises:
-            PermitSettledError: an outcome has been reported before.
+            PermitSettledError, RuntimeError: see `succeed`.
         """
         self._circuit.fail(self._settle(), error)
 
@@ -58,7 +59,7 @@ class Permit:
         """Report that the call counts neither as a success nor as a failure.
 
         Raises:
-            PermitSettledError: an outcome has been reported before.
+            PermitSettledError, RuntimeError: see `succeed`.
         """
         self._circuit.settle(self._settle(), Outcome.IGNORED)
 
@@ -82,6 +83,7 @@ class Permit:
             warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
 
     def _settle(self) -> Grant:
+        self._circuit.check_thread()
         grant, self._grant = self._grant, None
         if grant is None:
             raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")

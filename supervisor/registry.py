@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_async, check_name, unwrapped
-from supervisor.clock import loop_time
+from supervisor.event_loop import loop_time
 from supervisor.settings import app_settings
 from supervisor.supervisor import current_supervisor, supervisors_here
 

@@ -9,17 +9,18 @@ from dataclasses import asdict
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, get_args
+from weakref import WeakSet
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 
 from supervisor import current
 from supervisor.actor import run_actor, take_last_turn
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_count, check_name, check_seconds
 from supervisor.circuit import Circuit, Verdict
-from supervisor.clock import loop_time
 from supervisor.errors import CircuitCrashedError, PolicyConflictError, describe
+from supervisor.event_loop import EventLoop, loop_time
 from supervisor.events import (
     CircuitGivenUp,
     CircuitRestarted,
@@ -72,12 +73,13 @@ class Supervisor:
         self.on_give_up: Literal["escalate"] | Verdict = on_give_up
         self._circuits: dict[str, Circuit] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._streams: list[EventStream] = []
+        self._streams: WeakSet[EventStream] = WeakSet()
         self._sequence = 0
-        self._token: EventLoopToken | None = None  # once it takes circuits
+        self._loop: EventLoop | None = None  # once it takes circuits
         self._tasks = Tasks(contextvars.Context())
         self._block: anyio.CancelScope | None = None
         self._closed = False
+        self._loop_ends = False
         self._escalated: CircuitCrashedError | None = None
 
     @classmethod
@@ -85,14 +87,14 @@ class Supervisor:
         """Start the supervisor of an event loop where nobody entered one; it ends with the loop.
 
         If it has to give up a circuit, that circuit's calls pass unguarded: there is nobody to
-        escalate to.
+        escalate to. So do calls that are made while the loop is ending.
         """
         supervisor = cls(on_give_up="allow")
         supervisor._open(contextvars.Context())
         return supervisor
 
     async def __aenter__(self) -> Supervisor:
-        if self._token is not None:
+        if self._loop is not None:
             raise RuntimeError("a Supervisor can be entered only once; make a new one")
         # The context of the block, not that of the request which happens to start a circuit:
         # an actor would keep alive all that the request has in it.
@@ -115,7 +117,9 @@ class Supervisor:
             try:
                 swallowed = self._block.__exit__(exc_type, exc, traceback)
             finally:
-                if self._escalated is not None:
+                # Not in the place of an exit or an interrupt of the block's own.
+                own = not isinstance(exc, (KeyboardInterrupt, SystemExit, GeneratorExit))
+                if own and self._escalated is not None:
                     raise self._escalated
         return swallowed
 
@@ -190,15 +194,17 @@ class Supervisor:
         stream = EventStream(check_count("buffer", buffer))
         if self._closed:
             stream.close()
-        self._streams.append(stream)
+        self._streams.add(stream)
         return stream
 
     def _open(self, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
-        self._token = current_token()
-        current.enter(self)
-        self._tasks = Tasks(context)
-        self._tasks.start(log_events, self.events())
+        self._loop = EventLoop(current_token())
+        self._loop_ends = current.is_ending()
+        if not self._loop_ends:
+            self._tasks = Tasks(context)
+            self._tasks.start(self._log, self.events(), at_end=self._give_up_all)
+            current.enter(self)
 
     def _close(self) -> None:
         """Stop all circuits, and let the event streams end."""
@@ -210,28 +216,47 @@ class Supervisor:
             stream.close()
 
     def _new_circuit(self, name: str, policy: Policy) -> Circuit:
-        if self._token is None:
+        if self._loop is None:
             raise RuntimeError("enter the supervisor first: `async with Supervisor() as ...`")
         if self._closed:
             raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
-        circuit = self._circuits[name] = Circuit(name, policy, self._token)
+        circuit = Circuit(name, policy, self._loop)
+        if self._loop_ends:
+            circuit.give_up("allow")
+        else:
+            self._tasks.start(self._watch, circuit, at_end=partial(self._stop_if_running, circuit))
+        self._circuits[name] = circuit
         self._breakers[name] = CircuitBreaker.of(circuit)
         self._publish(CircuitStarted, circuit)
-        self._tasks.start(self._watch, circuit)
         return circuit
+
+    async def _log(self, events: EventStream) -> None:
+        try:
+            await log_events(events)  # which lasts until this supervisor closes
+        finally:
+            if not self._closed and self._block is None:
+                current.end(self)
+
+    def _give_up_all(self) -> None:
+        """Let calls pass that are made while the event loop of the default supervisor ends."""
+        if self._block is None:
+            self._loop_ends = True
+            for circuit in self._circuits.values():
+                circuit.give_up("allow")
+
+    def _stop_if_running(self, circuit: Circuit) -> None:
+        """Stop a circuit whose actor did not end by itself: somebody cancelled the task."""
+        if circuit.running:
+            self.stop(circuit.name)
 
     async def _watch(self, circuit: Circuit) -> None:
         """Run the circuit's actor, again and again if it crashes, until it is stopped."""
         crashes: deque[float] = deque()
-        try:
-            while circuit.running:
-                try:
-                    await run_actor(circuit, partial(self._publish_transition, circuit))
-                except Exception as crash:
-                    self._mend(circuit, crash, crashes)
-        finally:
-            if circuit.running:  # an event loop that is shut down cancels whatever is left
-                self.stop(circuit.name)
+        while circuit.running:
+            try:
+                await run_actor(circuit, partial(self._publish_transition, circuit))
+            except Exception as crash:
+                self._mend(circuit, crash, crashes)
 
     def _mend(self, circuit: Circuit, crash: Exception, crashes: deque[float]) -> None:
         """Let the actor be started again, or give it up if it has crashed too often."""
@@ -270,7 +295,6 @@ class Supervisor:
             details["at"] = circuit.machine.since if now is None else now
         self._sequence += 1
         event = event_type(sequence=self._sequence, circuit=circuit.name, **details)
-        self._streams = [stream for stream in self._streams if not stream.closed]
         for stream in self._streams:
             stream.put(event)
 

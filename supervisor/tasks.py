@@ -28,22 +28,26 @@ class Tasks:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._running: set[object] = set()
+        self._running: dict[object, Callable[[], None]] = {}  # what is to be done at the end
         self._last_ended: anyio.Event | None = None
 
-    def start(self, method: AsyncMethod[*Args], *args: *Args) -> None:
-        """Start `method(*args)` as a task of the running event loop."""
+    def start(self, method: AsyncMethod[*Args], *args: *Args, at_end: Callable[[], None]) -> None:
+        """Start `method(*args)` as a task of the running event loop.
+
+        `at_end` is called when it has ended, also if it was cancelled before its first step.
+        It may run outside any task.
+        """
         if sniffio.current_async_library() == "trio":
             import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
             token = object()
-            self._running.add(token)
             run = self._run_on_trio
             trio.lowlevel.spawn_system_task(run, token, method, *args, context=self._context)
+            self._running[token] = at_end
         else:
             loop = asyncio.get_running_loop()
             task = loop.create_task(method(*args), context=self._context)
-            self._running.add(task)  # the loop itself keeps only a weak reference
+            self._running[task] = at_end  # the loop itself keeps only a weak reference
             task.add_done_callback(self._end, context=self._context)
 
     async def join(self) -> None:
@@ -60,6 +64,6 @@ class Tasks:
             self._end(token)
 
     def _end(self, task: object) -> None:
-        self._running.discard(task)
+        self._running.pop(task)()
         if self._last_ended is not None and not self._running:
             self._last_ended.set()

@@ -9,6 +9,7 @@ import pytest
 from supervisor.actor import run_actor, take_last_turn, take_turn
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
+from supervisor.event_loop import EventLoop
 from supervisor.machine import Machine
 from supervisor.messages import Acquire, CircuitState, Grant, Message, Refusal, Transition
 from supervisor.policy import Policy
@@ -36,7 +37,7 @@ class Fragile(Machine):
 
 
 def new_circuit(**policy: float) -> Circuit:
-    return Circuit("x", Policy(**policy), anyio.lowlevel.current_token())  # type: ignore[arg-type]
+    return Circuit("x", Policy(**policy), EventLoop(anyio.lowlevel.current_token()))  # type: ignore[arg-type]
 
 
 async def test_a_turn_publishes_what_the_messages_came_to() -> None:

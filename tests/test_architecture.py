@@ -15,7 +15,7 @@ LAYERS = [
     "policy",
     "messages",
     "machine",
-    "errors statistics mailbox clock",
+    "errors statistics mailbox event_loop",
     "circuit",
     "actor current permit tasks",
     "breaker",
@@ -41,12 +41,12 @@ OUTSIDE = {
     "statistics": set[str](),
     "errors": set[str](),
     "mailbox": {"anyio"},
-    "clock": {"anyio"},
+    "event_loop": {"anyio"},
     "circuit": {"anyio"},
     "actor": {"anyio"},
     "current": {"anyio"},
     "permit": set[str](),
-    "breaker": {"anyio"},
+    "breaker": set[str](),
     "events": set[str](),
     "tasks": {"anyio", "sniffio", "trio", "asyncio"},
     "logs": {"loguru"},
@@ -107,9 +107,7 @@ def test_one_outside_library_each(module: str) -> None:
     import sys
 
     outside = {name.partition(".")[0] for name in _imports(PACKAGE / f"{module}.py")}
-    allowed = sys.stdlib_module_names - {"asyncio", "threading"} | {"supervisor"}
-    if module == "current":
-        allowed |= {"threading"}  # whose loops are paused
+    allowed = sys.stdlib_module_names - {"asyncio"} | {"supervisor"}
     assert outside - allowed == OUTSIDE[module]
 
 

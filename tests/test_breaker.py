@@ -12,6 +12,7 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from supervisor import (
@@ -549,6 +550,19 @@ class TestBackPressure:
         assert breaker.failure_count == 5000
         await breaker.call(succeed)
         assert breaker.failure_count == 0
+
+
+async def test_reading_again_and_again_stays_cheap() -> None:
+    """A circuit that is only read and successful does not gather messages."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x")
+        circuit = supervisor.find("x")
+        assert circuit is not None
+        for number in range(200):
+            await breaker.call(succeed)
+            assert breaker.statistics().succeeded == number + 1
+            await anyio.lowlevel.checkpoint()
+        assert len(circuit.mailbox.messages) < 50
 
 
 async def test_a_hung_probe_cannot_hold_the_circuit() -> None:

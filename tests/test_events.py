@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import FrozenInstanceError
 
 import anyio
@@ -194,3 +196,32 @@ def test_events_are_frozen() -> None:
     event = CircuitStarted(sequence=1, at=0.0, circuit="x")
     with pytest.raises(FrozenInstanceError):
         event.circuit = "y"  # type: ignore[misc]
+
+
+async def test_a_stream_may_change_hands() -> None:
+    """Who takes over from a listener that was just cancelled gets the next event."""
+    async with Supervisor() as supervisor, supervisor.events() as stream:
+        seen: list[Event | EventsMissed] = []
+
+        async def listen() -> None:
+            seen.append(await anext(stream))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            await settle_down()
+            tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            tasks.start_soon(listen)
+            await settle_down()
+            supervisor.circuit("a")
+            supervisor.circuit("b")
+    assert [type(event) for event in seen] == [CircuitStarted, CircuitStarted]
+
+
+async def test_a_stream_that_was_dropped_is_forgotten() -> None:
+    """A supervisor does not keep streams that nobody reads any more."""
+    async with Supervisor() as supervisor:
+        streams = [weakref.ref(supervisor.events()) for _ in range(3)]
+        gc.collect()
+        assert [stream() for stream in streams] == [None] * 3

@@ -529,3 +529,13 @@ def test_the_import_survives_a_bad_environment() -> None:
         check=True,
     )
     assert "BINDU_CB_ENABLE=" in run.stdout
+
+
+@pytest.mark.parametrize("field", ["failure_threshold", "recovery_timeout"])
+def test_a_bool_is_no_number(field: str) -> None:
+    """True is refused where a number is asked for, and the old value stays."""
+    settings = app_settings.circuit_breaker
+    before = getattr(settings, field)
+    with pytest.raises(SettingsError, match=rf"{field.upper()} must be .*, got True"):
+        setattr(settings, field, True)
+    assert getattr(settings, field) == before

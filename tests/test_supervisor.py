@@ -381,6 +381,33 @@ class TestGivingUp:
                 raise ValueError("mine")
         assert isinstance(caught.value.__context__, ValueError)
 
+    @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+    async def test_escalate_while_the_program_exits(self, error: type[BaseException]) -> None:
+        """An exit or interrupt of the block goes before the crash."""
+        caught: BaseException | None = None
+        try:
+            async with Supervisor(max_restarts=0) as supervisor:
+                supervisor.circuit("x")
+                crash(supervisor, "x")
+                with anyio.CancelScope(shield=True):
+                    await settle_down()
+                raise error
+        except BaseException as exc:
+            caught = exc
+        assert type(caught) is error
+
+    async def test_escalate_while_callers_fail(self) -> None:
+        """Errors that the end of the circuits causes in the block do not hide the crash."""
+        with pytest.raises(CircuitCrashedError):
+            async with Supervisor(max_restarts=0) as supervisor:
+                breaker = supervisor.circuit("x")
+                await breaker.call(succeed)
+                async with anyio.create_task_group() as tasks:
+                    crash(supervisor, "x")
+                    tasks.start_soon(breaker.call, anyio.sleep_forever)
+                    await settle_down()
+                    await breaker.call(succeed)
+
     async def test_allow(self) -> None:
         """Calls pass unguarded, whatever they do; nothing is counted any more."""
         async with Supervisor(max_restarts=0, on_give_up="allow") as supervisor:

@@ -1,0 +1,49 @@
+"""The event loop that a circuit lives on: whether it is the one that runs here, and its time."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Final
+
+import anyio
+from anyio.lowlevel import EventLoopToken, current_token
+
+
+class EventLoop:
+    """One event loop, or one run of trio's.
+
+    `runs_here` is what can be afforded on every call: in one thread at most one event loop
+    runs at a time. A run of trio's cannot be paused, and has stopped its circuits at its end.
+    """
+
+    __slots__ = ("is_running", "thread", "token")
+
+    def __init__(self, token: EventLoopToken | None) -> None:
+        self.token = token
+        self.thread = 0 if token is None else get_ident()
+        native = None if token is None else token.native_token
+        self.is_running = getattr(native, "is_running", True.__bool__)
+
+    def runs_here(self) -> bool:
+        """Whether it is the running one, if it has not ended."""
+        return bool(get_ident() == self.thread and self.is_running())
+
+    def is_current(self) -> bool:
+        """Whether it is the running one, whatever has happened to it before.
+
+        Raises:
+            anyio.NoEventLoopError: no event loop is running.
+        """
+        return current_token() == self.token
+
+
+NOWHERE: Final = EventLoop(None)
+"""Where a circuit is that does not live on any event loop."""
+
+
+def loop_time() -> float | None:
+    """Return the running event loop's time in seconds, or None where none is running."""
+    try:
+        return anyio.current_time()
+    except anyio.NoEventLoopError:
+        return None
