@@ -211,7 +211,7 @@ class CircuitBreaker:
             )
         host = None if self._owned else current.current_host()
         if host is None:
-            if here:
+            if here and not current.is_ending():
                 return before  # its supervisor's block was left: it refuses all calls
             host = current.start_default()
         self._circuit = host.join(before.name, before.policy)
