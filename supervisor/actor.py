@@ -28,7 +28,7 @@ async def run_actor(circuit: Circuit, emit: Callable[[Transition], None]) -> Non
 def take_last_turn(circuit: Circuit, emit: Callable[[Transition], None]) -> None:
     """Apply what is still in the mailbox, on behalf of the actor of a circuit that is to stop."""
     now = loop_time()
-    while circuit.mailbox.messages or circuit.unsent_successes:
+    while circuit.messages():
         with suppress(Exception):  # each one drops the message that raised it
             take_turn(circuit, emit, circuit.machine.since if now is None else now)
 

@@ -135,11 +135,12 @@ class CircuitBreaker:
             circuit.started += 1
             grant = circuit.grant
         else:
-            circuit, grant = await self._admit()
+            circuit = self._joined()
+            grant = circuit.admit_at_once() or await circuit.ask()
         try:
             result = await func(*args, **kwargs)
         except BaseException as error:
-            if _is_misuse(func, error):
+            if isinstance(error, TypeError) and _is_misuse(func, error):
                 circuit.settle(grant, Outcome.IGNORED)
                 error.add_note("CircuitBreaker.call needs an async function (`async def`)")
             else:
@@ -173,11 +174,13 @@ class CircuitBreaker:
         Raises:
             CircuitBreakerOpenError, CircuitStoppedError, PolicyConflictError: see `call`.
         """
-        return Permit(*await self._admit())
+        circuit = self._joined()
+        return Permit(circuit, circuit.admit_at_once() or await circuit.ask())
 
     async def __aenter__(self) -> None:
         """Guard the block like `call` does; as many tasks at a time as like may be in it."""
-        circuit, grant = await self._admit()
+        circuit = self._joined()
+        grant = circuit.admit_at_once() or await circuit.ask()
         _blocks.set((self, circuit, grant, _blocks.get()))
 
     async def __aexit__(
@@ -192,11 +195,13 @@ class CircuitBreaker:
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
 
-    async def _admit(self) -> tuple[Circuit, Grant]:
+    def _joined(self) -> Circuit:
+        """Return the circuit of the running event loop."""
         circuit = self._circuit
-        if not (circuit.alive and circuit.loop.runs_here()):
-            circuit = self._join()
-        return circuit, await circuit.admit()
+        loop = circuit.loop
+        if circuit.alive and loop.thread == get_ident() and loop.is_running():
+            return circuit
+        return self._join()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""
@@ -231,11 +236,10 @@ class CircuitBreaker:
         return before if here else Circuit(before.name, before.policy)
 
 
-def _is_misuse(func: object, error: BaseException) -> bool:
+def _is_misuse(func: object, error: TypeError) -> bool:
     """Whether `func(...)` returned something that cannot be awaited, or took no such arguments."""
-    if not isinstance(error, TypeError) or is_async(func) or error.__traceback__ is None:
-        return False
-    return error.__traceback__.tb_next is None  # raised by `call` itself, not in `func`
+    raised_by_call = error.__traceback__ is not None and error.__traceback__.tb_next is None
+    return raised_by_call and not is_async(func)
 
 
 # The `async with` blocks that the running task is in, innermost first, as a linked list. One
@@ -247,6 +251,9 @@ _blocks: ContextVar[_Block | None] = ContextVar("supervisor.blocks", default=Non
 def _leave_block(breaker: CircuitBreaker) -> tuple[Circuit, Grant]:
     """Take the innermost block of `breaker` out of the list, and return what it was given."""
     block = _blocks.get()
+    if block is not None and block[0] is breaker:
+        _blocks.set(block[3])
+        return block[1], block[2]
     inner: list[_Block] = []  # other breakers' blocks, when an async generator mixes the order
     while block is not None and block[0] is not breaker:
         inner.append(block)

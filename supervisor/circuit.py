@@ -74,6 +74,7 @@ class Circuit:
         "restarts",
         "running",
         "started",
+        "unsent_failures",
         "unsent_successes",
     )
 
@@ -87,7 +88,8 @@ class Circuit:
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy)  # the actor's: callers only copy it
         self.started = self.rejected = self.restarts = 0
-        self.unsent_successes = 0  # under `grant`, since the last message
+        # Reports under `grant` since the last message: first failures, then successes.
+        self.unsent_failures = self.unsent_successes = 0
         self._last_permit = 0
         self._askers: dict[int, _Asker] = {}
         self.lease = self.machine.lease()
@@ -96,31 +98,51 @@ class Circuit:
 
     # For callers
 
-    async def admit(self) -> Grant:
-        """Admit one call; wait for the actor only where the lease does not answer.
+    def admit_at_once(self) -> Grant | None:
+        """Admit or refuse one call where no turn of the actor is needed; None: `ask` must follow.
 
         Raises:
             CircuitBreakerOpenError: the call is refused.
-            CircuitCrashedError: the actor crashed on this very request.
-            CircuitStoppedError: the circuit is stopped, or was while the call waited.
+            CircuitStoppedError: the circuit is stopped.
         """
         self.started += 1
         if self.headroom > 0:
             return self.grant
-        answer = self._answer_at_once() or await self._ask()
-        if answer is UNGUARDED:
-            self.started -= 1
-        if isinstance(answer, Grant):
-            return answer
+        if not self.running:
+            return self._granted(self._answer_without_actor())
+        now = self.loop.time()
+        if now >= self.refuse_until:
+            return None
         self.rejected += 1
-        if isinstance(answer, Refusal):
-            raise CircuitBreakerOpenError(
-                self.name,
-                answer.retry_after,
-                state=answer.state,
-                last_failure=answer.last_failure,
-            )
-        raise answer
+        lease = self.lease
+        wait = self.refuse_until - now if lease.state is CircuitState.OPEN else 0.0
+        raise CircuitBreakerOpenError(
+            self.name, wait, state=lease.state, last_failure=lease.last_failure
+        )
+
+    async def ask(self) -> Grant:
+        """Let the actor admit or refuse the call that `admit_at_once` could not answer.
+
+        Raises:
+            CircuitBreakerOpenError: the call is refused.
+            CircuitCrashedError: the actor crashed on this very request.
+            CircuitStoppedError: the circuit was stopped while the call waited.
+        """
+        self._last_permit += 1
+        permit = self._last_permit
+        asker = self._askers[permit] = _Asker()
+        self._put(Acquire(permit, self.loop.time()))
+        self.mailbox.ring()
+        try:
+            await asker.answered.wait()
+        except BaseException:
+            # Before, while or after it was answered: a permit that was granted goes back.
+            self._askers.pop(permit, None)
+            self._put(Withdraw(permit, loop_time()))
+            self._call_actor()
+            raise
+        assert asker.answer is not None
+        return self._granted(asker.answer)
 
     def succeed(self, grant: Grant) -> None:
         """Report a success."""
@@ -133,7 +155,9 @@ class Circuit:
         """Report a failure."""
         if grant is self.grant and self.headroom > 1:
             self.headroom -= 1
-            self._put(Settle(grant.period, grant.probe, Outcome.FAILED))
+            if self.unsent_successes:
+                self.messages()
+            self.unsent_failures += 1
         else:
             self.settle(grant, Outcome.FAILED, None if error is None else describe(error))
 
@@ -235,14 +259,20 @@ class Circuit:
         for permit in list(self._askers):
             self.answer(permit, self._answer_without_actor())
 
-    def _answer_at_once(self) -> Answer | None:
-        if not self.running:
-            return self._answer_without_actor()
-        lease, now = self.lease, anyio.current_time()
-        if now >= self.refuse_until:
-            return None
-        retry_after = self.refuse_until - now if lease.state is CircuitState.OPEN else 0.0
-        return Refusal(lease.state, retry_after, lease.last_failure)
+    def _granted(self, answer: Answer) -> Grant:
+        if answer is UNGUARDED:
+            self.started -= 1
+        if isinstance(answer, Grant):
+            return answer
+        self.rejected += 1
+        if isinstance(answer, Refusal):
+            raise CircuitBreakerOpenError(
+                self.name,
+                answer.retry_after,
+                state=answer.state,
+                last_failure=answer.last_failure,
+            )
+        raise answer
 
     def _answer_without_actor(self) -> Answer:
         match self.given_up:
@@ -258,44 +288,29 @@ class Circuit:
             case _:
                 assert_never(self.given_up)
 
-    async def _ask(self) -> Answer:
-        self._last_permit += 1
-        permit = self._last_permit
-        asker = self._askers[permit] = _Asker()
-        self._put(Acquire(permit, anyio.current_time()))
-        self.mailbox.ring()
-        try:
-            await asker.answered.wait()
-        except BaseException:
-            # Before, while or after it was answered: a permit that was granted goes back.
-            self._askers.pop(permit, None)
-            self._put(Withdraw(permit, loop_time()))
-            self._call_actor()
-            raise
-        assert asker.answer is not None
-        return asker.answer
-
     def messages(self) -> list[Message]:
-        """Return the mailbox's messages, with the successes that have not been put in yet.
+        """Return the mailbox's messages, with the reports that have not been put in yet.
 
-        A run of successes travels as one message: it is cheap to make, cheap to apply, and
-        nothing hurries, since a success cannot change a closed circuit's verdict.
+        A run of successes, or of failures that cannot open the circuit, travels as one
+        message. It is cheap to make and to apply, and nothing hurries.
         """
+        if self.unsent_failures:
+            self._put_run(Outcome.FAILED, self.unsent_failures)
+            self.unsent_failures = 0
         if self.unsent_successes:
-            run = Settle(
-                self.grant.period,
-                NO_PROBE,
-                Outcome.SUCCEEDED,
-                times=self.unsent_successes,
-            )
+            self._put_run(Outcome.SUCCEEDED, self.unsent_successes)
             self.unsent_successes = 0
-            self.mailbox.put(run)
         return self.mailbox.messages
 
+    def _put_run(self, outcome: Outcome, times: int) -> None:
+        self.mailbox.put(Settle(self.grant.period, NO_PROBE, outcome, times=times))
+        if len(self.mailbox.messages) >= BACKLOG:
+            self._call_actor()
+
     def _put(self, message: Message) -> None:
-        backlog = self.messages()
-        self.mailbox.put(message)
-        if len(backlog) >= BACKLOG:
+        messages = self.messages()
+        messages.append(message)
+        if len(messages) >= BACKLOG:
             self._call_actor()
 
     def _call_actor(self) -> None:

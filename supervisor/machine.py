@@ -178,11 +178,11 @@ class Machine:
                 self.successes += 1
                 del self.probes[report.probe]
             case Outcome.FAILED if (
-                probing or self.failure_count + 1 >= self.policy.failure_threshold
+                probing or self.failure_count + report.times >= self.policy.failure_threshold
             ):
-                self._open(at, report.failure)
+                self._open(at, report.failure, report.times)
             case Outcome.FAILED:
-                self.failure_count += 1
+                self.failure_count += report.times
             case Outcome.IGNORED | Outcome.CANCELLED:
                 self.probes.pop(report.probe, None)
             case _:
@@ -195,8 +195,8 @@ class Machine:
         self.advance(at)
         return at
 
-    def _open(self, at: float, failure: str | None) -> None:
-        self.failure_count += 1
+    def _open(self, at: float, failure: str | None, failures: int = 1) -> None:
+        self.failure_count += failures
         self.times_opened += 1
         self.last_failure = failure
         self._enter(CircuitState.OPEN, at)

@@ -47,7 +47,7 @@ async def test_a_turn_publishes_what_the_messages_came_to() -> None:
     take_turn(circuit, seen.append, 0.0)
     assert circuit.headroom == 2
     for _ in range(2):
-        circuit.fail(await circuit.admit(), OSError("down"))
+        circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
     assert (circuit.headroom, seen) == (0, [])
     take_turn(circuit, seen.append, 0.0)
     assert circuit.mailbox.messages == []
@@ -63,7 +63,7 @@ async def test_the_asker_of_a_poisonous_request_gets_an_error() -> None:
 
     async def ask() -> None:
         try:
-            answers.append(await circuit.admit())
+            answers.append(circuit.admit_at_once() or await circuit.ask())
         except CircuitCrashedError as error:
             answers.append(error)
 
@@ -88,7 +88,7 @@ async def test_transitions_before_a_crash_are_told_once() -> None:
     circuit = new_circuit(failure_threshold=1)
     seen: list[Transition] = []
     take_turn(circuit, seen.append, 0.0)
-    circuit.fail(await circuit.admit(), OSError("down"))
+    circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
     poison(circuit)
     with pytest.raises(AssertionError):
         take_turn(circuit, seen.append, 0.0)
@@ -100,7 +100,7 @@ async def test_the_lease_stays_valid_through_a_crash() -> None:
     """Reports that wait behind the poison are allowed for by the lease that stays."""
     circuit = new_circuit(failure_threshold=3)
     take_turn(circuit, print, 0.0)
-    grants = [await circuit.admit() for _ in range(3)]
+    grants = [(circuit.admit_at_once() or await circuit.ask()) for _ in range(3)]
     poison(circuit)
     for grant in grants:
         circuit.fail(grant, OSError("down"))
@@ -109,7 +109,7 @@ async def test_the_lease_stays_valid_through_a_crash() -> None:
     assert circuit.headroom == 0
     take_turn(circuit, print, anyio.current_time())
     with pytest.raises(CircuitBreakerOpenError):
-        await circuit.admit()
+        (circuit.admit_at_once() or await circuit.ask())
 
 
 async def test_the_last_turn_takes_everything() -> None:
@@ -118,7 +118,7 @@ async def test_the_last_turn_takes_everything() -> None:
     take_turn(circuit, print, 0.0)
     for _ in range(3):
         poison(circuit)
-        circuit.fail(await circuit.admit(), None)
+        circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
     take_last_turn(circuit, print)
     assert (circuit.machine.failure_count, circuit.mailbox.messages) == (3, [])
 
@@ -141,11 +141,23 @@ async def test_an_idle_actor_takes_no_turns() -> None:
         tasks.start_soon(run_actor, circuit, print)
         await settle_down()
         for _ in range(10_000):
-            circuit.succeed(await circuit.admit())
+            circuit.succeed(circuit.admit_at_once() or await circuit.ask())
         await anyio.sleep(86_400)
         assert turns == 1
         assert circuit.statistics().succeeded == 10_000
         circuit.stop()
+
+
+async def test_a_run_of_failures_is_one_message() -> None:
+    """Failures that cannot open the circuit yet travel together; the one that can, by itself."""
+    circuit = new_circuit(failure_threshold=1000)
+    take_turn(circuit, print, 0.0)
+    for _ in range(999):
+        circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
+    assert (len(circuit.messages()), circuit.project().failure_count) == (1, 999)
+    circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
+    assert (len(circuit.messages()), circuit.headroom) == (2, 0)
+    assert circuit.project().state is CircuitState.OPEN
 
 
 async def test_a_run_of_successes_is_one_message() -> None:
@@ -154,7 +166,7 @@ async def test_a_run_of_successes_is_one_message() -> None:
     take_turn(circuit, print, 0.0)
     for _ in range(3):
         for _ in range(1000):
-            circuit.succeed(await circuit.admit())
-        circuit.fail(await circuit.admit(), None)
-    assert len(circuit.mailbox.messages) == 6
+            circuit.succeed(circuit.admit_at_once() or await circuit.ask())
+        circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
+    assert len(circuit.messages()) == 6
     assert (circuit.project().succeeded, circuit.project().failure_count) == (3000, 1)
