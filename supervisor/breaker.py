@@ -111,7 +111,11 @@ class CircuitBreaker:
         return self._find().statistics()
 
     def reset(self) -> None:
-        """Close the circuit and forget its failures; calls in flight count no more."""
+        """Close the circuit and forget its failures; calls in flight count no more.
+
+        Raises:
+            RuntimeError: this is not the thread of the circuit's event loop.
+        """
         self._find().reset()
 
     async def call(
@@ -125,7 +129,9 @@ class CircuitBreaker:
 
         Raises:
             CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
-            CircuitStoppedError: the circuit has been stopped.
+            CircuitCrashedError: the circuit's actor crashed on this very request.
+            CircuitStoppedError: the circuit has been stopped, its supervisor's block was left,
+                or it belongs to another event loop.
             PolicyConflictError: this breaker's name belongs to a circuit with another policy.
             TypeError: `func` is not an async function.
         """
@@ -172,7 +178,8 @@ class CircuitBreaker:
         """Return a permit for one call whose outcome is reported by hand.
 
         Raises:
-            CircuitBreakerOpenError, CircuitStoppedError, PolicyConflictError: see `call`.
+            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
+            PolicyConflictError: see `call`.
         """
         circuit = self._joined()
         return Permit(circuit, circuit.admit_at_once() or await circuit.ask())
@@ -212,15 +219,15 @@ class CircuitBreaker:
         if self._owned and not here:
             raise CircuitStoppedError(
                 f"circuit {before.name!r} belongs to another event loop, which has ended or runs"
-                " elsewhere; ask a supervisor of this one for a circuit by name"
+                " elsewhere; ask a supervisor of the running one for a circuit by name"
             )
-        host = None if self._owned else current.current_host()
+        host = current.current_host()
+        if self._owned or (here and before.block_left and (host is None or host.is_default)):
+            return before  # it refuses all calls, and says why
         if host is None:
-            if here and not current.is_ending():
-                return before  # its supervisor's block was left: it refuses all calls
             host = current.start_default()
-        self._circuit = host.join(before.name, before.policy)
-        return self._circuit
+        circuit = self._circuit = host.join(before.name, before.policy)
+        return circuit
 
     def _find(self) -> Circuit:
         """Return the circuit to read: like `_join`, but nothing is started by reading."""

@@ -60,6 +60,7 @@ class Circuit:
         "_askers",
         "_last_permit",
         "alive",
+        "block_left",
         "given_up",
         "grant",
         "headroom",
@@ -83,6 +84,7 @@ class Circuit:
         self.policy = policy
         self.loop = loop
         self.running = loop is not NOWHERE
+        self.block_left = False  # that of its supervisor
         self.alive = False  # while it has an actor that has taken a turn
         self.given_up: Verdict | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
@@ -190,6 +192,7 @@ class Circuit:
 
     def project(self) -> Machine:
         """Return the machine as it will be when the actor has taken all that is in its mailbox."""
+        self.check_thread()
         messages = self.messages()
         machine = replay(self.machine, messages)
         if self.running and self.loop.runs_here() and (now := loop_time()) is not None:

@@ -21,6 +21,11 @@ from supervisor.policy import Policy
 class Host(Protocol):
     """What a breaker needs to know of a supervisor."""
 
+    @property
+    def is_default(self) -> bool:
+        """Whether it was started because nobody had entered one."""
+        ...
+
     def join(self, name: str, policy: Policy) -> Circuit:
         """Return the circuit of that name, started if there is none yet."""
         ...
@@ -34,7 +39,6 @@ start_default: Callable[[], Host]
 """Start a host for the running event loop; set by the module that can."""
 
 _hosts: RunVar[tuple[Host, ...]] = RunVar("supervisor.current", ())
-_ending: RunVar[bool] = RunVar("supervisor.ending", False)
 _threads: weakref.WeakKeyDictionary[Host, int] = weakref.WeakKeyDictionary()
 
 
@@ -66,14 +70,3 @@ def leave(host: Host) -> None:
     """Undo `enter`, in whatever order several hosts leave."""
     _hosts.set(tuple(other for other in _hosts.get() if other is not host))
     _threads.pop(host, None)
-
-
-def end(host: Host) -> None:
-    """Note that the running event loop is ending, with `host` its last one."""
-    leave(host)
-    _ending.set(True)
-
-
-def is_ending() -> bool:
-    """Whether the running event loop is ending, so that no task can be started any more."""
-    return _ending.get()

@@ -30,7 +30,7 @@ class CircuitBreakerOpenError(Exception):
         state: CircuitState = CircuitState.OPEN,
         last_failure: str | None = None,
     ) -> None:
-        super().__init__(operation_name, retry_after)
+        # `args` has been set by `BaseException.__new__`: a refusal is to cost little.
         self.operation_name = operation_name
         self.retry_after = float(retry_after)
         self.state = state
@@ -52,7 +52,9 @@ class CircuitBreakerOpenError(Exception):
 
 
 class CircuitStoppedError(RuntimeError):
-    """The circuit was stopped, or its supervisor's block was left: it takes no more calls."""
+    """The circuit takes no more calls: it was stopped, its supervisor's block was left, or it
+    belongs to another event loop.
+    """
 
 
 class CircuitCrashedError(RuntimeError):

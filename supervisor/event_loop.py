@@ -14,7 +14,8 @@ class EventLoop:
     """One event loop, or one run of trio's.
 
     `runs_here` is what can be afforded on every call: in one thread at most one event loop
-    runs at a time. A run of trio's cannot be paused, and has stopped its circuits at its end.
+    runs at a time (trio's guest mode is not supported). A run of trio's cannot be paused, and
+    has stopped its circuits at its end.
     """
 
     __slots__ = ("is_running", "thread", "time", "token")
@@ -23,7 +24,7 @@ class EventLoop:
         self.token = token
         self.thread = 0 if token is None else get_ident()
         native = None if token is None else token.native_token
-        self.is_running = getattr(native, "is_running", True.__bool__)
+        self.is_running: Callable[[], bool] = getattr(native, "is_running", _always)
         # The loop's own clock, a third of the price of asking which loop it is.
         self.time: Callable[[], float] = getattr(native, "time", anyio.current_time)
 
@@ -38,6 +39,10 @@ class EventLoop:
             anyio.NoEventLoopError: no event loop is running.
         """
         return current_token() == self.token
+
+
+def _always() -> bool:
+    return True
 
 
 NOWHERE: Final = EventLoop(None)

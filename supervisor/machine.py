@@ -189,7 +189,7 @@ class Machine:
                 assert_never(report.outcome)
 
     def _advance_to(self, at: float | None) -> float:
-        """Advance to the time of a message; one without a time was put where no loop runs."""
+        """Advance to the time of a message; one that has none counts at the latest time told."""
         if at is None:
             return self.latest
         self.advance(at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
@@ -31,19 +31,18 @@ from supervisor.events import (
     StateChanged,
 )
 from supervisor.logs import log_events
-from supervisor.messages import Transition
+from supervisor.messages import CircuitState, Transition
 from supervisor.policy import Policy
 from supervisor.statistics import Statistics
-from supervisor.tasks import Tasks
+from supervisor.tasks import Tasks, can_be_started, someone_goes_on
 
 
-class Supervisor:
+class Supervisor(Mapping[str, CircuitBreaker]):
     """Owns the circuits of an event loop, each of them one task, while its block lasts.
 
     `async with Supervisor() as supervisor:` makes it the event loop's current one, which
-    breakers and decorators join. It maps names to breakers: `supervisor[name]`, `in`, `len`,
-    iteration over the names, and `get`. Leaving the block, in whatever way, ends every
-    circuit and answers everybody who waits for one.
+    breakers and decorators join. It is a mapping from names to breakers. Leaving the block, in
+    whatever way, ends every circuit and answers everybody who waits for one.
 
     Args:
         max_restarts: crashes of one circuit's actor that are mended within `restart_period`,
@@ -90,16 +89,25 @@ class Supervisor:
         escalate to. So do calls that are made while the loop is ending.
         """
         supervisor = cls(on_give_up="allow")
-        supervisor._open(contextvars.Context())
+        if can_be_started():
+            supervisor._open(contextvars.Context())
+        else:
+            supervisor._loop = EventLoop(current_token())
+            supervisor._loop_ends = True
         return supervisor
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it was started because nobody had entered one."""
+        return self._block is None
 
     async def __aenter__(self) -> Supervisor:
         if self._loop is not None:
             raise RuntimeError("a Supervisor can be entered only once; make a new one")
         # The context of the block, not that of the request which happens to start a circuit:
         # an actor would keep alive all that the request has in it.
-        self._open(contextvars.copy_context())
         self._block = anyio.CancelScope()
+        self._open(contextvars.copy_context())
         self._block.__enter__()
         return self
 
@@ -111,6 +119,7 @@ class Supervisor:
     ) -> bool | None:
         assert self._block is not None
         self._close()
+        current.leave(self)
         try:
             await self._tasks.join()
         finally:
@@ -151,15 +160,14 @@ class Supervisor:
         """Return the circuit of that name, or None."""
         return self._circuits.get(name)
 
-    def get(self, name: str) -> CircuitBreaker | None:
-        """Return the breaker of that name, or None."""
-        return self._breakers.get(name)
+    def __eq__(self, other: object) -> bool:
+        return self is other  # whatever circuits they have
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __getitem__(self, name: str) -> CircuitBreaker:
         return self._breakers[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._breakers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._breakers)
@@ -174,7 +182,9 @@ class Supervisor:
 
         Raises:
             KeyError: there is no such circuit.
+            RuntimeError: this is not the thread of the supervisor's event loop.
         """
+        self._circuits[name].check_thread()
         circuit = self._circuits.pop(name)
         del self._breakers[name]
         take_last_turn(circuit, partial(self._publish_transition, circuit))
@@ -190,6 +200,9 @@ class Supervisor:
 
         Args:
             buffer: events, 1 or more, that may wait for a listener before it misses some.
+
+        Raises:
+            TypeError, ValueError: `buffer` is of the wrong type or out of range.
         """
         stream = EventStream(check_count("buffer", buffer))
         if self._closed:
@@ -200,17 +213,15 @@ class Supervisor:
     def _open(self, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
         self._loop = EventLoop(current_token())
-        self._loop_ends = current.is_ending()
-        if not self._loop_ends:
-            self._tasks = Tasks(context)
-            self._tasks.start(self._log, self.events(), at_end=self._give_up_all)
-            current.enter(self)
+        self._tasks = Tasks(context)
+        self._tasks.start(self._log, self.events(), at_end=self._log_ended)
+        current.enter(self)
 
     def _close(self) -> None:
         """Stop all circuits, and let the event streams end."""
         self._closed = True
-        current.leave(self)
-        for name in list(self._circuits):
+        for name, circuit in list(self._circuits.items()):
+            circuit.block_left = not self.is_default
             self.stop(name)
         for stream in self._streams:
             stream.close()
@@ -220,11 +231,13 @@ class Supervisor:
             raise RuntimeError("enter the supervisor first: `async with Supervisor() as ...`")
         if self._closed:
             raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
+        if not self._loop.runs_here():
+            raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
         circuit = Circuit(name, policy, self._loop)
         if self._loop_ends:
             circuit.give_up("allow")
         else:
-            self._tasks.start(self._watch, circuit, at_end=partial(self._stop_if_running, circuit))
+            self._tasks.start(self._watch, circuit, at_end=partial(self._actor_ended, circuit))
         self._circuits[name] = circuit
         self._breakers[name] = CircuitBreaker.of(circuit)
         self._publish(CircuitStarted, circuit)
@@ -234,20 +247,32 @@ class Supervisor:
         try:
             await log_events(events)  # which lasts until this supervisor closes
         finally:
-            if not self._closed and self._block is None:
-                current.end(self)
+            if self.is_default:
+                current.leave(self)  # or the ended loop would be kept by what it keeps
 
-    def _give_up_all(self) -> None:
-        """Let calls pass that are made while the event loop of the default supervisor ends."""
-        if self._block is None:
-            self._loop_ends = True
-            for circuit in self._circuits.values():
-                circuit.give_up("allow")
+    def _log_ended(self) -> None:
+        if not self._closed and self.is_default:
+            self._tasks_cancelled()
 
-    def _stop_if_running(self, circuit: Circuit) -> None:
-        """Stop a circuit whose actor did not end by itself: somebody cancelled the task."""
-        if circuit.running:
+    def _actor_ended(self, circuit: Circuit) -> None:
+        if circuit.running and self.is_default:
+            self._tasks_cancelled()
+        elif circuit.running:
             self.stop(circuit.name)
+
+    def _tasks_cancelled(self) -> None:
+        """Close, since somebody cancels all tasks; or the event loop of a default supervisor ends.
+
+        Calls of tasks that clean up meanwhile pass, as far as their circuits are not open: an
+        actor that was started for them would be left behind.
+        """
+        if someone_goes_on():
+            self._close()
+            return
+        self._loop_ends = True
+        for circuit in self._circuits.values():
+            is_open = circuit.project().state is CircuitState.OPEN
+            circuit.give_up("refuse" if is_open else "allow")
 
     async def _watch(self, circuit: Circuit) -> None:
         """Run the circuit's actor, again and again if it crashes, until it is stopped."""
@@ -284,6 +309,7 @@ class Supervisor:
         self._escalated.__cause__ = crash
         self._block.cancel()
         self._close()
+        current.leave(self)
 
     def _publish_transition(self, circuit: Circuit, transition: Transition) -> None:
         if transition.from_state is not transition.to_state:

@@ -67,3 +67,20 @@ class Tasks:
         self._running.pop(task)()
         if self._last_ended is not None and not self._running:
             self._last_ended.set()
+
+
+def someone_goes_on() -> bool:
+    """Whether asyncio's running loop has a task that has not been cancelled.
+
+    If it has not, the loop is being wound up: so asyncio's runners end one, whereas somebody
+    who cancels all other tasks goes on himself. Trio cancels system tasks at the end only.
+    """
+    try:
+        return not all(task.cancelling() for task in asyncio.all_tasks())
+    except RuntimeError:  # no loop of asyncio's
+        return False
+
+
+def can_be_started() -> bool:
+    """Whether a task that is started now would not be left behind by the event loop."""
+    return sniffio.current_async_library() == "trio" or someone_goes_on()

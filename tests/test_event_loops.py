@@ -217,7 +217,7 @@ def test_tasks_that_asyncio_cancels_at_the_end_are_answered() -> None:
             await asyncio.wait([task])
 
     asyncio.run(main())
-    assert len(answers) == 3
+    assert answers == ["fine"] * 3
 
 
 def test_a_guarded_clean_up_while_the_loop_ends() -> None:
@@ -374,3 +374,68 @@ def test_tasks_that_are_cancelled_before_their_first_step() -> None:
             assert await supervisor.circuit("x").call(succeed) == "fine"
 
     asyncio.run(main())
+
+
+def test_somebody_cancels_all_other_tasks_and_goes_on() -> None:
+    """A loop whose tasks were cancelled, but which runs on, guards its calls as before."""
+    breaker = CircuitBreaker("x", failure_threshold=1)
+
+    async def main() -> None:
+        await fail_times(breaker, 1)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0.01)
+        assert await breaker.call(succeed) == "fine"
+        await fail_times(breaker, 1)
+        with pytest.raises(CircuitBreakerOpenError):
+            await breaker.call(succeed)
+        async with Supervisor() as supervisor:
+            other = supervisor.circuit("y", failure_threshold=1)
+            await fail_times(other, 1)
+            assert other.state is CircuitState.OPEN
+
+    asyncio.run(main())
+
+
+def test_an_open_circuit_stays_open_while_its_loop_ends() -> None:
+    """A clean-up may use what works, and is kept from what does not."""
+    breaker = CircuitBreaker("x", failure_threshold=1)
+    refused: list[bool] = []
+
+    async def main() -> None:
+        async def worker() -> None:
+            await fail_times(breaker, 1)
+            try:
+                await asyncio.sleep(100)
+            finally:
+                for _ in range(5):
+                    try:
+                        await breaker.call(succeed)
+                    except CircuitBreakerOpenError:
+                        refused.append(True)
+                    await asyncio.sleep(0)
+
+        tasks.append(asyncio.create_task(worker()))
+        await asyncio.sleep(0.01)
+
+    tasks: list[asyncio.Task[None]] = []
+    asyncio.run(main())
+    assert refused == [True] * 5
+
+
+def test_circuits_are_started_on_their_supervisors_loop(run: Run) -> None:
+    """Another thread is refused, and neither starts nor stops anything."""
+
+    async def main() -> None:
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            for use in (
+                functools.partial(supervisor.circuit, "y"),
+                functools.partial(supervisor.stop, "x"),
+                breaker.statistics,
+            ):
+                with pytest.raises(RuntimeError, match="event loop"):
+                    await anyio.to_thread.run_sync(use)
+            assert list(supervisor) == ["x"]
+
+    run(main)
