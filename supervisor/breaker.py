@@ -185,7 +185,12 @@ class CircuitBreaker:
         return Permit(circuit, circuit.admit_at_once() or await circuit.ask())
 
     async def __aenter__(self) -> None:
-        """Guard the block like `call` does; as many tasks at a time as like may be in it."""
+        """Guard the block like `call` does; as many tasks at a time as like may be in it.
+
+        Raises:
+            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
+            PolicyConflictError: see `call`.
+        """
         circuit = self._joined()
         grant = circuit.admit_at_once() or await circuit.ask()
         _blocks.set((self, circuit, grant, _blocks.get()))

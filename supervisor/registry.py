@@ -42,6 +42,12 @@ async def get_circuit_breaker(
     The arguments count only when it has to be created; those left out come from
     `app_settings.circuit_breaker`.
 
+    Args:
+        name: 1 to 255 printable characters.
+        failure_threshold: consecutive failures that open the circuit, 1 or more.
+        recovery_timeout: seconds that it stays open, more than 0.
+        success_threshold: successful probes that close it again, 1 or more.
+
     Raises:
         SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
         TypeError, ValueError: an argument is of the wrong type or out of range.

@@ -165,7 +165,7 @@ async def execute_with_retry(
     if not callable(func):
         raise TypeError(f"execute_with_retry needs an async function, got {func!r}")
     check_count("max_attempts", max_attempts)
-    check_seconds("min_wait", min_wait)
+    check_seconds("min_wait", min_wait)  # None stands for no setting here
     check_seconds("max_wait", max_wait)
     _check_waits(min_wait, max_wait)
     name = f"adhoc:{_name_of(func)}" if operation_name is None else operation_name
