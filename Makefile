@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 
 OTHER_VERSIONS := 3.12 3.13
 
-.PHONY: help demo test test-others lint clean
+BENCH_VENV := .venv-bench
+
+.PHONY: help demo test test-others lint bench bench-quick clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
 	@echo "make test                  the test suite"
 	@echo "make test-others           the same on Python $(OTHER_VERSIONS), where they are found"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
+	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
+	@echo "make bench                 the same in full, in under ten"
 	@echo "make clean                 remove what these commands have made"
 
 # The environment is out of date when pyproject.toml has changed since it was made.
@@ -49,6 +53,19 @@ lint: $(VENV)/.up-to-date
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# An environment of its own: some peers bring packages that do not belong beside the tests.
+$(BENCH_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group bench
+	touch $@
+
+bench: $(BENCH_VENV)/.up-to-date
+	$(BENCH_VENV)/bin/python -m benchmarks
+
+bench-quick: $(BENCH_VENV)/.up-to-date
+	$(BENCH_VENV)/bin/python -m benchmarks --quick
 
 clean:
 	rm -rf $(VENV) .venv-* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

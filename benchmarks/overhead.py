@@ -1,6 +1,8 @@
 """The overhead of one closed, successful `call`, against a breaker with an `asyncio.Lock`.
 
-    python benchmarks/overhead.py
+The one figure that is quickly had; `python -m benchmarks` has all of them.
+
+    python -m benchmarks.overhead
 
 Overhead is the guarded call minus the bare call, in thread CPU time, with the garbage collector
 off. All contestants take turns in shuffled rounds of one process; medians are printed, as
@@ -14,48 +16,15 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 
+from benchmarks.contestants.homegrown import LockBreaker
+from benchmarks.contestants.interface import Setup
 from supervisor import Supervisor
 
 CALLS = 20_000
 ROUNDS = 21
-
-Call = Callable[..., Awaitable[Any]]
-
-
-class LockBreaker:
-    """The usual home-grown breaker: its state is read and written under a lock."""
-
-    def __init__(self, failure_threshold: int = 3, recovery_timeout: float = 30.0) -> None:
-        self.failure_threshold = failure_threshold
-        self.recovery_timeout = recovery_timeout
-        self.state = "closed"
-        self.failures = 0
-        self.opened_at = 0.0
-        self.lock = asyncio.Lock()
-
-    async def call(self, func: Call, *args: Any, **kwargs: Any) -> Any:
-        """Run the function if the circuit is not open, and count how it ends."""
-        async with self.lock:
-            if self.state == "open":
-                if time.monotonic() - self.opened_at < self.recovery_timeout:
-                    raise RuntimeError("open")
-                self.state = "half_open"
-        try:
-            result = await func(*args, **kwargs)
-        except Exception:
-            async with self.lock:
-                self.failures += 1
-                if self.state == "half_open" or self.failures >= self.failure_threshold:
-                    self.state, self.opened_at = "open", time.monotonic()
-            raise
-        async with self.lock:
-            self.state, self.failures = "closed", 0
-        return result
 
 
 async def dependency(x: int, *, y: int) -> int:
@@ -67,7 +36,7 @@ async def measure(contestant: str) -> float:
     """Return the CPU seconds of one call."""
     async with Supervisor() as supervisor:
         ours = supervisor.circuit("dependency").call
-        lock = LockBreaker().call
+        lock = LockBreaker(Setup(), asyncio.Lock()).call
         await ours(dependency, 1, y=2)
         gc.disable()
         started = time.thread_time()

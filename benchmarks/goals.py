@@ -1,0 +1,200 @@
+"""The goals that this package has set itself, as data, and whether a run's results meet them."""
+
+# ruff: noqa: RUF001  (the sign for times, and the dash between numbers, are meant)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.measure import BACKENDS, Backend, Row
+
+LOOPS: Final[tuple[Backend, ...]] = ("asyncio", "uvloop")
+
+
+class Results:
+    """The rows of a run, to be looked up."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = {(row.backend, row.case, row.contestant): row for row in rows}
+
+    def overhead(self, backend: Backend, case: str, contestant: str) -> float | None:
+        """Return a median overhead in seconds, or None if it has not been measured."""
+        row = self.rows.get((backend, case, contestant))
+        return row.overhead.median if row and row.overhead else None
+
+    def figure(self, backend: Backend, case: str, contestant: str, name: str) -> float | None:
+        """Return another figure, or None if it has not been measured."""
+        row = self.rows.get((backend, case, contestant))
+        return row.figures.get(name) if row else None
+
+
+Look = Callable[[Results, Backend], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to hold, on some backends.
+
+    Attributes:
+        case: what it is about.
+        unit: what the limit is counted in.
+        look: finds in the results what is compared with the limit.
+        limit: the most it may be.
+        exact: whether it may not be less, either.
+    """
+
+    case: str
+    unit: str
+    look: Look
+    limit: float
+    backends: tuple[Backend, ...] = BACKENDS
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was seen of one goal on one backend; None: it was not measured."""
+
+    backend: Backend
+    case: str
+    goal: str
+    seen: float | None
+    holds: bool | None
+
+
+def times(case: str, contestant: str, *others: str, baseline: str | None = None) -> Look:
+    """Compare an overhead with the sum of others', or with its own in another case."""
+
+    def look(results: Results, backend: Backend) -> float | None:
+        own = results.overhead(backend, case, contestant)
+        sums = [results.overhead(backend, baseline or case, other) for other in others]
+        known = [value for value in sums if value is not None]
+        if own is None or len(known) < len(sums) or sum(known) <= 0:
+            return None
+        return own / sum(known)
+
+    return look
+
+
+def figure(case: str, contestant: str, name: str) -> Look:
+    """Look at another figure than an overhead."""
+    return lambda results, backend: results.figure(backend, case, contestant, name)
+
+
+def microseconds(case: str, contestant: str) -> Look:
+    """Look at an overhead as it is: a figure of this machine."""
+
+    def look(results: Results, backend: Backend) -> float | None:
+        own = results.overhead(backend, case, contestant)
+        return None if own is None else own * 1e6
+
+    return look
+
+
+def hot(case: str, contestant: str, baseline: str) -> Look:
+    """Compare the overhead of the one circuit that is called with that of a circuit alone."""
+
+    def look(results: Results, backend: Backend) -> float | None:
+        own = results.figure(backend, case, contestant, "hot")
+        alone = results.overhead(backend, baseline, contestant)
+        return None if own is None or not alone else own / alone
+
+    return look
+
+
+def _both(case: str, about: str, limit: float, contestant: str = "call") -> tuple[Goal, Goal]:
+    """Return the goal in comparison with the lock: asyncio's, and anyio's on trio."""
+    return (
+        Goal(about, "× lock", times(case, contestant, "lock"), limit, LOOPS),
+        Goal(about, "× anyio-lock", times(case, contestant, "anyio-lock"), limit, ("trio",)),
+    )
+
+
+RETRY: Final = "retry, circuits"
+
+GOALS: Final[tuple[Goal, ...]] = (
+    Goal("closed success, 1 task", "× lock", times("success", "call", "lock"), 0.35, LOOPS),
+    Goal(
+        "closed success, 1 task",
+        "× anyio-lock",
+        times("success", "call", "anyio-lock"),
+        0.04,
+        ("trio",),
+    ),
+    Goal("closed success, 1 task", "× inline", times("success", "call", "inline"), 3.0, ("trio",)),
+    *_both("tasks-1000", "closed success, 1,000 tasks", 0.48),
+    *_both("tasks-10000", "closed success, 10,000 tasks", 0.48),
+    Goal("decorator", "× call", times("success", "decorator", "call"), 1.25),
+    Goal("context manager", "× call", times("success", "context-manager", "call"), 1.25),
+    *_both("failure", "closed failure", 0.50),
+    *_both("reject", "open reject, whole cost", 0.95),
+    Goal(
+        "half-open, callers that reach the backend",
+        "caller",
+        figure("half-open", "call", "reached"),
+        1,
+        exact=True,
+    ),
+    *_both("creation", "creation of a circuit", 12.0),
+    Goal("creation of a circuit", "µs", microseconds("creation", "call"), 20.0),
+    Goal("size of a circuit", "bytes", figure("creation", "call", "bytes"), 3_000),
+    Goal(
+        "all circuits idle",
+        "CPU seconds per second",
+        figure("creation", "call", "idle_cpu"),
+        0.002,
+    ),
+    Goal(
+        "retry decorator, circuits enabled",
+        "× (tenacity + call)",
+        times("retry", f"{RETRY} enabled", "tenacity", "call"),
+        1.0,
+    ),
+    Goal(
+        "retry decorator, circuits disabled",
+        "× tenacity",
+        times("retry", f"{RETRY} disabled", "tenacity"),
+        1.0,
+    ),
+    Goal(
+        "1 → 10,000 circuits, one of them hot",
+        "× 1 circuit",
+        hot("circuits-10000", "call", "circuits-1"),
+        1.20,
+    ),
+    Goal(
+        "1 → 10,000 circuits, called in turn",
+        "× 1 circuit",
+        times("circuits-10000", "call", "call", baseline="circuits-1"),
+        1.20,
+    ),
+)
+
+
+def verdicts(results: Results, backends: Sequence[Backend]) -> list[Verdict]:
+    """Compare every goal with what was seen, on every backend that it is about."""
+    return [
+        _verdict(goal, backend, goal.look(results, backend))
+        for goal in GOALS
+        for backend in backends
+        if backend in goal.backends
+    ]
+
+
+def _verdict(goal: Goal, backend: Backend, seen: float | None) -> Verdict:
+    text = f"{'exactly' if goal.exact else '≤'} {goal.limit:,g} {goal.unit}"
+    holds = None
+    if seen is not None:
+        holds = seen == goal.limit if goal.exact else seen <= goal.limit
+    return Verdict(backend, goal.case, text, seen, holds)
+
+
+def tally(found: Sequence[Verdict]) -> Mapping[str, int]:
+    """Return how many goals hold, are missed, and were not measured."""
+    return {
+        "hold": sum(verdict.holds is True for verdict in found),
+        "missed": sum(verdict.holds is False for verdict in found),
+        "not measured": sum(verdict.holds is None for verdict in found),
+    }
