@@ -137,6 +137,7 @@ class CircuitBreaker:
         """
         circuit = self._circuit
         loop = circuit.loop
+        # `_joined` and `admit_at_once`, in line for the plainest case.
         if circuit.headroom > 0 and loop.thread == get_ident() and loop.is_running():
             circuit.started += 1
             grant = circuit.grant
@@ -210,10 +211,7 @@ class CircuitBreaker:
     def _joined(self) -> Circuit:
         """Return the circuit of the running event loop."""
         circuit = self._circuit
-        loop = circuit.loop
-        if circuit.alive and loop.thread == get_ident() and loop.is_running():
-            return circuit
-        return self._join()
+        return circuit if circuit.alive and circuit.loop.runs_here() else self._join()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""
@@ -263,9 +261,6 @@ _blocks: ContextVar[_Block | None] = ContextVar("supervisor.blocks", default=Non
 def _leave_block(breaker: CircuitBreaker) -> tuple[Circuit, Grant]:
     """Take the innermost block of `breaker` out of the list, and return what it was given."""
     block = _blocks.get()
-    if block is not None and block[0] is breaker:
-        _blocks.set(block[3])
-        return block[1], block[2]
     inner: list[_Block] = []  # other breakers' blocks, when an async generator mixes the order
     while block is not None and block[0] is not breaker:
         inner.append(block)

@@ -306,14 +306,15 @@ class Circuit:
         return self.mailbox.messages
 
     def _put_run(self, outcome: Outcome, times: int) -> None:
-        self.mailbox.put(Settle(self.grant.period, NO_PROBE, outcome, times=times))
-        if len(self.mailbox.messages) >= BACKLOG:
-            self._call_actor()
+        self._put_next(Settle(self.grant.period, NO_PROBE, outcome, times=times))
 
     def _put(self, message: Message) -> None:
-        messages = self.messages()
-        messages.append(message)
-        if len(messages) >= BACKLOG:
+        self.messages()  # what was reported before goes in before
+        self._put_next(message)
+
+    def _put_next(self, message: Message) -> None:
+        self.mailbox.put(message)
+        if len(self.mailbox.messages) >= BACKLOG:
             self._call_actor()
 
     def _call_actor(self) -> None:

@@ -6,7 +6,7 @@ import functools
 import gc
 import inspect
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -24,36 +24,19 @@ from supervisor import (
     PolicyConflictError,
     Supervisor,
 )
-from tests.worlds import Dependency, Down, fail, fail_times, half_open, is_refused, succeed
+from tests.worlds import (
+    Dependency,
+    Down,
+    Guarded,
+    every_way,
+    fail,
+    fail_times,
+    half_open,
+    is_refused,
+    succeed,
+)
 
 pytestmark = pytest.mark.anyio
-
-Guarded = Callable[[CircuitBreaker, Callable[[], Awaitable[str]]], Awaitable[str]]
-
-
-async def by_call(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
-    return await breaker.call(function)
-
-
-async def by_block(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
-    async with breaker:
-        return await function()
-
-
-async def by_decorator(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
-    @breaker
-    async def guarded() -> str:
-        return await function()
-
-    return await guarded()
-
-
-async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
-    with await breaker.acquire():
-        return await function()
-
-
-every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
 
 
 class TestEveryWayIn:

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import anyio
 import anyio.lowlevel
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
-from tests.worlds import Dependency, Down, fail_times, half_open, is_refused, succeed
+from tests.worlds import (
+    Dependency,
+    Down,
+    Guarded,
+    every_way,
+    fail_times,
+    half_open,
+    is_refused,
+    succeed,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-async def by_call(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> None:
-    await breaker.call(function)
-
-
-async def by_block(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> None:
-    async with breaker:
-        await function()
-
-
-async def by_decorator(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> None:
-    @breaker
-    async def guarded() -> str:
-        return await function()
-
-    await guarded()
-
-
-async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> None:
-    with await breaker.acquire():
-        await function()
-
-
-every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
-Guarded = Callable[[CircuitBreaker, Callable[[], Awaitable[str]]], Awaitable[None]]
 
 
 @every_way

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -94,3 +94,31 @@ async def settle_down() -> None:
     """Let every task do what it can do at once."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
+
+
+Guarded = Callable[[CircuitBreaker, Callable[[], Awaitable[str]]], Awaitable[str]]
+
+
+async def by_call(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    return await breaker.call(function)
+
+
+async def by_block(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    async with breaker:
+        return await function()
+
+
+async def by_decorator(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    @breaker
+    async def guarded() -> str:
+        return await function()
+
+    return await guarded()
+
+
+async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    with await breaker.acquire():
+        return await function()
+
+
+every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
