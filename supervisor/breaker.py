@@ -135,25 +135,29 @@ class CircuitBreaker:
             PolicyConflictError: this breaker's name belongs to a circuit with another policy.
             TypeError: `func` is not an async function.
         """
+        # The plainest case is written out here and in the other ways into a guard: a function
+        # would cost as much as the guard.
         circuit = self._circuit
-        loop = circuit.loop
-        # `_joined` and `admit_at_once`, in line for the plainest case.
-        if circuit.headroom > 0 and loop.thread == get_ident() and loop.is_running():
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
+        if circuit.headroom > 0:
             circuit.started += 1
             grant = circuit.grant
         else:
-            circuit = self._joined()
             grant = circuit.admit_at_once() or await circuit.ask()
         try:
             result = await func(*args, **kwargs)
-        except BaseException as error:
-            if isinstance(error, TypeError) and _is_misuse(func, error):
+        except Exception as error:
+            if type(error) is TypeError and _is_misuse(func, error):
                 circuit.settle(grant, Outcome.IGNORED)
                 error.add_note("CircuitBreaker.call needs an async function (`async def`)")
             else:
-                report(circuit, grant, error)
+                circuit.fail(grant, error)
             raise
-        if grant is circuit.grant:  # `circuit.succeed(grant)`, in line
+        except BaseException:
+            circuit.settle(grant, Outcome.CANCELLED)
+            raise
+        if grant is circuit.grant:
             circuit.unsent_successes += 1
         else:
             circuit.succeed(grant)
@@ -171,7 +175,27 @@ class CircuitBreaker:
 
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            return await self.call(func, *args, **kwargs)
+            circuit = self._circuit
+            if circuit.thread != get_ident() or not circuit.loop_is_running():
+                circuit = self._join()
+            if circuit.headroom > 0:
+                circuit.started += 1
+                grant = circuit.grant
+            else:
+                grant = circuit.admit_at_once() or await circuit.ask()
+            try:
+                result = await func(*args, **kwargs)
+            except Exception as error:
+                circuit.fail(grant, error)
+                raise
+            except BaseException:
+                circuit.settle(grant, Outcome.CANCELLED)
+                raise
+            if grant is circuit.grant:
+                circuit.unsent_successes += 1
+            else:
+                circuit.succeed(grant)
+            return result
 
         return guarded
 
@@ -182,7 +206,9 @@ class CircuitBreaker:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
             PolicyConflictError: see `call`.
         """
-        circuit = self._joined()
+        circuit = self._circuit
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
         return Permit(circuit, circuit.admit_at_once() or await circuit.ask())
 
     async def __aenter__(self) -> None:
@@ -192,8 +218,14 @@ class CircuitBreaker:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
             PolicyConflictError: see `call`.
         """
-        circuit = self._joined()
-        grant = circuit.admit_at_once() or await circuit.ask()
+        circuit = self._circuit
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
+        if circuit.headroom > 0:
+            circuit.started += 1
+            grant = circuit.grant
+        else:
+            grant = circuit.admit_at_once() or await circuit.ask()
         _blocks.set((self, circuit, grant, _blocks.get()))
 
     async def __aexit__(
@@ -202,16 +234,19 @@ class CircuitBreaker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        circuit, grant = _leave_block(self)
-        report(circuit, grant, exc)
+        block = _blocks.get()
+        if block is not None and block[0] is self:
+            _, circuit, grant, outer = block
+            _blocks.set(outer)
+        else:
+            circuit, grant = _leave_block(self)
+        if exc is None and grant is circuit.grant:
+            circuit.unsent_successes += 1
+        else:
+            report(circuit, grant, exc)
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
-
-    def _joined(self) -> Circuit:
-        """Return the circuit of the running event loop."""
-        circuit = self._circuit
-        return circuit if circuit.alive and circuit.loop.runs_here() else self._join()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""

@@ -22,17 +22,19 @@ class CircuitBreakerOpenError(Exception):
         last_failure: the failure that opened the circuit, as text, or None.
     """
 
+    # A refusal is to cost little. Slots spare it a dictionary, and positional arguments are
+    # half the price of keywords; `args` has been set by `BaseException.__new__`.
+    __slots__ = ("last_failure", "operation_name", "retry_after", "state")
+
     def __init__(
         self,
         operation_name: str,
         retry_after: float = 0.0,
-        *,
         state: CircuitState = CircuitState.OPEN,
         last_failure: str | None = None,
     ) -> None:
-        # `args` has been set by `BaseException.__new__`: a refusal is to cost little.
         self.operation_name = operation_name
-        self.retry_after = float(retry_after)
+        self.retry_after = retry_after + 0.0  # a float, also if it was given as an int
         self.state = state
         self.last_failure = last_failure
 
@@ -47,8 +49,9 @@ class CircuitBreakerOpenError(Exception):
         return f"circuit {self.operation_name!r} {verdict}{because}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Pickled as its attributes: exceptions travel between worker processes.
-        return type(self), self.args, self.__dict__.copy()
+        # Exceptions travel between worker processes, with the notes that were added to them.
+        attributes = (self.operation_name, self.retry_after, self.state, self.last_failure)
+        return type(self), attributes, self.__dict__.copy()
 
 
 class CircuitStoppedError(RuntimeError):
