@@ -7,7 +7,8 @@ keeps them running. Each line uses only lines above it:
     messages    what goes into a machine and what comes out, as frozen records
     machine     the state machine: pure and synchronous
     errors      what callers may have to catch; statistics, what a circuit has counted
-    mailbox     the queue of one task; event_loop, where a circuit lives, and its time
+    bell        what one task sleeps on; mailbox, its queue of messages
+    event_loop  where a circuit lives, and its time
     circuit     what callers and the actor share: lease, mailbox, figures
     actor       the one that owns the machine; tasks, in which actors run
     breaker     what callers hold; permit, one call; current, which supervisor it joins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,19 +14,26 @@ from supervisor.event_loop import loop_time
 from supervisor.machine import replay
 from supervisor.messages import Acquire, Transition
 
+Emit = Callable[[Circuit, Transition], None]
 
-async def run_actor(circuit: Circuit, emit: Callable[[Transition], None]) -> None:
+
+async def run_actor(circuit: Circuit, emit: Emit) -> None:
     """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
 
     `emit` is called with every transition, in order; it must not wait and not fail.
     An exception leaves the circuit ready for this to be called again.
     """
     while circuit.running:
-        take_turn(circuit, emit, anyio.current_time())
-        await circuit.mailbox.wait(until=circuit.machine.deadline)
+        take_turn(circuit, emit, circuit.loop.time())
+        deadline = circuit.machine.deadline
+        if deadline == math.inf:  # spares an idle circuit the cancel scope
+            await circuit.mailbox.wait()
+        else:
+            with anyio.CancelScope(deadline=deadline):
+                await circuit.mailbox.wait()
 
 
-def take_last_turn(circuit: Circuit, emit: Callable[[Transition], None]) -> None:
+def take_last_turn(circuit: Circuit, emit: Emit) -> None:
     """Apply what is still in the mailbox, on behalf of the actor of a circuit that is to stop."""
     now = loop_time()
     while circuit.messages():
@@ -33,7 +41,7 @@ def take_last_turn(circuit: Circuit, emit: Callable[[Transition], None]) -> None
             take_turn(circuit, emit, circuit.machine.since if now is None else now)
 
 
-def take_turn(circuit: Circuit, emit: Callable[[Transition], None], now: float) -> None:
+def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     """Apply all messages, let time pass up to `now`, and publish the next lease.
 
     If a message makes the machine raise, that message is dropped, its asker, if it has one,
@@ -41,7 +49,7 @@ def take_turn(circuit: Circuit, emit: Callable[[Transition], None], now: float) 
     already allows for every message that was put since it was published.
     """
     messages = circuit.messages()
-    before = circuit.machine.copy()
+    before = circuit.machine.copy() if messages else circuit.machine  # time is no poison
     taken = 0
     try:
         for message in messages:
@@ -63,7 +71,7 @@ def take_turn(circuit: Circuit, emit: Callable[[Transition], None], now: float) 
         circuit.publish(circuit.machine.lease())
     finally:
         for transition in circuit.machine.transitions:
-            emit(transition)
+            emit(circuit, transition)
         circuit.machine.transitions.clear()
 
 

@@ -11,8 +11,7 @@ import math
 from threading import get_ident
 from typing import Final, Literal, assert_never
 
-import anyio
-
+from supervisor.bell import Bell
 from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, describe
 from supervisor.event_loop import NOWHERE, EventLoop, loop_time
 from supervisor.machine import Machine, replay
@@ -46,6 +45,11 @@ Answer = Grant | Refusal | Exception
 
 UNGUARDED: Final = Grant(period=-1)
 """Admits the calls of a circuit that has been given up; what becomes of them is not counted."""
+
+_BEFORE_FIRST_TURN: Final = Lease(
+    CircuitState.CLOSED, 0, Grant(0), slack=0, refuse_until=-math.inf, last_failure=None
+)
+"""Nobody is admitted, or refused, before the actor's first turn."""
 
 _OPEN: Final = CircuitState.OPEN  # Python 3.11 takes 50 ns to look up a member in its class
 
@@ -92,16 +96,17 @@ class Circuit:
         self.running = loop is not NOWHERE
         self.block_left = False  # that of its supervisor
         self.given_up: Verdict | None = None
-        self.mailbox: Mailbox[Message] = Mailbox()
+        self.mailbox: Mailbox[Message] = Mailbox(loop.new_bell)
         self.machine = Machine(policy)  # the actor's: callers only copy it
         self.started = self.rejected = self.restarts = 0
         # Reports under `grant` since the last message: first failures, then successes.
         self.unsent_failures = self.unsent_successes = 0
         self._last_permit = 0
         self._askers: dict[int, _Asker] = {}
-        self.lease = self.machine.lease()
+        self.lease = _BEFORE_FIRST_TURN
         self.grant = self.lease.grant
-        self._void_lease()  # nobody is admitted before the actor's first turn
+        self.headroom = self.lease.slack
+        self.refuse_until = self.lease.refuse_until
 
     # For callers
 
@@ -135,7 +140,7 @@ class Circuit:
         """
         self._last_permit += 1
         permit = self._last_permit
-        asker = self._askers[permit] = _Asker()
+        asker = self._askers[permit] = _Asker(self.loop.new_bell())
         self._put(Acquire(permit, self.loop.time()))
         self.mailbox.ring()
         try:
@@ -242,7 +247,7 @@ class Circuit:
         asker = self._askers.pop(permit, None)
         if asker is not None:
             asker.answer = answer
-            asker.answered.set()
+            asker.answered.ring()
 
     def give_up(self, verdict: Verdict) -> None:
         """Go on without an actor: let every call pass unguarded, or refuse every call."""
@@ -331,6 +336,6 @@ class Circuit:
 class _Asker:
     __slots__ = ("answer", "answered")
 
-    def __init__(self) -> None:
-        self.answered = anyio.Event()
+    def __init__(self, answered: Bell) -> None:
+        self.answered = answered
         self.answer: Answer | None = None

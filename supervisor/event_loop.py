@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import Final
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
+
+from supervisor.bell import AsyncioBell, Bell, TrioBell
 
 
 class EventLoop:
@@ -18,15 +22,25 @@ class EventLoop:
     has stopped its circuits at its end.
     """
 
-    __slots__ = ("is_running", "thread", "time", "token")
+    __slots__ = ("asyncio_loop", "is_running", "new_bell", "thread", "time", "token")
 
     def __init__(self, token: EventLoopToken | None) -> None:
         self.token = token
         self.thread = 0 if token is None else get_ident()
         native = None if token is None else token.native_token
-        self.is_running: Callable[[], bool] = getattr(native, "is_running", _always)
-        # The loop's own clock, a third of the price of asking which loop it is.
-        self.time: Callable[[], float] = getattr(native, "time", anyio.current_time)
+        self.asyncio_loop = native if isinstance(native, asyncio.AbstractEventLoop) else None
+        self.is_running: Callable[[], bool] = _always
+        self.new_bell: Callable[[], Bell] = TrioBell
+        self.time: Callable[[], float] = anyio.current_time
+        if self.asyncio_loop is not None:
+            self.is_running = self.asyncio_loop.is_running
+            self.new_bell = partial(AsyncioBell, self.asyncio_loop)
+            # The loop's own clock: a third of the price of asking which loop it is.
+            self.time = self.asyncio_loop.time
+        elif token is not None:
+            import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
+
+            self.time = trio.current_time
 
     def runs_here(self) -> bool:
         """Whether it is the running one, if it has not ended."""

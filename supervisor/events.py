@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+import anyio
+
 from supervisor.circuit import Verdict
-from supervisor.mailbox import Mailbox
 from supervisor.messages import CircuitState
 
 
@@ -103,8 +105,9 @@ class EventStream:
 
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
-        self._mailbox: Mailbox[Event] = Mailbox()
-        self._taken: list[Event | EventsMissed] = []  # out of the mailbox, newest first
+        self._waiting: list[Event] = []
+        self._taken: list[Event | EventsMissed] = []  # out of those, newest first
+        self._news: anyio.Event | None = None  # for who finds nothing
         self._missed = 0
         self._last_missed = 0
         self.closed = False
@@ -113,9 +116,9 @@ class EventStream:
         """Deliver `event` if there is room."""
         if self.closed:
             return
-        if len(self._mailbox.messages) < self._buffer:
-            self._mailbox.put(event)
-            self._mailbox.ring()
+        if len(self._waiting) < self._buffer:
+            self._waiting.append(event)
+            self._wake()
         else:
             self._missed += 1
             self._last_missed = event.sequence
@@ -123,7 +126,7 @@ class EventStream:
     def close(self) -> None:
         """Deliver nothing more; what was delivered can still be read."""
         self.closed = True
-        self._mailbox.ring()
+        self._wake()
 
     async def __aenter__(self) -> EventStream:
         return self
@@ -141,18 +144,25 @@ class EventStream:
 
     async def __anext__(self) -> Event | EventsMissed:
         while not self._taken:
-            if self._mailbox.messages:
+            if self._waiting:
                 self._take()
             elif self.closed:
                 raise StopAsyncIteration
             else:
-                await self._mailbox.wait()
+                self._news = self._news or anyio.Event()
+                await self._news.wait()
         return self._taken.pop()
 
     def _take(self) -> None:
-        self._taken.extend(self._mailbox.messages)
-        self._mailbox.messages.clear()
+        self._taken.extend(self._waiting)
+        self._waiting.clear()
         if self._missed:
             self._taken.append(EventsMissed(self._missed, self._last_missed))
             self._missed = 0
         self._taken.reverse()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            with suppress(RuntimeError):  # its event loop was closed while somebody listened
+                news.set()

@@ -42,26 +42,6 @@ from supervisor.policy import Policy
 class Machine:
     """The state of one circuit and the rules by which it changes."""
 
-    __slots__ = (
-        "cancelled",
-        "failed",
-        "failure_count",
-        "grant",
-        "ignored",
-        "last_failure",
-        "latest",
-        "period",
-        "policy",
-        "probes",
-        "since",
-        "stale",
-        "state",
-        "succeeded",
-        "successes",
-        "times_opened",
-        "transitions",
-    )
-
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.state = CircuitState.CLOSED
@@ -123,8 +103,7 @@ class Machine:
     def copy(self) -> Machine:
         """Return a machine in the same state, with no transitions to collect."""
         twin = Machine.__new__(Machine)
-        for slot in Machine.__slots__:
-            setattr(twin, slot, getattr(self, slot))
+        twin.__dict__.update(self.__dict__)
         twin.probes = self.probes.copy()
         twin.transitions = []
         return twin

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-import anyio
+from supervisor.bell import Bell
 
 M = TypeVar("M")
 
@@ -19,11 +18,12 @@ class Mailbox(Generic[M]):
     all other messages wait until somebody does.
     """
 
-    __slots__ = ("_bell", "messages")
+    __slots__ = ("_bell", "_new_bell", "messages")
 
-    def __init__(self) -> None:
+    def __init__(self, new_bell: Callable[[], Bell]) -> None:
         self.messages: list[M] = []
-        self._bell: anyio.Event | None = None  # that the owner waits for, or will
+        self._new_bell = new_bell
+        self._bell: Bell | None = None  # that the owner sleeps on
 
     def put(self, message: M) -> None:
         """Add `message` behind all others."""
@@ -33,15 +33,9 @@ class Mailbox(Generic[M]):
         """Wake the owner if it sleeps; an owner that is awake takes all messages anyway."""
         bell, self._bell = self._bell, None
         if bell is not None:
-            with suppress(RuntimeError):  # its event loop was closed while it slept
-                bell.set()
+            bell.ring()
 
-    async def wait(self, until: float = math.inf) -> None:
-        """Sleep until the bell rings or the event loop's clock shows `until`."""
-        if self._bell is None:
-            self._bell = anyio.Event()
-        if until == math.inf:  # spares an idle circuit the cancel scope
-            await self._bell.wait()
-        else:
-            with anyio.CancelScope(deadline=until):
-                await self._bell.wait()
+    def wait(self) -> Awaitable[None]:
+        """Sleep until the bell rings; for the owner alone."""
+        self._bell = bell = self._new_bell()
+        return bell.wait()

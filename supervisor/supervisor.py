@@ -6,7 +6,6 @@ import contextvars
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from types import TracebackType
 from typing import Any, Literal, get_args
 from weakref import WeakSet
@@ -20,7 +19,7 @@ from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_count, check_name, check_seconds
 from supervisor.circuit import Circuit, Verdict
 from supervisor.errors import CircuitCrashedError, PolicyConflictError, describe
-from supervisor.event_loop import EventLoop, loop_time
+from supervisor.event_loop import EventLoop
 from supervisor.events import (
     CircuitGivenUp,
     CircuitRestarted,
@@ -74,8 +73,10 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         self._breakers: dict[str, CircuitBreaker] = {}
         self._streams: WeakSet[EventStream] = WeakSet()
         self._sequence = 0
+        self._emit = self._publish_transition  # bound once, not once per circuit
         self._loop: EventLoop | None = None  # once it takes circuits
-        self._tasks = Tasks(contextvars.Context())
+        self._tasks: Tasks[Circuit | None] | None = None  # None stands for the task that logs
+        self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
         self._block: anyio.CancelScope | None = None
         self._closed = False
         self._loop_ends = False
@@ -118,6 +119,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._block is not None
+        assert self._tasks is not None
         self._close()
         current.leave(self)
         try:
@@ -145,8 +147,11 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
         """
         asked = Policy(**policy)
-        circuit = self._circuits.get(check_name(name)) or self._new_circuit(name, asked)
-        _check_policy(circuit, {field: getattr(asked, field) for field in policy})
+        circuit = self._circuits.get(check_name(name))
+        if circuit is None:
+            self._new_circuit(name, asked)
+        else:
+            _check_policy(circuit, {field: getattr(asked, field) for field in policy})
         return self._breakers[name]
 
     def join(self, name: str, policy: Policy) -> Circuit:
@@ -187,7 +192,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         self._circuits[name].check_thread()
         circuit = self._circuits.pop(name)
         del self._breakers[name]
-        take_last_turn(circuit, partial(self._publish_transition, circuit))
+        self._crashes.pop(name, None)
+        take_last_turn(circuit, self._emit)
         circuit.stop()
         self._publish(CircuitStopped, circuit)
 
@@ -213,8 +219,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
     def _open(self, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
         self._loop = EventLoop(current_token())
-        self._tasks = Tasks(context)
-        self._tasks.start(self._log, self.events(), at_end=self._log_ended)
+        self._tasks = Tasks(self._loop, context, self._task_ended)
+        self._tasks.start("supervisor log", None, self._log(self.events()))
         current.enter(self)
 
     def _close(self) -> None:
@@ -234,10 +240,10 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         if not self._loop.runs_here():
             raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
         circuit = Circuit(name, policy, self._loop)
-        if self._loop_ends:
+        if self._tasks is None or self._loop_ends:
             circuit.give_up("allow")
         else:
-            self._tasks.start(self._watch, circuit, at_end=partial(self._actor_ended, circuit))
+            self._tasks.start(name, circuit, self._watch(circuit))
         self._circuits[name] = circuit
         self._breakers[name] = CircuitBreaker.of(circuit)
         self._publish(CircuitStarted, circuit)
@@ -250,14 +256,12 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             if self.is_default:
                 current.leave(self)  # or the ended loop would be kept by what it keeps
 
-    def _log_ended(self) -> None:
-        if not self._closed and self.is_default:
+    def _task_ended(self, circuit: Circuit | None) -> None:
+        """Find out why, if neither the circuit was stopped nor this supervisor closed before."""
+        over = self._closed if circuit is None else not circuit.running
+        if self.is_default and not over:
             self._tasks_cancelled()
-
-    def _actor_ended(self, circuit: Circuit) -> None:
-        if circuit.running and self.is_default:
-            self._tasks_cancelled()
-        elif circuit.running:
+        elif circuit is not None and not over:
             self.stop(circuit.name)
 
     def _tasks_cancelled(self) -> None:
@@ -276,16 +280,16 @@ class Supervisor(Mapping[str, CircuitBreaker]):
 
     async def _watch(self, circuit: Circuit) -> None:
         """Run the circuit's actor, again and again if it crashes, until it is stopped."""
-        crashes: deque[float] = deque()
         while circuit.running:
             try:
-                await run_actor(circuit, partial(self._publish_transition, circuit))
+                await run_actor(circuit, self._emit)
             except Exception as crash:
-                self._mend(circuit, crash, crashes)
+                self._mend(circuit, crash)
 
-    def _mend(self, circuit: Circuit, crash: Exception, crashes: deque[float]) -> None:
+    def _mend(self, circuit: Circuit, crash: Exception) -> None:
         """Let the actor be started again, or give it up if it has crashed too often."""
-        now = anyio.current_time()
+        now = circuit.loop.time()
+        crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)
         while crashes[0] <= now - self.restart_period:
             crashes.popleft()
@@ -317,8 +321,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
 
     def _publish(self, event_type: type[Event], circuit: Circuit, **details: Any) -> None:
         if "at" not in details:
-            now = loop_time()
-            details["at"] = circuit.machine.since if now is None else now
+            here = circuit.loop.runs_here()
+            details["at"] = circuit.loop.time() if here else circuit.machine.latest
         self._sequence += 1
         event = event_type(sequence=self._sequence, circuit=circuit.name, **details)
         for stream in self._streams:

@@ -10,45 +10,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVarTuple
+from typing import Any, Generic, TypeVar
 
 import anyio
 import sniffio
 
-Args = TypeVarTuple("Args")
-AsyncMethod = Callable[[*Args], Coroutine[Any, Any, None]]
+from supervisor.event_loop import EventLoop
+
+Subject = TypeVar("Subject")
 
 
-class Tasks:
+class Tasks(Generic[Subject]):
     """A group of tasks that run in one context, and are waited for at the end.
 
     An event loop that ends cancels what is left of them: they are tasks of asyncio's, or
     system tasks of trio's. None of them may raise an `Exception`.
+
+    Args:
+        loop: the event loop that runs.
+        context: the context of all tasks.
+        at_end: called with the subject of each task that has ended, also if it was cancelled
+            before its first step. It may run outside any task.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self, loop: EventLoop, context: Context, at_end: Callable[[Subject], None]
+    ) -> None:
+        self._loop = loop
         self._context = context
-        self._running: dict[object, Callable[[], None]] = {}  # what is to be done at the end
+        self._at_end = at_end
+        self._ended = self._end  # bound once, not once per task
+        self._running: dict[object, Subject] = {}
         self._last_ended: anyio.Event | None = None
 
-    def start(self, method: AsyncMethod[*Args], *args: *Args, at_end: Callable[[], None]) -> None:
-        """Start `method(*args)` as a task of the running event loop.
-
-        `at_end` is called when it has ended, also if it was cancelled before its first step.
-        It may run outside any task.
-        """
-        if sniffio.current_async_library() == "trio":
+    def start(self, name: str, subject: Subject, work: Coroutine[Any, Any, None]) -> None:
+        """Let a task do `work`; `name` is what debuggers show."""
+        loop = self._loop.asyncio_loop
+        if loop is None:
             import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-            token = object()
-            run = self._run_on_trio
-            trio.lowlevel.spawn_system_task(run, token, method, *args, context=self._context)
-            self._running[token] = at_end
+            task: object = trio.lowlevel.spawn_system_task(
+                self._run_on_trio, work, name=name, context=self._context
+            )
         else:
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(method(*args), context=self._context)
-            self._running[task] = at_end  # the loop itself keeps only a weak reference
-            task.add_done_callback(self._end, context=self._context)
+            task = loop.create_task(work, name=name, context=self._context)
+            task.add_done_callback(self._ended, context=self._context)
+        self._running[task] = subject  # asyncio itself keeps only a weak reference
 
     async def join(self) -> None:
         """Wait until all tasks have ended, whatever is cancelled meanwhile."""
@@ -57,14 +64,16 @@ class Tasks:
                 self._last_ended = anyio.Event()
                 await self._last_ended.wait()
 
-    async def _run_on_trio(self, token: object, method: AsyncMethod[*Args], *args: *Args) -> None:
+    async def _run_on_trio(self, work: Coroutine[Any, Any, None]) -> None:
+        import trio  # noqa: PLC0415
+
         try:
-            await method(*args)
+            await work
         finally:
-            self._end(token)
+            self._end(trio.lowlevel.current_task())
 
     def _end(self, task: object) -> None:
-        self._running.pop(task)()
+        self._at_end(self._running.pop(task))
         if self._last_ended is not None and not self._running:
             self._last_ended.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -36,6 +38,10 @@ class Fragile(Machine):
         return super().apply(message)
 
 
+def emit_to(seen: list[Transition]) -> Callable[[Circuit, Transition], None]:
+    return lambda _, transition: seen.append(transition)
+
+
 def new_circuit(**policy: float) -> Circuit:
     return Circuit("x", Policy(**policy), EventLoop(anyio.lowlevel.current_token()))  # type: ignore[arg-type]
 
@@ -44,12 +50,12 @@ async def test_a_turn_publishes_what_the_messages_came_to() -> None:
     """After a turn the mailbox is empty and the lease is the machine's."""
     circuit = new_circuit(failure_threshold=2)
     seen: list[Transition] = []
-    take_turn(circuit, seen.append, 0.0)
+    take_turn(circuit, emit_to(seen), 0.0)
     assert circuit.headroom == 2
     for _ in range(2):
         circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
     assert (circuit.headroom, seen) == (0, [])
-    take_turn(circuit, seen.append, 0.0)
+    take_turn(circuit, emit_to(seen), 0.0)
     assert circuit.mailbox.messages == []
     assert circuit.lease.state is CircuitState.OPEN
     assert [transition.to_state for transition in seen] == [CircuitState.OPEN]
@@ -87,12 +93,12 @@ async def test_transitions_before_a_crash_are_told_once() -> None:
     """What was applied before the poison is kept, and its events are not told again."""
     circuit = new_circuit(failure_threshold=1)
     seen: list[Transition] = []
-    take_turn(circuit, seen.append, 0.0)
+    take_turn(circuit, emit_to(seen), 0.0)
     circuit.fail((circuit.admit_at_once() or await circuit.ask()), OSError("down"))
     poison(circuit)
     with pytest.raises(AssertionError):
-        take_turn(circuit, seen.append, 0.0)
-    take_turn(circuit, seen.append, 0.0)
+        take_turn(circuit, emit_to(seen), 0.0)
+    take_turn(circuit, emit_to(seen), 0.0)
     assert [transition.to_state for transition in seen] == [CircuitState.OPEN]
 
 

@@ -383,4 +383,4 @@ def test_states_equal_their_strings() -> None:
 
 
 def _visible(circuit: Machine) -> dict[str, object]:
-    return {slot: getattr(circuit, slot) for slot in Machine.__slots__}
+    return vars(circuit).copy()
