@@ -245,6 +245,11 @@ class CircuitBreaker:
         else:
             report(circuit, grant, exc)
 
+    def admits_here(self) -> bool:
+        """Whether its circuit has an actor, on the event loop that runs in this thread."""
+        circuit = self._circuit
+        return circuit.thread == get_ident() and circuit.loop_is_running()
+
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
 

@@ -39,6 +39,7 @@ start_default: Callable[[], Host]
 """Start a host for the running event loop; set by the module that can."""
 
 _hosts: RunVar[tuple[Host, ...]] = RunVar("supervisor.current", ())
+_epoch = object()
 _threads: weakref.WeakKeyDictionary[Host, int] = weakref.WeakKeyDictionary()
 
 
@@ -60,13 +61,24 @@ def hosts_here() -> tuple[Host, ...]:
         return tuple(host for host, thread in list(_threads.items()) if thread == here)
 
 
+def epoch() -> object:
+    """Return an object that is another one as soon as any event loop gets another host."""
+    return _epoch
+
+
 def enter(host: Host) -> None:
     """Make `host` the running event loop's current one."""
-    _hosts.set((*_hosts.get(), host))
+    _set_hosts((*_hosts.get(), host))
     _threads[host] = threading.get_ident()
 
 
 def leave(host: Host) -> None:
     """Undo `enter`, in whatever order several hosts leave."""
-    _hosts.set(tuple(other for other in _hosts.get() if other is not host))
+    _set_hosts(tuple(other for other in _hosts.get() if other is not host))
     _threads.pop(host, None)
+
+
+def _set_hosts(hosts: tuple[Host, ...]) -> None:
+    global _epoch  # noqa: PLW0603
+    _hosts.set(hosts)
+    _epoch = object()

@@ -7,13 +7,12 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import anyio
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception,
     stop_after_attempt,
     stop_any,
     wait_exponential,
@@ -25,7 +24,7 @@ from tenacity.wait import wait_base
 from supervisor.errors import CircuitBreakerOpenError
 from supervisor.logs import log_retry
 from supervisor.messages import CircuitState
-from supervisor.registry import circuit_breaker
+from supervisor.registry import BreakerByName
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,38 +50,44 @@ def retried(
     backoff: wait_base,
     guard: Guard | None,
     wait_for_recovery: bool = False,
-) -> AsyncFunction[P, R]:
+) -> Callable[P, Coroutine[Any, Any, R]]:
     """Return `func` with a retry loop round it, and the circuit round that loop or in it."""
+    breaker = BreakerByName(circuit)
+    attempt = _coroutine_function(func)
+    stop: stop_base = stop_after_attempt(attempts)
+    wait: Callable[[RetryCallState], float] = backoff
+    retry: Callable[[RetryCallState], Awaitable[bool]] = _is_transient
+    if guard == "attempt":
+        attempt = _guarded(attempt, breaker)
+        if wait_for_recovery:
+            wait, retry = _until_recovery(breaker, backoff), _is_worth_waiting(circuit)
+        else:
+            stop = stop_any(stop, _StopWhenOpen(breaker))
 
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
 
-    attempt = _coroutine_function(func)
-    loop = AsyncRetrying(
-        sleep=anyio.sleep,
-        stop=stop_after_attempt(attempts),
-        wait=backoff,
-        retry=retry_if_exception(is_retryable_error),
-        before_sleep=before_sleep,
-        reraise=True,
-    )
-    match guard:
-        case None:
-            return loop.wraps(attempt)
-        case "loop":
-            return _guarded(loop.wraps(attempt), circuit)
-        case "attempt" if wait_for_recovery:
-            patient = loop.copy(
-                wait=_until_recovery(circuit, backoff),
-                retry=retry_if_exception(partial(_is_worth_waiting, circuit)),
-            )
-            return patient.wraps(_guarded(attempt, circuit))
-        case "attempt":
-            brief = loop.copy(stop=stop_any(stop_after_attempt(attempts), _StopWhenOpen(circuit)))
-            return brief.wraps(_guarded(attempt, circuit))
-        case _:
-            assert_never(guard)
+    # Each call has a loop of its own: one that several calls share mixes up their attempts.
+    # Making one is cheaper than copying one, which is what tenacity's own decorators do.
+    def new_loop() -> AsyncRetrying:
+        return AsyncRetrying(
+            sleep=anyio.sleep,
+            stop=stop,
+            wait=wait,
+            retry=retry,
+            before=_nothing,
+            before_sleep=before_sleep,
+            reraise=True,
+        )
+
+    def unguarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        return new_loop()(partial(attempt, *args, **kwargs))
+
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        return breaker.get().call(new_loop(), partial(attempt, *args, **kwargs))
+
+    return guarded if guard == "loop" else unguarded
 
 
 def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
@@ -98,34 +103,54 @@ def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
     return func if inspect.iscoroutinefunction(func) else attempt
 
 
-def _guarded(func: AsyncFunction[P, R], circuit: str) -> AsyncFunction[P, R]:
+def _guarded(func: AsyncFunction[P, R], breaker: BreakerByName) -> AsyncFunction[P, R]:
     @functools.wraps(func)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await circuit_breaker(circuit).call(func, *args, **kwargs)
+        return await breaker.get().call(func, *args, **kwargs)
 
     return guarded
+
+
+# Tenacity wraps each strategy that is no async function in one, again at every attempt. The two
+# that run also when an attempt succeeds are async, therefore: that takes 2 of 17 µs away.
+
+
+async def _nothing(state: RetryCallState) -> None:
+    """What is to be done before an attempt."""
+
+
+async def _is_transient(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return error is not None and is_retryable_error(error)
+
+
+def _is_worth_waiting(circuit: str) -> Callable[[RetryCallState], Awaitable[bool]]:
+    """Return whether to retry: also after a refusal, but for one without an end."""
+
+    async def is_worth_waiting(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
+            return math.isfinite(error.retry_after)
+        return await _is_transient(state)
+
+    return is_worth_waiting
 
 
 class _StopWhenOpen(stop_base):
     """End a retry loop once its circuit refuses calls."""
 
-    def __init__(self, circuit: str) -> None:
-        self.circuit = circuit
+    def __init__(self, breaker: BreakerByName) -> None:
+        self.breaker = breaker
 
     def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002
-        return circuit_breaker(self.circuit).state is CircuitState.OPEN
+        return self.breaker.get().state is CircuitState.OPEN
 
 
-def _is_worth_waiting(circuit: str, error: BaseException) -> bool:
-    """Return whether to retry: also after a refusal, but for one without an end."""
-    if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
-        return math.isfinite(error.retry_after)
-    return is_retryable_error(error)
-
-
-def _until_recovery(circuit: str, backoff: wait_base) -> Callable[[RetryCallState], float]:
+def _until_recovery(
+    breaker: BreakerByName, backoff: wait_base
+) -> Callable[[RetryCallState], float]:
     def wait(state: RetryCallState) -> float:
-        retry_after = circuit_breaker(circuit).retry_after
+        retry_after = breaker.get().retry_after
         return max(backoff(state), retry_after + EARLY_WAKE if retry_after else 0.0)
 
     return wait

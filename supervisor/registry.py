@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
+from supervisor import current
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_async, check_name, unwrapped
 from supervisor.event_loop import loop_time
@@ -29,6 +30,29 @@ def circuit_breaker(name: str, **given: float | None) -> CircuitBreaker:
         policy.update((field, value) for field, value in given.items() if value is not None)
         breaker = supervisor.circuit(name, **policy)
     return breaker
+
+
+class BreakerByName:
+    """The breaker that `circuit_breaker(name)` returns, remembered as long as it is the same one:
+    finding the running event loop's supervisor costs more than a guarded call.
+    """
+
+    __slots__ = ("_found", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._found: tuple[object, CircuitBreaker] | None = None  # one, for threads' sake
+
+    def get(self) -> CircuitBreaker:
+        """Return the event loop's breaker of that name."""
+        epoch = current.epoch()
+        if self._found is not None:
+            found_in, breaker = self._found
+            if found_in is epoch and breaker.admits_here():
+                return breaker
+        breaker = circuit_breaker(self.name)
+        self._found = (current.epoch(), breaker)
+        return breaker
 
 
 async def get_circuit_breaker(
@@ -109,14 +133,14 @@ def with_circuit_breaker(
         check_async("with_circuit_breaker", func)
         named = unwrapped(func)
         own_name = getattr(named, "__qualname__", type(named).__qualname__)
-        name = check_name(operation_name or own_name)
+        breaker = BreakerByName(check_name(operation_name or own_name))
         _ = app_settings.circuit_breaker  # reports a misspelt variable here, not at some call
 
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not app_settings.circuit_breaker.enabled:
                 return await func(*args, **kwargs)
-            return await circuit_breaker(name).call(func, *args, **kwargs)
+            return await breaker.get().call(func, *args, **kwargs)
 
         return guarded
 

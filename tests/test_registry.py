@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from supervisor import (
@@ -190,6 +191,53 @@ async def test_the_innermost_supervisor_counts() -> None:
         assert get_circuit_breaker_sync("api") is inner
     assert get_circuit_breaker_sync("api") is outer
     assert await get_circuit_breaker("api") is outer
+
+
+async def test_a_decorated_function_finds_the_innermost_supervisor() -> None:
+    """Also one that was entered, left, or had its circuit stopped since the call before."""
+    app_settings.circuit_breaker.enabled = True
+
+    @with_circuit_breaker("x")
+    async def func() -> None:
+        pass
+
+    def counts(*supervisors: Supervisor) -> list[int]:
+        return [each["x"].statistics().started if "x" in each else 0 for each in supervisors]
+
+    async with Supervisor() as outer:
+        await func()
+        async with Supervisor() as inner:
+            await func()
+            await func()
+            assert counts(outer, inner) == [1, 2]
+        await func()
+        assert counts(outer) == [2]
+        outer.stop("x")
+        await func()
+        assert counts(outer) == [1]
+
+
+async def test_a_decorated_function_serves_several_threads() -> None:
+    """Each has the circuit of its own event loop."""
+    app_settings.circuit_breaker.enabled = True
+    seen = []
+
+    @with_circuit_breaker("x")
+    async def func() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def calls() -> None:
+        async with Supervisor() as supervisor:
+            for _ in range(50):
+                await func()
+            seen.append(supervisor["x"].statistics().succeeded)
+
+    async with anyio.create_task_group() as tasks:
+        for backend in ("asyncio", "trio"):
+            tasks.start_soon(
+                anyio.to_thread.run_sync, lambda b=backend: anyio.run(calls, backend=b)
+            )
+    assert seen == [50, 50]
 
 
 async def test_a_circuit_of_a_supervisor_is_found_by_name() -> None:
