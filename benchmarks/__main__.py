@@ -44,10 +44,10 @@ OUTPUT: Final = Path(__file__).parent / "results"
 Tell = Callable[[str], None]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the suite as the arguments say, and return the exit status."""
     everybody = contestants()
-    arguments = _parser(list(everybody)).parse_args()
+    arguments = _parser(list(everybody)).parse_args(argv)
     plan = QUICK if arguments.quick else FULL
     backends = _available(arguments.backend or list(BACKENDS))
     chosen = _chosen(everybody, arguments.contestant, arguments.quick)

@@ -19,6 +19,7 @@ import tenacity
 import trio
 
 from benchmarks.contestants.interface import Guard, Setup
+from benchmarks.contestants.parts import PARTS
 from benchmarks.measure import BARE, Bench, Clock, Crew, Measurement, take_turns
 from supervisor import (
     Supervisor,
@@ -219,19 +220,43 @@ async def reject(bench: Bench) -> list[Measurement]:
         async with opened(bench, name, failure_threshold=1, recovery_timeout=FAR) as guard:
             assert guard is not None
             await trip(bench, name, guard)
+            decorated = direct(guard, succeed)
             refused = 0
             with Clock() as clock:
-                for _ in range(calls):
-                    try:
-                        await guard(succeed, 1, y=2)
-                    except refusals:
-                        refused += 1
+                if decorated is not None:
+                    for _ in range(calls):
+                        try:
+                            await decorated(1, y=2)
+                        except refusals:
+                            refused += 1
+                else:
+                    for _ in range(calls):
+                        try:
+                            await guard(succeed, 1, y=2)
+                        except refusals:
+                            refused += 1
         if refused != calls:
             raise RuntimeError(f"only {refused} of {calls} calls were refused")
         return clock.seconds
 
     names = [name for name in bench.names(bare=False) if bench.contestants[name].refusals]
     return await take_turns(bench, names, turn)
+
+
+async def parts(bench: Bench) -> list[Measurement]:
+    """Measure what a guard is made of, next to the guards themselves."""
+    made_of = {part.name: part for part in PARTS}
+
+    async def turn(name: str, calls: int) -> float:
+        context = made_of[name].open(Setup()) if name in made_of else opened(bench, name)
+        async with context as guard:
+            await succeed_often(succeed, guard, 20)
+            with Clock() as clock:
+                await succeed_often(succeed, guard, calls)
+        return clock.seconds
+
+    ours = [name for name in ("call", "context-manager") if name in bench.contestants]
+    return await take_turns(bench, [BARE, *made_of, *ours], turn)
 
 
 async def half_open(bench: Bench) -> list[Measurement]:
@@ -531,6 +556,7 @@ CASES: Final[tuple[Case, ...]] = (
         "closed, 9 successes to 1 failure",
         partial(one_task, partial(fail_often, fail_now_and_then)),
     ),
+    Case("parts", "parts", "what a guard is made of", parts),
     Case("reject", "reject", "open, rejected; whole cost", reject, whole=True),
     *(
         Case(

@@ -146,7 +146,9 @@ class CircuitBreaker:
         else:
             grant = circuit.admit_at_once() or await circuit.ask()
         try:
-            result = await func(*args, **kwargs)
+            awaitable = func(*args, **kwargs)
+            del args, kwargs  # or many calls under way would crowd each other out of the caches
+            result = await awaitable
         except Exception as error:
             if type(error) is TypeError and _is_misuse(func, error):
                 circuit.settle(grant, Outcome.IGNORED)
@@ -184,7 +186,9 @@ class CircuitBreaker:
             else:
                 grant = circuit.admit_at_once() or await circuit.ask()
             try:
-                result = await func(*args, **kwargs)
+                awaitable = func(*args, **kwargs)
+                del args, kwargs
+                result = await awaitable
             except Exception as error:
                 circuit.fail(grant, error)
                 raise

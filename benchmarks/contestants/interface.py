@@ -38,7 +38,7 @@ class Contestant:
 
     Attributes:
         name: what it is called in the results.
-        kind: a floor without lock or actor, the reference, ours, or a peer.
+        kind: a floor without lock or actor, the reference, ours, a peer, or a part of a guard.
         backends: where it runs, of "asyncio", "uvloop" and "trio".
         open: starts a circuit of its own, for as long as the block lasts. Those that call
             listeners take one as `listener`, a plain function of any arguments.
@@ -46,7 +46,7 @@ class Contestant:
     """
 
     name: str
-    kind: Literal["floor", "reference", "ours", "peer"]
+    kind: Literal["floor", "reference", "ours", "peer", "part"]
     backends: frozenset[str]
     open: Callable[[Setup], AbstractAsyncContextManager[Guard]]
     refusals: tuple[type[BaseException], ...]
