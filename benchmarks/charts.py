@@ -1,4 +1,4 @@
-"""Two charts, as PNG and SVG: what a call costs, and how that grows."""
+"""Charts, as PNG and SVG: what a call costs on each backend, and how that grows."""
 
 # ruff: noqa: RUF001  (the sign for times, and the dash between numbers, are meant)
 
@@ -41,9 +41,9 @@ def draw(rows: Sequence[Row], backends: Sequence[Backend], folder: Path) -> list
     """Draw what the rows have figures for, into that folder, and return the files."""
     found = Results(rows)
     files = []
-    timed = [backend for backend in backends if _bars(rows, backend)]
-    if timed:
-        files += _save(_overheads(rows, timed), folder, "overhead")
+    for backend in backends:
+        if bars := _bars(rows, backend):
+            files += _save(_overhead(backend, bars), folder, f"overhead-{backend}")
     grown = [backend for backend in backends if _curves(found, backend)]
     if grown:
         files += _save(_growth(found, grown), folder, "growth")
@@ -88,22 +88,18 @@ def _bars(rows: Sequence[Row], backend: Backend) -> list[tuple[str, float]]:
     return sorted(found, key=lambda bar: bar[1])
 
 
-def _overheads(rows: Sequence[Row], backends: Sequence[Backend]) -> Figure:
-    bars = {backend: _bars(rows, backend) for backend in backends}
-    heights = [len(each) + 1.5 for each in bars.values()]
+def _overhead(backend: Backend, bars: Sequence[tuple[str, float]]) -> Figure:
     figure = _figure(
         12,
-        0.36 * sum(heights) + 0.4,
-        "What a circuit breaker adds to a successful call",
+        0.36 * (len(bars) + 1.5),
+        f"What a circuit breaker adds to a successful call on {backend}",
         "one task, circuit closed; CPU time per call beyond the unguarded call, medians",
     )
-    panels = figure.subplots(len(backends), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, backend in zip(panels, backends, strict=True):
-        _draw_bars(axes, backend, bars[backend])
+    _draw_bars(figure.subplots(), bars)
     return figure
 
 
-def _draw_bars(axes: Any, backend: Backend, bars: Sequence[tuple[str, float]]) -> None:
+def _draw_bars(axes: Any, bars: Sequence[tuple[str, float]]) -> None:
     costs = dict(bars)
     reference = next((name for name in ("lock", "anyio-lock") if name in costs), None)
     unit = costs[reference] if reference else max(costs.values())
@@ -127,7 +123,6 @@ def _draw_bars(axes: Any, backend: Backend, bars: Sequence[tuple[str, float]]) -
     labels = [OWN + name if name in OURS else name for name, _ in bars]
     axes.set(yticks=range(len(bars)), yticklabels=labels, ylim=(len(bars) - 0.4, -0.6))
     axes.set(xlim=(0, widest * 1.3))
-    axes.set_title(backend, loc="left", fontsize=14, fontweight="bold", color=INK)
     axes.set_xlabel("µs per call", fontsize=12, color=INK)
 
 
@@ -139,7 +134,8 @@ def _colour(name: str) -> str:
 
 def _curves(results: Results, backend: Backend) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Return the points of every contestant's curve, by what grows, and then by its name."""
-    names = list(dict.fromkeys(name for where, _, name in results.rows if where == backend))
+    present = dict.fromkeys(name for where, _, name in results.rows if where == backend)
+    names = [name for name in present if name in CURVES or name not in OURS]
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for what, sizes in (("tasks", TASKS), ("circuits", CIRCUITS)):
         for name in names:

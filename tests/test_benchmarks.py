@@ -85,7 +85,7 @@ def test_goals() -> None:
 
 
 def test_everything_is_written(tmp_path: Path) -> None:
-    """A run leaves JSON, tables and both charts."""
+    """A run leaves JSON, tables and charts."""
     names = ("bare", "inline", "lock", "call")
     cases = [CASES_BY_NAME[name] for name in ("success", "tasks-1", "tasks-10", "circuits-1")]
     chosen = {name: one for name, one in contestants().items() if name in names}
@@ -101,7 +101,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert len(content["rows"]) == len(cases) * len(names)
     assert "| call " in markdown(run)
-    assert (tmp_path / "overhead.png").stat().st_size > 0
+    assert (tmp_path / "overhead-asyncio.png").stat().st_size > 0
 
 
 def given(name: str, *seconds: float) -> Measurement:
