@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,40 @@ import trio.testing
 
 import supervisor
 from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+
+FIGURES = pytest.StashKey[Counter[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--effort", type=int, default=1, help="how many times as long the proofs search for faults"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = Counter()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[FIGURES]:
+        terminalreporter.section("what the proofs have done")
+        for what, count in sorted(config.stash[FIGURES].items()):
+            terminalreporter.line(f"{count:>14,} {what}")
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest) -> int:
+    """How many times as much as usual a proof is to do: 1, but for `make prove`."""
+    effort: int = request.config.getoption("--effort")
+    return effort
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Counter[str]:
+    """What the proofs count; shown at the end of the run."""
+    return request.config.stash[FIGURES]
 
 
 @pytest.fixture(params=["asyncio", "uvloop", "trio"])

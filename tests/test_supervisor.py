@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import gc
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -32,6 +31,7 @@ from tests.worlds import (
     poison,
     settle_down,
     succeed,
+    tasks_here,
 )
 
 pytestmark = pytest.mark.anyio
@@ -147,12 +147,12 @@ class TestBlock:
 
     async def test_leaving_ends_every_actor(self) -> None:
         """After the block no task is left, and every circuit has stopped."""
-        before = _tasks()
+        before = tasks_here()
         async with Supervisor() as supervisor:
             breakers = [supervisor.circuit(f"c{number}") for number in range(50)]
             await settle_down()
-            assert _tasks() > before
-        assert _tasks() == before
+            assert tasks_here() > before
+        assert tasks_here() == before
         assert not any(breaker.statistics().running for breaker in breakers)
 
     async def test_an_error_comes_out_as_it_is(self) -> None:
@@ -495,10 +495,10 @@ class TestDefaultSupervisor:
 
     async def test_it_is_started_on_first_use(self) -> None:
         """A breaker works without any set-up, and its task is not the caller's."""
-        before = _tasks()
+        before = tasks_here()
         breaker = CircuitBreaker("x", failure_threshold=1)
         assert await breaker.call(succeed) == "fine"
-        assert _tasks() > before
+        assert tasks_here() > before
         await fail_times(breaker, 1)
         assert await is_refused(breaker)
 
@@ -532,23 +532,3 @@ async def test_half_open_world() -> None:
         dependency = Dependency()
         dependency.let_go()
         assert await breaker.call(dependency.call) == "fine"
-
-
-def _tasks() -> int:
-    """How many tasks the event loop has, system tasks of trio's included."""
-    import sniffio
-
-    if sniffio.current_async_library() == "asyncio":
-        import asyncio
-
-        return len(asyncio.all_tasks())
-    import trio
-
-    return len(list(_walk(trio.lowlevel.current_root_task())))
-
-
-def _walk(task: Any) -> Iterator[object]:
-    yield task
-    for nursery in task.child_nurseries:
-        for child in nursery.child_tasks:
-            yield from _walk(child)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -122,3 +123,23 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
 
 
 every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
+
+
+def tasks_here() -> int:
+    """How many tasks the event loop has, system tasks of trio's included."""
+    import sniffio
+
+    if sniffio.current_async_library() == "asyncio":
+        import asyncio
+
+        return len(asyncio.all_tasks())
+    import trio
+
+    return len(list(_walk(trio.lowlevel.current_root_task())))
+
+
+def _walk(task: Any) -> Iterator[object]:
+    yield task
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            yield from _walk(child)

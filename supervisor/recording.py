@@ -1,0 +1,101 @@
+"""What a circuit's actor was told, in order, for a look at it afterwards.
+
+A machine is a pure function of its messages. So a recording, played again, gives the same states
+and transitions, on any machine and any event loop. It is written as JSON lines: one that says
+whose it is and where it starts, then one for each message, turn and transition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.machine import Machine
+from supervisor.messages import Message, Transition
+
+FORMAT: Final = 1
+DERIVED: Final = frozenset({"policy", "grant", "transitions"})
+"""What of a machine need not be known to go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The end of a turn of the actor: time has passed up to `at`."""
+
+    at: float
+
+
+Entry = Message | Turn | Transition
+
+
+class Recording:
+    """The last messages of one circuit, and the transitions that they have brought about.
+
+    It keeps at least the last `limit` entries, as far as there are any, and at most twice as many.
+    """
+
+    def __init__(self, circuit: str, machine: Machine, limit: int) -> None:
+        self.circuit = circuit
+        self._limit = limit
+        self._earlier: _Stretch | None = None
+        self._latest = _Stretch(machine.copy())
+
+    def add(self, messages: Sequence[Message], machine: Machine, at: float | None) -> None:
+        """Keep what a turn has taken, and the machine that came of it; for the actor.
+
+        `at` is the time of the turn's end, None if it has not come to its end.
+        """
+        entries = self._latest.entries
+        entries.extend(messages)
+        if at is not None:
+            entries.append(Turn(at))
+        entries.extend(machine.transitions)
+        if len(entries) >= self._limit:
+            self._earlier, self._latest = self._latest, _Stretch(machine.copy())
+
+    def lines(self) -> Iterator[str]:
+        """Return the recording as JSON lines, without their ends."""
+        first = self._earlier or self._latest
+        start = {
+            "format": FORMAT,
+            "circuit": self.circuit,
+            "policy": asdict(first.start.policy),
+            "machine": _plain(state_of(first.start)),
+        }
+        yield json.dumps(start)
+        for stretch in (self._earlier, self._latest):
+            for entry in stretch.entries if stretch else ():
+                yield json.dumps({type(entry).__name__: _plain(asdict(entry))})
+
+    def write(self, path: str | Path) -> None:
+        """Write the recording to a file, for `python -m supervisor replay`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        Path(path).write_text("".join(f"{line}\n" for line in self.lines()), encoding="utf-8")
+
+
+class _Stretch:
+    def __init__(self, start: Machine) -> None:
+        self.start = start
+        self.entries: list[Entry] = []
+
+
+def state_of(machine: Machine) -> dict[str, Any]:
+    """Return what has to be known of a machine to go on from there."""
+    return {name: value for name, value in vars(machine).items() if name not in DERIVED}
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return values that JSON has; the keys of its objects can only be strings."""
+    plain = {
+        name: value.value if isinstance(value, Enum) else value for name, value in fields.items()
+    }
+    if "probes" in plain:
+        plain["probes"] = list(plain["probes"].items())
+    return plain
