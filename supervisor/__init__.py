@@ -6,12 +6,14 @@ keeps them running. Each line uses only lines above it:
     checks      what users pass in, checked; policy, what a circuit is told
     messages    what goes into a machine and what comes out, as frozen records
     machine     the state machine: pure and synchronous
+    recording   what a machine was told, as a file; replay, the same played again
     errors      what callers may have to catch; statistics, what a circuit has counted
     bell        what one task sleeps on; mailbox, its queue of messages
     event_loop  where a circuit lives, and its time
     circuit     what callers and the actor share: lease, mailbox, figures
     actor       the one that owns the machine; tasks, in which actors run
-    breaker     what callers hold; permit, one call; current, which supervisor it joins
+    permit      one call; current, which supervisor a breaker joins; threads, calls from others
+    breaker     what callers hold
     events      what has happened, in order, for listeners; logs, the same as loguru lines
     supervisor  starts, watches, restarts and ends the actors
     settings    `BINDU_CB_*` and `BINDU_RETRY_*` variables
@@ -42,6 +44,7 @@ from supervisor.loops import TRANSIENT_EXCEPTIONS, is_retryable_error
 from supervisor.messages import CircuitState
 from supervisor.permit import Permit
 from supervisor.policy import Policy
+from supervisor.recording import Recording
 from supervisor.registry import (
     clear_circuit_breaker_registry,
     get_circuit_breaker,
@@ -49,6 +52,7 @@ from supervisor.registry import (
     reset_all_circuit_breakers,
     with_circuit_breaker,
 )
+from supervisor.replay import RecordingError, Replay, replay_file
 from supervisor.retry import (
     create_retry_decorator,
     execute_with_retry,
@@ -87,6 +91,9 @@ __all__ = [
     "PermitSettledError",
     "Policy",
     "PolicyConflictError",
+    "Recording",
+    "RecordingError",
+    "Replay",
     "RetrySettings",
     "SettingsError",
     "StateChanged",
@@ -99,6 +106,7 @@ __all__ = [
     "get_circuit_breaker",
     "get_circuit_breaker_sync",
     "is_retryable_error",
+    "replay_file",
     "reset_all_circuit_breakers",
     "retry_api_call",
     "retry_scheduler_operation",

@@ -27,6 +27,11 @@ async def fetch(url: str, *, seconds: float = 1.0) -> bytes:
     return f"{url} {seconds}".encode()
 
 
+def read(path: str, *, seconds: float = 1.0) -> bytes:
+    """Some plain function to guard in a worker thread."""
+    return f"{path} {seconds}".encode()
+
+
 breaker = CircuitBreaker("x", failure_threshold=5)
 
 
@@ -56,6 +61,13 @@ class Client:
     async def get(self, url: str) -> bytes:
         """Guarded twice."""
         return await fetch(url)
+
+
+def calls_from_a_thread() -> None:
+    """What a worker thread may call, and what it may not."""
+    assert_type(breaker.call_from_thread(read, "path", seconds=2.0), bytes)
+    breaker.call_from_thread(read, 1)  # type: ignore[arg-type]
+    breaker.call_from_thread(read, "path", second=2.0)  # type: ignore[call-arg]
 
 
 async def calls() -> None:
