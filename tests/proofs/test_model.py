@@ -1,0 +1,621 @@
+"""Everything that can happen to a circuit, in random order, compared with an oracle.
+
+The rules draw what happens and tell it to the oracle. The machine alone is taken along step by
+step. A whole breaker is not, since an event loop cannot be left and entered between two rules:
+its steps are written down with what must be seen, and played at the end. Whoever calls it is run
+by hand, so that the steps decide whether its actor has a turn between two of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from dataclasses import asdict
+from typing import Any, NamedTuple
+from unittest import mock
+
+import anyio
+import hypothesis.strategies as st
+import pytest
+import trio.lowlevel
+import trio.testing
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from supervisor import (
+    CircuitBreakerOpenError,
+    Permit,
+    PermitSettledError,
+    StateChanged,
+    Supervisor,
+)
+from supervisor.machine import Machine
+from supervisor.messages import (
+    NO_PROBE,
+    Acquire,
+    Grant,
+    Outcome,
+    Refusal,
+    Reset,
+    Settle,
+    Withdraw,
+)
+from supervisor.policy import Policy
+from tests.proofs.oracle import OUTCOMES, History, Limits, View
+from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+from tests.worlds import (
+    Down,
+    Guarded,
+    by_block,
+    by_call,
+    by_decorator,
+    by_permit,
+    crash,
+    settle_down,
+)
+
+STEPS = 60
+"""Steps of one history."""
+
+# All times are sums of powers of two, so that floats are exact, and equal wherever they are
+# computed. None is so short that an event loop takes it for nothing.
+TICK = 2**-6
+LONG = 2.0**17
+FOR_EVER = 2 * STEPS * LONG  # comes at once if a caller is never answered
+
+LIMITS = st.builds(
+    Limits,
+    failure_threshold=st.sampled_from(range(1, 6)),
+    recovery_timeout=st.sampled_from([1.0, 0.5, 30.0]),
+    success_threshold=st.sampled_from(range(1, 4)),
+    probe_timeout=st.sampled_from([1.0, 0.25, 2.0, 60.0]),
+)
+WAYS = st.sampled_from([by_call, by_block, by_decorator, by_permit])
+ENDS = st.sampled_from(["failed", "succeeded", "cancelled"])  # of a call; a permit has one more
+
+
+class Histories(RuleBasedStateMachine):
+    """What may happen. `follow` does the same to the circuit that is compared."""
+
+    calls = Bundle("calls")  # that run, and will end by how their function ends
+    permits = Bundle("permits")  # that are held, and will be settled by hand
+    settled = Bundle("settled")  # permits that have been
+
+    def __init__(self, figures: Counter[str], figure: str) -> None:
+        super().__init__()
+        self.figures = figures
+        self.figure = figure
+        self.asked = 0
+
+    def begin(self, limits: Limits) -> None:
+        self.history = History(limits)
+        self.period = self.history.periods()[-1]
+
+    def follow(self, _action: str, *_details: Any) -> None:
+        """Do this to the circuit, or see to it that it will be done."""
+        self.period = self.history.periods()[-1]
+
+    def ask(self) -> int:
+        self.asked += 1
+        self.history.tell("asked", self.asked)
+        return self.asked
+
+    def wait(self, seconds: float, blocked: bool) -> None:
+        self.history.now += seconds
+        self.follow("wait", seconds, blocked)
+
+    @rule(target=calls, way=WAYS)
+    def start(self, way: Guarded) -> Any:
+        call = self.ask()
+        admitted = self.history.admits(call)
+        self.follow("start", call, way, admitted)
+        return call if admitted else multiple()
+
+    @rule(target=permits)
+    def acquire(self) -> Any:
+        call = self.ask()
+        admitted = self.history.admits(call)
+        self.follow("acquire", call, admitted)
+        return call if admitted else multiple()
+
+    @rule(call=consumes(calls), end=ENDS)
+    def end(self, call: int, end: str) -> None:
+        self.history.tell(end, call)
+        self.follow("end", call, end)
+
+    @rule(target=settled, call=consumes(permits), outcome=st.sampled_from(OUTCOMES))
+    def settle(self, call: int, outcome: str) -> int:
+        self.history.tell(outcome, call)
+        self.follow("settle", call, outcome)
+        return call
+
+    @rule(way=WAYS, end=ENDS)
+    def call(self, way: Guarded, end: str) -> None:
+        """Start a call that ends at once."""
+        call = self.ask()
+        admitted = self.history.admits(call)
+        if admitted:
+            self.history.tell(end, call)
+        self.follow("call", call, way, end, admitted)
+
+    @precondition(lambda self: self.period.state == "closed")
+    @rule(way=WAYS)
+    def fail_until_open(self, way: Guarded) -> None:
+        """By chance alone, circuits would hardly ever open."""
+        while self.period.state == "closed":
+            self.call(way, "failed")
+
+    @rule(action=st.sampled_from(["read", "reset"]))  # one rule: each rule is as frequent
+    def read_or_reset(self, action: str) -> None:
+        if action == "reset":
+            self.history.tell("reset")
+        self.follow(action)
+
+    @rule(seconds=st.sampled_from([TICK, 0.25, 0.5, 1.0, LONG]), blocked=st.booleans())
+    def pass_time(self, seconds: float, blocked: bool) -> None:
+        self.wait(seconds, blocked)
+
+    @precondition(lambda self: self.period.deadline < math.inf)
+    @rule(off=st.sampled_from([0.0, -TICK, TICK]), blocked=st.booleans())
+    def wait_for_deadline(self, off: float, blocked: bool) -> None:
+        self.wait(max(0.0, self.period.deadline + off - self.history.now), blocked)
+
+
+class MachineHistories(Histories):
+    """Histories of a machine, compared after every step."""
+
+    @initialize(limits=LIMITS)
+    def begin(self, limits: Limits) -> None:
+        super().begin(limits)
+        self.machine = Machine(Policy(**asdict(limits)))
+        self.grants: dict[int, Grant] = {}
+
+    def follow(self, action: str, *details: Any) -> None:
+        super().follow(action)
+        getattr(self, f"do_{action}")(*details)
+        self.compare()
+        self.figures[self.figure] += 1
+
+    @rule(call=consumes(Histories.calls))
+    def withdraw(self, call: int) -> None:
+        self.history.tell("withdrew", call)
+        self.follow("withdraw", call)
+
+    @rule(call=Histories.settled, outcome=st.sampled_from(OUTCOMES))
+    def settle_again(self, call: int, outcome: str) -> None:
+        """Only probes have an identity; calls of a closed circuit are kept apart by permits."""
+        if self.grants[call].probe:
+            self.history.tell(outcome, call)
+            self.follow("settle", call, outcome)
+
+    @precondition(lambda self: self.period.state == "closed")
+    @rule(outcome=st.sampled_from(OUTCOMES), times=st.sampled_from(range(2, 5)))
+    def report_together(self, outcome: str, times: int) -> None:
+        """Calls that ended alike may travel as one message without a time, if it cannot open."""
+        slack = self.history.limits.failure_threshold - self.history.view().failure_count
+        if outcome != "failed" or times < slack:
+            calls = [self.ask() for _ in range(times)]
+            for call in calls:
+                self.history.tell(outcome, call)
+            self.follow("report", calls, outcome)
+
+    def do_report(self, calls: list[int], outcome: str) -> None:
+        self.do_acquire(calls[0], admitted=True)
+        period = self.grants[calls[0]].period
+        self.machine.apply(Settle(period, NO_PROBE, Outcome(outcome), times=len(calls)))
+
+    def do_start(self, call: int, _way: Guarded, admitted: bool) -> None:
+        self.do_acquire(call, admitted)
+
+    def do_acquire(self, call: int, admitted: bool) -> None:
+        answer = self.machine.apply(Acquire(call, self.history.now))
+        if isinstance(answer, Grant):
+            assert admitted
+            self.grants[call] = answer
+        else:
+            assert not admitted
+            view = self.history.view()
+            assert answer == Refusal(view.state, view.retry_after, self.machine.last_failure)  # type: ignore[arg-type]
+
+    def do_call(self, call: int, _way: Guarded, end: str, admitted: bool) -> None:
+        self.do_acquire(call, admitted)
+        if admitted:
+            self.do_settle(call, end)
+
+    def do_end(self, call: int, end: str) -> None:
+        self.do_settle(call, end)
+
+    def do_settle(self, call: int, outcome: str) -> None:
+        grant = self.grants[call]
+        self.machine.apply(
+            Settle(grant.period, grant.probe, Outcome(outcome), self.history.now, outcome)
+        )
+
+    def do_withdraw(self, call: int) -> None:
+        self.machine.apply(Withdraw(call, self.history.now))
+
+    def do_reset(self) -> None:
+        self.machine.apply(Reset(self.history.now))
+
+    def do_read(self) -> None:
+        self.machine.advance(self.history.now)
+
+    def do_wait(self, seconds: float, blocked: bool) -> None:
+        """Nobody tells the machine: it must catch up by itself."""
+
+    def compare(self) -> None:
+        now = self.history.now
+        twin = self.machine.copy()
+        twin.advance(now)
+        view = self.history.view()
+        assert see(twin, twin.retry_after(now)) == view
+
+        periods = self.history.periods()
+        changes = [(t.at, t.to_state) for t in self.machine.transitions + twin.transitions]
+        assert changes == [(period.since, period.state) for period in periods[1:]]
+
+        last = periods[-1]
+        assert twin.deadline == last.deadline
+        lease = twin.lease()
+        if last.state == "closed":
+            assert lease.slack == self.history.limits.failure_threshold - view.failure_count
+        else:
+            assert lease.slack == 0
+            assert lease.refuse_until == (-math.inf if last.places else last.deadline)
+            free = 0
+            while isinstance(twin.apply(Acquire(self.asked + 1 + free, now)), Grant):
+                free += 1
+            assert free == last.places
+
+
+def see(circuit: Any, retry_after: float) -> View:
+    """Return what is seen of a machine, or in statistics."""
+    return View(
+        state=circuit.state,
+        failure_count=circuit.failure_count,
+        retry_after=retry_after,
+        succeeded=circuit.succeeded,
+        failed=circuit.failed,
+        ignored=circuit.ignored,
+        cancelled=circuit.cancelled,
+        stale=circuit.stale,
+        times_opened=circuit.times_opened,
+    )
+
+
+class Step(NamedTuple):
+    """What is to be done to a breaker, and what must be seen after it."""
+
+    action: str
+    details: tuple[Any, ...]
+    view: View
+
+
+class BreakerHistories(Histories):
+    """Histories of a breaker, its circuit, its actor and their supervisor."""
+
+    def __init__(self, figures: Counter[str], figure: str, backend: str) -> None:
+        super().__init__(figures, figure)
+        self.backend = backend
+        self.program: list[Step] = []
+
+    @initialize(limits=LIMITS, read_always=st.booleans(), backlog=st.sampled_from([1024, 4]))
+    def begin_with(self, limits: Limits, read_always: bool, backlog: int) -> None:
+        super().begin(limits)
+        self.read_always = read_always
+        self.backlog = backlog
+
+    def follow(self, action: str, *details: Any) -> None:
+        super().follow(action)
+        self.program.append(Step(action, details, self.history.view()))
+
+    @rule(way=WAYS, late=st.booleans())
+    def withdraw(self, way: Guarded, late: bool) -> None:
+        """Ask, and be cancelled while waiting for the answer; or late, when it is there."""
+        call = self.ask()
+        admitted = self.history.admits(call)
+        self.history.tell("withdrew", call)
+        self.follow("withdraw", way, late, admitted)
+
+    @rule(call=Histories.settled, outcome=st.sampled_from(OUTCOMES))
+    def settle_again(self, call: int, outcome: str) -> None:
+        self.follow("settle_again", call, outcome)
+
+    @rule(action=st.sampled_from(["let_actor_run", "crash", "crash_half_way"]))
+    def let_run_or_crash(self, action: str) -> None:
+        self.follow(action)
+
+    def teardown(self) -> None:
+        if not self.program:
+            return
+        # Small ones, at times: within a history's length, the backlog would never be full.
+        with mock.patch.multiple(
+            "supervisor.circuit", BACKLOG=self.backlog, CHEAP_TO_READ=self.backlog // 2
+        ):
+            run(self.backend, self.play)
+        self.figures[self.figure] += len(self.program)
+
+    async def play(self) -> None:
+        """Do to a breaker all that has been written down."""
+        async with Supervisor(max_restarts=STEPS) as supervisor:
+            events = supervisor.events(buffer=STEPS * STEPS)
+            player = Player(supervisor, asdict(self.history.limits))
+            try:
+                with anyio.fail_after(FOR_EVER):
+                    for action, details, view in self.program:
+                        player.view = view
+                        await getattr(player, action)(*details)
+                        if self.read_always:
+                            await player.read()
+                await player.let_actor_run()
+                await player.read()
+                player.check_end()
+            finally:
+                player.end_all()
+            statistics = player.breaker.statistics()
+            assert statistics.in_flight == 0
+        changes = [(e.at, e.to_state) async for e in events if isinstance(e, StateChanged)]
+        assert changes == self.history.changes()
+
+
+class Cancelled(BaseException):
+    """Stands for a cancellation, which is a class of its own on each event loop."""
+
+
+HELD = object()
+"""What a call yields when its function runs, and is to be ended by hand."""
+
+
+class Hold:
+    """Lets whoever runs the call by hand go on, until the call is to end."""
+
+    def __await__(self) -> Generator[object, None, str]:
+        yield HELD
+        return "fine"
+
+
+async def held() -> str:
+    return await Hold()
+
+
+class Call:
+    """A guarded call that is run by hand, in a context of its own as if in a task of its own."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, str]) -> None:
+        self._coroutine = coroutine
+        self._run = copy_context().run
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Go on until it holds, and wait for whatever it waits for until then."""
+        wish = self.go_on()
+        while wish is not HELD:
+            wish = self.go_on((yield wish))
+
+    def go_on(self, answer: Any = None) -> Any:
+        return self._run(self._coroutine.send, answer)
+
+    def end(self, end: str) -> None:
+        """Let its function end in this way."""
+        match end:
+            case "succeeded":
+                with pytest.raises(StopIteration, match="fine"):
+                    self.go_on()
+            case "failed":
+                self.throw(Down("down"))
+            case "cancelled":
+                self.throw(Cancelled())
+
+    def throw(self, error: BaseException) -> None:
+        with pytest.raises(type(error)) as caught:
+            self._run(self._coroutine.throw, error)
+        assert caught.value is error
+
+    def close(self) -> None:
+        self._run(self._coroutine.close)
+
+
+class Player:
+    """Does to a breaker what it is told, and compares what it sees with `view`."""
+
+    view: View
+
+    def __init__(self, supervisor: Supervisor, policy: dict[str, float]) -> None:
+        self.supervisor = supervisor
+        self.breaker = supervisor.circuit("x", **policy)
+        self.calls: dict[int, Call] = {}
+        self.permits: dict[int, Permit] = {}
+        self.rejected = 0
+        self.refused_before_waiting = 0  # of those that were to be withdrawn
+        self.crashes = 0
+
+    async def start(self, call: int, way: Guarded, admitted: bool) -> None:
+        self.calls[call] = Call(way(self.breaker, held))  # type: ignore[arg-type]
+        try:
+            await self.calls[call]
+        except CircuitBreakerOpenError as refusal:
+            del self.calls[call]
+            self.refused(refusal, admitted)
+        else:
+            assert admitted
+
+    async def acquire(self, call: int, admitted: bool) -> None:
+        try:
+            self.permits[call] = await self.breaker.acquire()
+        except CircuitBreakerOpenError as refusal:
+            self.refused(refusal, admitted)
+        else:
+            assert admitted
+
+    def refused(self, refusal: CircuitBreakerOpenError, admitted: bool) -> None:
+        assert not admitted
+        assert (refusal.state, refusal.retry_after) == (self.view.state, self.view.retry_after)
+        self.rejected += 1
+
+    async def end(self, call: int, end: str) -> None:
+        self.calls.pop(call).end(end)
+
+    async def settle(self, call: int, outcome: str) -> None:
+        settle(self.permits[call], outcome)
+
+    async def settle_again(self, call: int, outcome: str) -> None:
+        if outcome == "cancelled":  # a block of a settled permit may end as it likes
+            settle(self.permits[call], outcome)
+        else:
+            with pytest.raises(PermitSettledError):
+                settle(self.permits[call], outcome)
+
+    async def call(self, call: int, way: Guarded, end: str, admitted: bool) -> None:
+        await self.start(call, way, admitted)
+        if admitted:
+            await self.end(call, end)
+
+    async def withdraw(self, way: Guarded, late: bool, admitted: bool) -> None:
+        call = Call(way(self.breaker, held))  # type: ignore[arg-type]
+        try:
+            wish = call.go_on()
+        except CircuitBreakerOpenError as refusal:
+            self.refused(refusal, admitted)
+            self.refused_before_waiting += 1
+            return
+        # Trio cancels nobody who has been answered.
+        if late and wish is not HELD and not on_trio():
+            await settle_down()
+        call.throw(Cancelled())
+
+    async def reset(self) -> None:
+        self.breaker.reset()
+
+    async def wait(self, seconds: float, blocked: bool) -> None:
+        if blocked:
+            jump(seconds)
+        else:
+            await anyio.sleep(seconds)
+
+    async def let_actor_run(self) -> None:
+        await settle_down()
+
+    async def crash(self) -> None:
+        crash(self.supervisor, "x")
+        self.crashes += 1
+
+    async def crash_half_way(self) -> None:
+        """Crash the actor on a message that has been counted as stale when it turns out as bad."""
+        circuit = self.supervisor.find("x")
+        assert circuit is not None
+        circuit.mailbox.put(Settle(-1, NO_PROBE, outcome=None))  # type: ignore[arg-type]
+        circuit.mailbox.ring()
+        self.crashes += 1
+
+    async def read(self) -> None:
+        breaker = self.breaker
+        statistics = breaker.statistics()
+        seen = asdict(see(statistics, statistics.retry_after))
+        seen["cancelled"] += self.refused_before_waiting
+        assert View(**seen) == self.view
+        assert (breaker.state, breaker.failure_count, breaker.retry_after) == (
+            self.view.state,
+            self.view.failure_count,
+            self.view.retry_after,
+        )
+        held = sum(not permit.settled for permit in self.permits.values())
+        assert statistics.in_flight == len(self.calls) + held
+        assert statistics.rejected == self.rejected
+
+    def check_end(self) -> None:
+        assert self.breaker.statistics().restarts == self.crashes
+
+    def end_all(self) -> None:
+        for call in self.calls.values():
+            call.close()
+        for permit in self.permits.values():
+            if not permit.settled:
+                permit.ignore()
+
+
+def settle(permit: Permit, outcome: str) -> None:
+    match outcome:
+        case "succeeded":
+            permit.succeed()
+        case "failed":
+            permit.fail(Down("down"))
+        case "ignored":
+            permit.ignore()
+        case "cancelled":
+            with pytest.raises(Cancelled), permit:
+                raise Cancelled
+
+
+def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` on an event loop of its own, whose time starts at 0."""
+    if backend == "trio":
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        anyio.run(main, backend="trio", backend_options={"clock": clock})
+    else:
+        loop = VirtualTimeLoop if backend == "asyncio" else VirtualTimeUvloop
+        anyio.run(main, backend_options={"loop_factory": loop})
+
+
+def on_trio() -> bool:
+    return trio.lowlevel.in_trio_run()
+
+
+def jump(seconds: float) -> None:
+    """Let time pass while nobody lets the event loop go on."""
+    if on_trio():
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.jump(seconds)
+    else:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop):
+            loop.now += seconds
+        else:
+            loop._now += seconds  # type: ignore[attr-defined]
+
+
+def search(histories: Callable[[], Histories], examples: int, effort: int) -> None:
+    """Try that many histories, times `effort`: always the same ones if that is 1."""
+    for _ in range(effort):  # searches that know nothing of each other: a long one gets slow
+        run_state_machine_as_test(
+            histories,  # type: ignore[arg-type]  # a class, or anything that returns an instance
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=STEPS,
+                derandomize=effort == 1,
+                database=None,
+                deadline=None,
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+def test_the_machine_agrees_with_the_oracle(effort: int, figures: Counter[str]) -> None:
+    """After every step of every history, the pure machine is what the facts make of it."""
+    search(
+        lambda: MachineHistories(figures, "steps of the model, machine alone"),
+        examples=200,
+        effort=effort,
+    )
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_a_breaker_agrees_with_the_oracle(backend: str, effort: int, figures: Counter[str]) -> None:
+    """Whatever callers do, and in whatever way, they see what the facts make of it."""
+    search(
+        lambda: BreakerHistories(figures, f"steps of the model, {backend}", backend),
+        examples=150,
+        effort=effort,
+    )
