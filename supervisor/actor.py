@@ -60,6 +60,8 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         circuit.machine.advance(now)
     except Exception as crash:
         circuit.machine = replay(before, messages[:taken])
+        if circuit.recording is not None:
+            circuit.recording.add(messages[:taken], circuit.machine, at=None)
         poison = messages[taken : taken + 1]
         del messages[: taken + 1]
         for message in poison:
@@ -67,6 +69,8 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
                 circuit.answer(message.permit, _error_for_asker(circuit, crash))
         raise
     else:
+        if circuit.recording is not None:
+            circuit.recording.add(messages, circuit.machine, at=now)
         messages.clear()
         circuit.publish(circuit.machine.lease())
     finally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from inspect import isawaitable
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from supervisor import current
+from supervisor import current, threads
 from supervisor.checks import check_async, check_name, is_async
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitStoppedError
@@ -145,12 +146,13 @@ class CircuitBreaker:
             grant = circuit.grant
         else:
             grant = circuit.admit_at_once() or await circuit.ask()
+        awaitable: Awaitable[R] | None = None
         try:
             awaitable = func(*args, **kwargs)
             del args, kwargs  # or many calls under way would crowd each other out of the caches
             result = await awaitable
         except Exception as error:
-            if type(error) is TypeError and _is_misuse(func, error):
+            if type(error) is TypeError and _is_misuse(func, awaitable, error):
                 circuit.settle(grant, Outcome.IGNORED)
                 error.add_note("CircuitBreaker.call needs an async function (`async def`)")
             else:
@@ -202,6 +204,24 @@ class CircuitBreaker:
             return result
 
         return guarded
+
+    def call_from_thread(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the plain function `func(*args, **kwargs)` in this thread, guarded as by `call`.
+
+        The event loop is the one whose `anyio.to_thread.run_sync` started the thread; in any
+        other thread, it is the one that this breaker was used on last. If the host task was
+        cancelled before `func` began, its cancellation is raised; after that, `func` runs to its
+        end and is counted. If the event loop ends meanwhile, that is all that gets lost: the
+        count.
+
+        Raises:
+            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
+            PolicyConflictError: see `call`.
+            RuntimeError: this is an event loop's own thread, or no running event loop is known.
+            anyio.RunFinishedError: the event loop ended before the call was admitted.
+            TypeError: `func` is an async function, or what it returned is to be awaited.
+        """
+        return threads.call(self._circuit, self._join, functools.partial(func, *args, **kwargs))
 
     async def acquire(self) -> Permit:
         """Return a permit for one call whose outcome is reported by hand.
@@ -255,7 +275,11 @@ class CircuitBreaker:
         return circuit.thread == get_ident() and circuit.loop_is_running()
 
     def __repr__(self) -> str:
-        return f"<CircuitBreaker {self.name!r} {self.state.value}>"
+        try:
+            state = f" {self.state.value}"
+        except RuntimeError:  # this is not the thread of its event loop
+            state = ""
+        return f"<CircuitBreaker {self.name!r}{state}>"
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""
@@ -290,10 +314,13 @@ class CircuitBreaker:
         return before if here else Circuit(before.name, before.policy)
 
 
-def _is_misuse(func: object, error: TypeError) -> bool:
-    """Whether `func(...)` returned something that cannot be awaited, or took no such arguments."""
-    raised_by_call = error.__traceback__ is not None and error.__traceback__.tb_next is None
-    return raised_by_call and not is_async(func)
+def _is_misuse(func: object, returned: object, error: TypeError) -> bool:
+    """Whether `func` is no async function, and was not called right, or returned no awaitable."""
+    if is_async(func):
+        return False
+    if returned is None:
+        return error.__traceback__ is not None and error.__traceback__.tb_next is None
+    return not isawaitable(returned)
 
 
 # The `async with` blocks that the running task is in, innermost first, as a linked list. One

@@ -30,6 +30,7 @@ from supervisor.messages import (
     Withdraw,
 )
 from supervisor.policy import Policy
+from supervisor.recording import Recording
 from supervisor.statistics import Statistics
 
 BACKLOG: Final = 1024
@@ -77,6 +78,7 @@ class Circuit:
         "mailbox",
         "name",
         "policy",
+        "recording",
         "refuse_until",
         "rejected",
         "restarts",
@@ -98,6 +100,7 @@ class Circuit:
         self.given_up: Verdict | None = None
         self.mailbox: Mailbox[Message] = Mailbox(loop.new_bell)
         self.machine = Machine(policy)  # the actor's: callers only copy it
+        self.recording: Recording | None = None  # while somebody wants one
         self.started = self.rejected = self.restarts = 0
         # Reports under `grant` since the last message: first failures, then successes.
         self.unsent_failures = self.unsent_successes = 0
@@ -168,8 +171,13 @@ class Circuit:
             if self.unsent_successes:
                 self.messages()
             self.unsent_failures += 1
-        else:
-            self.settle(grant, Outcome.FAILED, None if error is None else describe(error))
+            return
+        try:
+            failure = None if error is None else describe(error)
+        except BaseException:  # that of an interrupt, while the error was asked for its text
+            self.settle(grant, Outcome.FAILED, type(error).__name__)
+            raise
+        self.settle(grant, Outcome.FAILED, failure)
 
     def settle(self, grant: Grant, outcome: Outcome, failure: str | None = None) -> None:
         """Report any outcome, with its time."""

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
 from anyio.lowlevel import RunVar
 
 from supervisor.circuit import Circuit
@@ -44,8 +43,12 @@ _threads: weakref.WeakKeyDictionary[Host, int] = weakref.WeakKeyDictionary()
 
 
 def current_host() -> Host | None:
-    """Return the host entered last of those that this event loop has, or None."""
-    hosts = hosts_here()
+    """Return the host entered last of those that the running event loop has, or None.
+
+    Raises:
+        anyio.NoEventLoopError: no event loop is running.
+    """
+    hosts = _hosts.get()
     return hosts[-1] if hosts else None
 
 
@@ -55,7 +58,7 @@ def hosts_here() -> tuple[Host, ...]:
     """
     try:
         return _hosts.get()
-    except anyio.NoEventLoopError:
+    except RuntimeError:  # anyio's NoEventLoopError, or asyncio's own in a copied context
         here = threading.get_ident()
         # A copy, since loops of other threads may come and go meanwhile.
         return tuple(host for host, thread in list(_threads.items()) if thread == here)

@@ -73,7 +73,7 @@ class PolicyConflictError(ValueError):
 
 
 def describe(error: BaseException) -> str:
-    """Return the error as a line of text; its own `__str__` is user code and may raise."""
+    """Return the error as text; its own `__str__` is user code and may raise."""
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:

@@ -67,5 +67,5 @@ def loop_time() -> float | None:
     """Return the running event loop's time in seconds, or None where none is running."""
     try:
         return anyio.current_time()
-    except anyio.NoEventLoopError:
+    except RuntimeError:  # anyio's NoEventLoopError, or asyncio's own in a copied context
         return None

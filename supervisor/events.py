@@ -9,6 +9,7 @@ from typing import Literal
 
 import anyio
 
+from supervisor.checks import check_count
 from supervisor.circuit import Verdict
 from supervisor.messages import CircuitState
 
@@ -101,10 +102,16 @@ class EventStream:
     Use it as `async with supervisor.events() as stream: async for event in stream: ...`.
     It ends when the supervisor does. A listener that falls behind by more than the buffer
     gets an `EventsMissed` in the place of what it missed; it never holds anybody up.
+
+    Args:
+        buffer: events, 1 or more, that may wait for the listener.
+
+    Raises:
+        TypeError, ValueError: `buffer` is of the wrong type or out of range.
     """
 
     def __init__(self, buffer: int) -> None:
-        self._buffer = buffer
+        self._buffer = check_count("buffer", buffer)
         self._waiting: list[Event] = []
         self._taken: list[Event | EventsMissed] = []  # out of those, newest first
         self._news: anyio.Event | None = None  # for who finds nothing

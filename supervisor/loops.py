@@ -21,6 +21,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from supervisor.checks import shown
 from supervisor.errors import CircuitBreakerOpenError
 from supervisor.logs import log_retry
 from supervisor.messages import CircuitState
@@ -65,8 +66,7 @@ def retried(
             stop = stop_any(stop, _StopWhenOpen(breaker))
 
     def before_sleep(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log_retry(circuit, state.attempt_number, state.upcoming_sleep, error)
+        log_retry(circuit, state.attempt_number, state.upcoming_sleep, _last_error(state))
 
     # Each call has a loop of its own: one that several calls share mixes up their attempts.
     # Making one is cheaper than copying one, which is what tenacity's own decorators do.
@@ -78,7 +78,7 @@ def retried(
             retry=retry,
             before=_nothing,
             before_sleep=before_sleep,
-            reraise=True,
+            retry_error_callback=_raise_last_error,
         )
 
     def unguarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
@@ -97,7 +97,9 @@ def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
     async def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
         awaitable = func(*args, **kwargs)
         if not inspect.isawaitable(awaitable):
-            raise TypeError(f"an async function is needed, but {func!r} returned {awaitable!r}")
+            raise TypeError(
+                f"an async function is needed, but {shown(func)} returned {shown(awaitable)}"
+            )
         return await awaitable
 
     return func if inspect.iscoroutinefunction(func) else attempt
@@ -120,15 +122,29 @@ async def _nothing(state: RetryCallState) -> None:
 
 
 async def _is_transient(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    return error is not None and is_retryable_error(error)
+    error = _last_error(state)
+    if error is None:
+        return False
+    if is_retryable_error(error):
+        return True
+    raise error  # tenacity would, unless `bool(error)` is false
+
+
+def _last_error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _raise_last_error(state: RetryCallState) -> None:
+    error = _last_error(state)
+    assert error is not None
+    raise error
 
 
 def _is_worth_waiting(circuit: str) -> Callable[[RetryCallState], Awaitable[bool]]:
     """Return whether to retry: also after a refusal, but for one without an end."""
 
     async def is_worth_waiting(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
+        error = _last_error(state)
         if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
             return math.isfinite(error.retry_after)
         return await _is_transient(state)

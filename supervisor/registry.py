@@ -11,6 +11,7 @@ from supervisor import current
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_async, check_name, unwrapped
 from supervisor.event_loop import loop_time
+from supervisor.policy import Policy
 from supervisor.settings import app_settings
 from supervisor.supervisor import current_supervisor, supervisors_here
 
@@ -18,17 +19,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def circuit_breaker(name: str, **given: float | None) -> CircuitBreaker:
-    """Return the event loop's breaker of that name, created from settings where `given` is None.
+def circuit_breaker(name: str, **given: float) -> CircuitBreaker:
+    """Return the event loop's breaker of that name.
 
-    What is given counts only for a circuit that does not exist yet.
+    If it does not exist yet, it is created by what is given, and otherwise by the settings.
     """
     supervisor = current_supervisor()
     breaker = supervisor.get(name)
     if breaker is None:
         policy = asdict(app_settings.circuit_breaker.policy(check_name(name)))
-        policy.update((field, value) for field, value in given.items() if value is not None)
-        breaker = supervisor.circuit(name, **policy)
+        breaker = supervisor.circuit(name, **{**policy, **given})
     return breaker
 
 
@@ -76,12 +76,16 @@ async def get_circuit_breaker(
         SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
-    return circuit_breaker(
-        check_name(name),
-        failure_threshold=failure_threshold,
-        recovery_timeout=recovery_timeout,
-        success_threshold=success_threshold,
-    )
+    arguments = {
+        "failure_threshold": failure_threshold,
+        "recovery_timeout": recovery_timeout,
+        "success_threshold": success_threshold,
+    }
+    given: dict[str, Any] = {
+        field: value for field, value in arguments.items() if value is not None
+    }
+    Policy(**given)  # bad ones are refused also where they do not count
+    return circuit_breaker(check_name(name), **given)
 
 
 def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:

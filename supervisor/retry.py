@@ -6,7 +6,15 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args
 
-from supervisor.checks import check_async, check_count, check_name, check_seconds, unwrapped
+from supervisor.checks import (
+    check_async,
+    check_choice,
+    check_count,
+    check_name,
+    check_seconds,
+    shown,
+    unwrapped,
+)
 from supervisor.loops import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
 
@@ -46,8 +54,8 @@ def create_retry_decorator(
         TypeError, ValueError: an argument is of the wrong type or out of range, or the
             decorated function is not async.
     """
-    _check_choice("operation_type", operation_type, get_args(OperationType))
-    _check_choice("guard", guard, get_args(Guard))
+    check_choice("operation_type", operation_type, get_args(OperationType))
+    check_choice("guard", guard, get_args(Guard))
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
     if max_attempts is not None:
@@ -163,7 +171,7 @@ async def execute_with_retry(
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     if not callable(func):
-        raise TypeError(f"execute_with_retry needs an async function, got {func!r}")
+        raise TypeError(f"execute_with_retry needs an async function, got {shown(func)}")
     check_count("max_attempts", max_attempts)
     check_seconds("min_wait", min_wait)  # None stands for no setting here
     check_seconds("max_wait", max_wait)
@@ -181,13 +189,8 @@ def _check_waits(min_wait: float | None, max_wait: float | None, hint: str = "")
         check_seconds("max_wait", max_wait)
     if min_wait is not None and max_wait is not None and min_wait > max_wait:
         raise ValueError(
-            f"min_wait must not exceed max_wait, got {min_wait!r} and {max_wait!r}{hint}"
+            f"min_wait must not exceed max_wait, got {shown(min_wait)} and {shown(max_wait)}{hint}"
         )
-
-
-def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{field} must be one of {', '.join(choices)}; got {value!r}")
 
 
 def _name_of(func: object) -> str:

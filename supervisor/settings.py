@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from supervisor.checks import shown
 from supervisor.policy import Policy
 
 
@@ -61,6 +63,10 @@ OVERRIDE: Final = re.compile(
 )
 
 
+_OPTIONS: Final = frozenset(inspect.signature(BaseSettings.__init__).parameters)
+"""Arguments of pydantic-settings' own, such as `_env_file`."""
+
+
 class _Settings(BaseSettings):
     """What both groups share: errors in the user's terms, and nothing ignored in silence."""
 
@@ -68,7 +74,7 @@ class _Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
-            if name not in type(self).model_fields and not name.startswith("_"):
+            if name not in type(self).model_fields and name not in _OPTIONS:
                 raise self._unknown(self._variable(name), value)
         try:
             super().__init__(**values)
@@ -118,7 +124,7 @@ class _Settings(BaseSettings):
                 " capitals and digits, one _ for whatever else is in it, and FIELD one of "
                 + ", ".join(CircuitOverrides.model_fields).upper()
             )
-        return SettingsError(f"unknown setting {variable}={value!r}; {hint}")
+        return SettingsError(f"unknown setting {variable}={shown(value)}; {hint}")
 
     @classmethod
     def _translated(cls, error: ValidationError) -> SettingsError:
@@ -131,7 +137,7 @@ class _Settings(BaseSettings):
             return cls._unknown(variable, value)
         kind = str(problem["loc"][-1]).rsplit("_", 1)[-1]
         return SettingsError(
-            f"{variable} must be {ALLOWED.get(kind, ALLOWED['circuits'])}, got {value!r}"
+            f"{variable} must be {ALLOWED.get(kind, ALLOWED['circuits'])}, got {shown(value)}"
         )
 
 

@@ -16,7 +16,7 @@ from anyio.lowlevel import current_token
 from supervisor import current
 from supervisor.actor import run_actor, take_last_turn
 from supervisor.breaker import CircuitBreaker
-from supervisor.checks import check_count, check_name, check_seconds
+from supervisor.checks import check_choice, check_count, check_name, check_seconds, shown
 from supervisor.circuit import Circuit, Verdict
 from supervisor.errors import CircuitCrashedError, PolicyConflictError, describe
 from supervisor.event_loop import EventLoop
@@ -32,6 +32,7 @@ from supervisor.events import (
 from supervisor.logs import log_events
 from supervisor.messages import CircuitState, Transition
 from supervisor.policy import Policy
+from supervisor.recording import Recording
 from supervisor.statistics import Statistics
 from supervisor.tasks import Tasks, can_be_started, someone_goes_on
 
@@ -63,9 +64,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         restart_period: float = 60.0,
         on_give_up: Literal["escalate"] | Verdict = "escalate",
     ) -> None:
-        choices = ("escalate", *get_args(Verdict))
-        if on_give_up not in choices:
-            raise ValueError(f"on_give_up must be one of {choices}, got {on_give_up!r}")
+        check_choice("on_give_up", on_give_up, ("escalate", *get_args(Verdict)))
         self.max_restarts = check_count("max_restarts", max_restarts, at_least=0)
         self.restart_period = check_seconds("restart_period", restart_period)
         self.on_give_up: Literal["escalate"] | Verdict = on_give_up
@@ -90,10 +89,11 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         escalate to. So do calls that are made while the loop is ending.
         """
         supervisor = cls(on_give_up="allow")
+        loop = EventLoop(current_token())
         if can_be_started():
-            supervisor._open(contextvars.Context())
+            supervisor._open(loop, contextvars.Context())
         else:
-            supervisor._loop = EventLoop(current_token())
+            supervisor._loop = loop
             supervisor._loop_ends = True
         return supervisor
 
@@ -108,7 +108,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         # The context of the block, not that of the request which happens to start a circuit:
         # an actor would keep alive all that the request has in it.
         self._block = anyio.CancelScope()
-        self._open(contextvars.copy_context())
+        self._open(EventLoop(current_token()), contextvars.copy_context())
         self._block.__enter__()
         return self
 
@@ -147,7 +147,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
         """
         asked = Policy(**policy)
-        circuit = self._circuits.get(check_name(name))
+        name = check_name(name)
+        circuit = self._circuits.get(name)
         if circuit is None:
             self._new_circuit(name, asked)
         else:
@@ -156,6 +157,9 @@ class Supervisor(Mapping[str, CircuitBreaker]):
 
     def join(self, name: str, policy: Policy) -> Circuit:
         """Return the circuit of that name, started if there is none yet; see `circuit`."""
+        if not isinstance(policy, Policy):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"policy must be a Policy, got {shown(policy)}")
+        name = check_name(name)
         circuit = self._circuits.get(name) or self._new_circuit(name, policy)
         if circuit.policy != policy:
             _check_policy(circuit, asdict(policy))
@@ -197,6 +201,25 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         circuit.stop()
         self._publish(CircuitStopped, circuit)
 
+    def record(self, name: str, limit: int = 10_000) -> Recording:
+        """Record what the circuit's actor is told from now on; an earlier recording ends.
+
+        Args:
+            name: the circuit's name.
+            limit: messages, turns and transitions, 1 or more, that are kept at least; at most
+                twice as many are.
+
+        Raises:
+            KeyError: there is no such circuit.
+            RuntimeError: this is not the thread of the supervisor's event loop.
+            TypeError, ValueError: `limit` is of the wrong type or out of range.
+        """
+        circuit = self._circuits[name]
+        circuit.check_thread()
+        recording = Recording(name, circuit.machine, check_count("limit", limit))
+        circuit.recording = recording
+        return recording
+
     def statistics(self) -> dict[str, Statistics]:
         """Return the figures of every circuit as of now, by name."""
         return {name: circuit.statistics() for name, circuit in self._circuits.items()}
@@ -208,17 +231,20 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             buffer: events, 1 or more, that may wait for a listener before it misses some.
 
         Raises:
+            RuntimeError: this is not the supervisor's event loop.
             TypeError, ValueError: `buffer` is of the wrong type or out of range.
         """
-        stream = EventStream(check_count("buffer", buffer))
+        stream = EventStream(buffer)
         if self._closed:
             stream.close()
+        elif self._loop is not None and not self._loop.runs_here():
+            raise RuntimeError("events must be asked for on the supervisor's event loop")
         self._streams.add(stream)
         return stream
 
-    def _open(self, context: contextvars.Context) -> None:
+    def _open(self, loop: EventLoop, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
-        self._loop = EventLoop(current_token())
+        self._loop = loop
         self._tasks = Tasks(self._loop, context, self._task_ended)
         self._tasks.start("supervisor log", None, self._log(self.events()))
         current.enter(self)
@@ -291,7 +317,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         now = circuit.loop.time()
         crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)
-        while crashes[0] <= now - self.restart_period:
+        while now - crashes[0] >= self.restart_period:
             crashes.popleft()
         if len(crashes) <= self.max_restarts:
             circuit.restarts += 1
@@ -334,7 +360,7 @@ def _check_policy(circuit: Circuit, asked: dict[str, Any]) -> None:
         has = getattr(circuit.policy, field)
         if has != value:
             raise PolicyConflictError(
-                f"circuit {circuit.name!r} runs with {field}={has!r}, not {value!r};"
+                f"circuit {circuit.name!r} runs with {field}={shown(has)}, not {shown(value)};"
                 " choose another name, or stop it first"
             )
 

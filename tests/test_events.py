@@ -225,3 +225,10 @@ async def test_a_stream_that_was_dropped_is_forgotten() -> None:
         streams = [weakref.ref(supervisor.events()) for _ in range(3)]
         gc.collect()
         assert [stream() for stream in streams] == [None] * 3
+
+
+async def test_a_stream_is_asked_for_on_the_event_loop() -> None:
+    """From another thread it would be added while an event is delivered to all of them."""
+    async with Supervisor() as supervisor:
+        with pytest.raises(RuntimeError, match="on the supervisor's event loop"):
+            await anyio.to_thread.run_sync(supervisor.events)
