@@ -8,14 +8,22 @@ BIN := $(VENV)/bin
 OTHER_VERSIONS := 3.12 3.13
 
 BENCH_VENV := .venv-bench
+MUTATE_VENV := .venv-mutate
 
-.PHONY: help demo test test-others lint bench bench-quick clean
+# How long the proofs search, and how long the soak lasts.
+EFFORT ?= 45
+MINUTES ?= 10
+
+.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
 	@echo "make test                  the test suite"
-	@echo "make test-others           the same on Python $(OTHER_VERSIONS), where they are found"
+	@echo "make test-others           the same, without coverage, on Python $(OTHER_VERSIONS), where they are found"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
+	@echo "make prove [EFFORT=45]     the randomised proofs, so many times as long as in make test"
+	@echo "make soak [MINUTES=10]     10,000 tasks, 1,000 circuits, outages, cancels and crashes"
+	@echo "make mutate                how many faults put into the core the tests would find"
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
 	@echo "make bench                 the same in full, in under ten"
 	@echo "make clean                 remove what these commands have made"
@@ -31,9 +39,14 @@ $(VENV)/.up-to-date: pyproject.toml
 demo: $(VENV)/.up-to-date
 	$(BIN)/python -m supervisor demo --backend $(BACKEND)
 
+# The proofs repeat the same few lines very often; counting those would take most of the time.
 test: $(VENV)/.up-to-date
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m pytest tests/proofs
+	$(BIN)/python -m coverage run -m pytest --ignore=tests/proofs
 	$(BIN)/python -m coverage report
+
+test-plain: $(VENV)/.up-to-date
+	$(BIN)/python -m pytest
 
 # On the PATH, or among pyenv's: its shims may be there although the version is not active.
 test-others:
@@ -41,7 +54,7 @@ test-others:
 	    for python in python$$version "$(HOME)"/.pyenv/versions/$$version.*/bin/python3; do \
 	        if "$$python" -c "" 2>/dev/null; then \
 	            echo "Python $$version: $$python"; \
-	            $(MAKE) test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	            $(MAKE) test-plain PYTHON="$$python" VENV=.venv-$$version || exit 1; \
 	            break; \
 	        fi; \
 	    done; \
@@ -53,6 +66,25 @@ lint: $(VENV)/.up-to-date
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+prove: $(VENV)/.up-to-date
+	$(BIN)/python -m pytest tests/proofs tests/test_schedules.py tests/test_threads.py --effort $(EFFORT)
+
+soak: $(VENV)/.up-to-date
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --backend $(BACKEND)
+
+# An environment of its own, like that of the benchmarks. The log of the run is long.
+$(MUTATE_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(MUTATE_VENV)
+	$(MUTATE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(MUTATE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group test --group mutate
+	touch $@
+
+mutate: $(MUTATE_VENV)/.up-to-date
+	$(MUTATE_VENV)/bin/mutmut run --max-children 2 > mutants.log 2>&1 || (tail -40 mutants.log; exit 1)
+	$(MUTATE_VENV)/bin/mutmut results
+	$(MUTATE_VENV)/bin/mutmut export-cicd-stats
+	cat mutants/mutmut-cicd-stats.json
 
 # An environment of its own: some peers bring packages that do not belong beside the tests.
 $(BENCH_VENV)/.up-to-date: pyproject.toml
@@ -68,4 +100,4 @@ bench-quick: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) .venv-* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png
+	rm -rf $(VENV) .venv-* mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

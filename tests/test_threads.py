@@ -849,6 +849,7 @@ def test_a_breaker_that_goes_from_loop_to_loop_and_thread_to_thread(run: Run) ->
 
 def test_after_the_event_loop_has_ended(run: Run, enabled: None) -> None:
     """What would wait is an error; figures can be read, and a permit may still be settled."""
+    clear_circuit_breaker_registry()  # of loops that other tests have left paused
 
     async def main() -> World:
         async with Supervisor() as supervisor:

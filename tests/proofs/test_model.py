@@ -606,7 +606,7 @@ def test_the_machine_agrees_with_the_oracle(effort: int, figures: Counter[str]) 
     """After every step of every history, the pure machine is what the facts make of it."""
     search(
         lambda: MachineHistories(figures, "steps of the model, machine alone"),
-        examples=200,
+        examples=600,
         effort=effort,
     )
 
@@ -616,6 +616,6 @@ def test_a_breaker_agrees_with_the_oracle(backend: str, effort: int, figures: Co
     """Whatever callers do, and in whatever way, they see what the facts make of it."""
     search(
         lambda: BreakerHistories(figures, f"steps of the model, {backend}", backend),
-        examples=150,
+        examples=480,
         effort=effort,
     )

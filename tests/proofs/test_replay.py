@@ -17,7 +17,7 @@ STEPS = 4_000
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 def test_a_life_of_many_tasks(backend: str, effort: int, figures: Counter[str]) -> None:
     """Whatever order the tasks ran in, the recording holds all that the outcome depends on."""
-    for seed in range(2 * effort):
+    for seed in range(3 * effort):
         recording = anyio.run(recorded, seed, STEPS // 10, 10, **backends()[backend])
         replay = replay_lines(recording.lines())
         assert replay.agrees
@@ -27,7 +27,7 @@ def test_a_life_of_many_tasks(backend: str, effort: int, figures: Counter[str]) 
 
 def test_a_life_is_the_same_on_every_backend(effort: int, figures: Counter[str]) -> None:
     """One task, the same seed: the same messages at the same times, and the same states."""
-    for seed in range(100, 100 + 2 * effort):
+    for seed in range(100, 100 + 3 * effort):
         told, replays = {}, {}
         for backend, options in backends().items():
             lines = list(anyio.run(recorded, seed, STEPS, **options).lines())
