@@ -83,6 +83,7 @@ async def test_the_asker_of_a_poisonous_request_gets_an_error() -> None:
         assert len(circuit.mailbox.messages) == 1
         take_turn(circuit, print, anyio.current_time())
     errors = [answer for answer in answers if isinstance(answer, CircuitCrashedError)]
+    assert [str(error) for error in errors] == ["the actor of circuit 'x' crashed on this request"]
     assert len(errors) == 1
     assert isinstance(errors[0].__cause__, ZeroDivisionError)
     assert answers.count(circuit.grant) == 2

@@ -6,7 +6,7 @@ import functools
 import gc
 import inspect
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -157,16 +157,45 @@ class TestCall:
         statistics = breaker.statistics()
         assert (statistics.state, statistics.failed, statistics.ignored) == ("closed", 0, 1)
 
+    async def test_a_call_that_does_not_fit_is_pointed_out(self) -> None:
+        """Wrong arguments, or nothing to await: the mistake does not count either."""
+        breaker = CircuitBreaker("x", failure_threshold=1)
+        for function in (lambda _: succeed(), lambda: None):
+            with pytest.raises(TypeError) as caught:
+                await breaker.call(function)  # type: ignore[arg-type]
+            assert caught.value.__notes__ == [
+                "CircuitBreaker.call needs an async function (`async def`)"
+            ]
+        assert breaker.statistics().ignored == 2
+
     async def test_a_type_error_of_the_function_is_a_failure(self) -> None:
         """Only the breaker's own call is looked at, not what happens inside the function."""
 
-        async def function() -> None:
-            raise TypeError("inside")
+        async def function(*, x: int = 0) -> None:
+            raise TypeError("inside", x)
 
-        breaker = CircuitBreaker("x", failure_threshold=1)
-        with pytest.raises(TypeError, match="inside"):
-            await breaker.call(function)
-        assert breaker.state is CircuitState.OPEN
+        def raising() -> None:
+            len(None)  # type: ignore[arg-type]
+
+        class Waiting:
+            def __await__(self) -> Generator[None, None, str]:
+                raise TypeError("inside")
+                yield
+
+        for call in (
+            function,
+            functools.partial(function, x=1),
+            functools.partial(function, y=1),
+            lambda x=1: function(x=x),
+            raising,
+            Waiting,
+        ):
+            breaker = CircuitBreaker("x", failure_threshold=1)
+            with pytest.raises(TypeError) as caught:
+                await breaker.call(call)  # type: ignore[arg-type, type-var]
+            assert not hasattr(caught.value, "__notes__")
+            assert breaker.state is CircuitState.OPEN
+            breaker.reset()
 
     async def test_nested_calls_of_one_breaker(self) -> None:
         """A guarded function may use the same breaker."""
@@ -211,7 +240,7 @@ class TestDecorator:
         async def generator() -> AsyncIterator[int]:
             yield 1
 
-        with pytest.raises(TypeError, match="async function"):
+        with pytest.raises(TypeError, match=r"^a circuit breaker needs an async function"):
             breaker(lambda: 1)  # type: ignore[arg-type, return-value]
         with pytest.raises(TypeError, match="acquire"):
             breaker(generator)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from supervisor import (
     get_circuit_breaker_sync,
 )
 from supervisor.supervisor import current_supervisor
-from tests.worlds import Down, fail, fail_times, succeed
+from tests.worlds import Down, Guarded, every_way, fail, fail_times, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 
@@ -252,18 +252,23 @@ def test_a_guarded_clean_up_while_the_loop_ends() -> None:
     assert answers == ["fine"] * 10
 
 
-def test_loops_that_take_turns() -> None:
+@every_way
+def test_loops_that_take_turns(guarded: Guarded) -> None:
     """A breaker used in two loops of one thread has a circuit in each."""
     breaker = CircuitBreaker("x", failure_threshold=2)
     loops = [asyncio.new_event_loop() for _ in range(2)]
 
     async def fail_once(seen: int) -> None:
-        assert breaker.failure_count == seen
-        await fail_times(breaker, 1)
+        with pytest.raises(Down):
+            await guarded(breaker, fail)
+        assert breaker.failure_count == seen + 1
+        assert breaker.admits_here()
+        assert not await anyio.to_thread.run_sync(breaker.admits_here)
 
     for seen in range(2):
         for loop in loops:
             loop.run_until_complete(fail_once(seen))
+        assert not breaker.admits_here()
     for loop in loops:
         loop.run_until_complete(_finish())
         loop.close()
