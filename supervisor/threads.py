@@ -18,7 +18,7 @@ import sniffio
 from anyio import NoEventLoopError, RunFinishedError, from_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
-from supervisor.checks import is_async, unwrapped
+from supervisor.checks import is_async, shown, unwrapped
 from supervisor.circuit import Circuit
 from supervisor.messages import Grant, Outcome
 from supervisor.permit import report
@@ -59,7 +59,7 @@ def call(circuit: Circuit, join: Callable[[], Circuit], func: Callable[[], R]) -
 
 def _not_plain(func: object) -> TypeError:
     return TypeError(
-        f"call_from_thread needs a plain function, got {unwrapped(func)!r}, which is"
+        f"call_from_thread needs a plain function, got {shown(unwrapped(func))}, which is"
         " to be awaited; guard it on the event loop, by `await breaker.call(...)`"
     )
 
