@@ -38,7 +38,7 @@ def take_last_turn(circuit: Circuit, emit: Emit) -> None:
     now = loop_time()
     while circuit.messages():
         with suppress(Exception):  # each one drops the message that raised it
-            take_turn(circuit, emit, circuit.machine.since if now is None else now)
+            take_turn(circuit, emit, circuit.machine.latest if now is None else now)
 
 
 def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:

@@ -130,6 +130,36 @@ async def test_the_last_turn_takes_everything() -> None:
     assert (circuit.machine.failure_count, circuit.mailbox.messages) == (3, [])
 
 
+async def test_the_last_turn_lets_time_pass_and_tells_what_has_changed() -> None:
+    """Up to now; the failure that is still in the mailbox opens the circuit, and time ends that."""
+    circuit = new_circuit(failure_threshold=1, recovery_timeout=1)
+    seen: list[Transition] = []
+    take_turn(circuit, emit_to(seen), anyio.current_time())
+    opened_at = anyio.current_time()
+    circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
+    await anyio.sleep(2)
+    take_last_turn(circuit, emit_to(seen))
+    assert [(each.to_state, each.at) for each in seen] == [
+        (CircuitState.OPEN, opened_at),
+        (CircuitState.HALF_OPEN, opened_at + 1),
+    ]
+
+
+def test_the_last_turn_where_no_event_loop_runs() -> None:
+    """No time passes but that of the messages."""
+
+    async def main() -> Circuit:
+        circuit = new_circuit(failure_threshold=1)
+        take_turn(circuit, print, anyio.current_time())
+        circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
+        return circuit
+
+    circuit = anyio.run(main)
+    take_last_turn(circuit, print)
+    assert circuit.machine.state is CircuitState.OPEN
+    assert circuit.machine.latest == circuit.machine.since
+
+
 async def test_an_idle_actor_takes_no_turns() -> None:
     """Successes alone wake nobody: a healthy circuit's actor sleeps."""
     turns = 0

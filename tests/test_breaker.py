@@ -182,7 +182,12 @@ class TestCall:
                 raise TypeError("inside")
                 yield
 
+        class NotWaiting:
+            def __await__(self) -> int:  # so awaiting it raises, with no frame of its own
+                return 1
+
         for call in (
+            lambda x=1: NotWaiting() if x else None,
             function,
             functools.partial(function, x=1),
             functools.partial(function, y=1),

@@ -444,3 +444,31 @@ def test_circuits_are_started_on_their_supervisors_loop(run: Run) -> None:
             assert list(supervisor) == ["x"]
 
     run(main)
+
+
+@pytest.mark.anyio
+async def test_a_breaker_reads_the_circuit_that_took_the_place_of_its_own() -> None:
+    """As it would be called; until there is one, it reads the one that was stopped."""
+    breaker = CircuitBreaker("x", failure_threshold=3)
+    async with Supervisor() as supervisor:
+        await breaker.call(succeed)
+        supervisor.stop("x")
+        assert breaker.statistics().succeeded == 1
+        await fail_times(supervisor.circuit("x", failure_threshold=3), 1)
+        assert (breaker.statistics().succeeded, breaker.failure_count) == (0, 1)
+
+
+def test_a_breaker_is_as_new_on_a_loop_that_has_not_used_it(run: Run) -> None:
+    """Its figures say so, and still have its name."""
+    breaker = CircuitBreaker("x", failure_threshold=3)
+
+    async def use() -> None:
+        await fail_times(breaker, 1)
+
+    async def read() -> None:
+        figures = breaker.statistics()
+        assert (figures.name, figures.state, figures.started) == ("x", CircuitState.CLOSED, 0)
+        assert breaker.failure_threshold == 3
+
+    run(use)
+    run(read)

@@ -213,6 +213,15 @@ class TestAdmission:
         assert acquire(circuit, 2, 11.0).probe == 2
         assert circuit.cancelled == 1
 
+    def test_who_withdraws_may_have_no_permit(self) -> None:
+        """Each is counted as cancelled, and its time passes like that of any message."""
+        circuit = opened(recovery_timeout=10)
+        for permit in (1, 2):
+            circuit.apply(Withdraw(permit, 5.0))
+        assert (circuit.cancelled, circuit.state) == (2, OPEN)
+        circuit.apply(Withdraw(3, 10.0))
+        assert (circuit.cancelled, circuit.state) == (3, HALF_OPEN)
+
     def test_a_withdrawal_needs_no_time(self) -> None:
         """An asker may be closed where no event loop runs any more."""
         circuit = half_opened()
