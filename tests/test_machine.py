@@ -78,6 +78,22 @@ class TestTransitions:
             Transition(CLOSED, OPEN, 2.0, 1, 2, 10.0, "OSError: no route"),
         ]
 
+    def test_a_run_of_failures_counts_as_so_many(self) -> None:
+        """Also the one that opens the circuit."""
+        circuit = machine(failure_threshold=3)
+        circuit.apply(Settle(0, 0, FAILED, at=1.0, times=2))
+        assert (circuit.state, circuit.failure_count, circuit.failed) == (CLOSED, 2, 2)
+        circuit.apply(Settle(0, 0, FAILED, at=1.0, times=2))
+        assert (circuit.state, circuit.failure_count, circuit.failed) == (OPEN, 4, 4)
+
+    def test_a_hung_probe_counts_as_one_failure(self) -> None:
+        """In a row with those that opened the circuit."""
+        circuit = half_opened(probe_timeout=5)
+        before = circuit.failure_count
+        acquire(circuit, 1, 10.0)
+        circuit.advance(15.0)
+        assert (circuit.state, circuit.failure_count) == (OPEN, before + 1)
+
     def test_a_success_starts_the_count_again(self) -> None:
         """CLOSED stays while no `failure_threshold` failures follow each other."""
         circuit = machine()
