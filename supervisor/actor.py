@@ -10,7 +10,6 @@ import anyio
 
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitCrashedError
-from supervisor.event_loop import loop_time
 from supervisor.machine import replay
 from supervisor.messages import Acquire, Transition
 
@@ -33,12 +32,13 @@ async def run_actor(circuit: Circuit, emit: Emit) -> None:
                 await circuit.mailbox.wait()
 
 
-def take_last_turn(circuit: Circuit, emit: Emit) -> None:
-    """Apply what is still in the mailbox, on behalf of the actor of a circuit that is to stop."""
-    now = loop_time()
+def catch_up(circuit: Circuit, emit: Emit) -> None:
+    """Apply what is in the mailbox at once, on behalf of the actor."""
+    now = circuit.now()
     while circuit.messages():
         with suppress(Exception):  # each one drops the message that raised it
             take_turn(circuit, emit, circuit.machine.latest if now is None else now)
+    circuit.mailbox.ring()  # the actor sleeps until a time that may have changed
 
 
 def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:

@@ -269,7 +269,7 @@ class CircuitBreaker:
         else:
             report(circuit, grant, exc)
 
-    def admits_here(self) -> bool:
+    def has_actor_here(self) -> bool:
         """Whether its circuit has an actor, on the event loop that runs in this thread."""
         circuit = self._circuit
         return circuit.thread == get_ident() and circuit.loop_is_running()
@@ -297,7 +297,9 @@ class CircuitBreaker:
             return before  # it refuses all calls, and says why
         if host is None:
             host = current.start_default()
-        circuit = self._circuit = host.join(before.name, before.policy)
+        circuit = host.join(before.name, before.policy)
+        if circuit.running:  # and is not a stand-in while tasks are cancelled
+            self._circuit = circuit
         return circuit
 
     def _find(self) -> Circuit:

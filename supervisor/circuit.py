@@ -13,7 +13,7 @@ from typing import Final, Literal, assert_never
 
 from supervisor.bell import Bell
 from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, describe
-from supervisor.event_loop import NOWHERE, EventLoop, loop_time
+from supervisor.event_loop import NOWHERE, EventLoop
 from supervisor.machine import Machine, replay
 from supervisor.mailbox import Mailbox
 from supervisor.messages import (
@@ -151,7 +151,7 @@ class Circuit:
         except BaseException:
             # Before, while or after it was answered: a permit that was granted goes back.
             self._askers.pop(permit, None)
-            self._put(Withdraw(permit, loop_time()))
+            self._put(Withdraw(permit, self.now()))
             self._call_actor()
             raise
         assert asker.answer is not None
@@ -172,18 +172,18 @@ class Circuit:
                 self.messages()
             self.unsent_failures += 1
             return
+        failure = None if error is None else type(error).__name__
         try:
-            failure = None if error is None else describe(error)
-        except BaseException:  # that of an interrupt, while the error was asked for its text
-            self.settle(grant, Outcome.FAILED, type(error).__name__)
-            raise
-        self.settle(grant, Outcome.FAILED, failure)
+            if error is not None:
+                failure = describe(error)
+        finally:  # it counts also if an interrupt comes while the error is asked for its text
+            self.settle(grant, Outcome.FAILED, failure)
 
     def settle(self, grant: Grant, outcome: Outcome, failure: str | None = None) -> None:
         """Report any outcome, with its time."""
         if grant is UNGUARDED:
             return
-        self._put(Settle(grant.period, grant.probe, outcome, loop_time(), failure))
+        self._put(Settle(grant.period, grant.probe, outcome, self.now(), failure))
         if grant.period >= self.lease.period and (grant.probe or outcome is Outcome.FAILED):
             self._call_actor()
 
@@ -191,8 +191,12 @@ class Circuit:
         """Close the circuit and forget its failures, if it is running."""
         self.check_thread()
         if self.running:
-            self._put(Reset(loop_time()))
+            self._put(Reset(self.now()))
             self._call_actor()
+
+    def now(self) -> float | None:
+        """Return its event loop's time in seconds, or None if another or none runs here."""
+        return self.loop.time() if self.running and self.loop.runs_here() else None
 
     def check_thread(self) -> None:
         """Refuse to be used from a thread other than that of its event loop.
@@ -211,7 +215,7 @@ class Circuit:
         self.check_thread()
         messages = self.messages()
         machine = replay(self.machine, messages)
-        if self.running and self.loop.runs_here() and (now := loop_time()) is not None:
+        if (now := self.now()) is not None:
             machine.advance(now)
             if len(messages) > CHEAP_TO_READ:
                 self.mailbox.ring()

@@ -60,8 +60,9 @@ def hosts_here() -> tuple[Host, ...]:
         return _hosts.get()
     except RuntimeError:  # anyio's NoEventLoopError, or asyncio's own in a copied context
         here = threading.get_ident()
-        # A copy, since loops of other threads may come and go meanwhile.
-        return tuple(host for host, thread in list(_threads.items()) if thread == here)
+        # Looked up one by one, since loops of other threads may come and go meanwhile.
+        hosts = (reference() for reference in _threads.keyrefs())
+        return tuple(host for host in hosts if host is not None and _threads.get(host) == here)
 
 
 def epoch() -> object:

@@ -8,7 +8,7 @@ whose it is and where it starts, then one for each message, turn and transition.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -35,12 +35,16 @@ Entry = Message | Turn | Transition
 class Recording:
     """The last messages of one circuit, and the transitions that they have brought about.
 
-    It keeps at least the last `limit` entries, as far as there are any, and at most twice as many.
+    It keeps at least the last `limit` entries, as far as there are any, and at most twice as
+    many and those of one turn.
     """
 
-    def __init__(self, circuit: str, machine: Machine, limit: int) -> None:
+    def __init__(
+        self, circuit: str, machine: Machine, limit: int, catch_up: Callable[[], None]
+    ) -> None:
         self.circuit = circuit
         self._limit = limit
+        self._catch_up = catch_up
         self._earlier: _Stretch | None = None
         self._latest = _Stretch(machine.copy())
 
@@ -58,24 +62,30 @@ class Recording:
             self._earlier, self._latest = self._latest, _Stretch(machine.copy())
 
     def lines(self) -> Iterator[str]:
-        """Return the recording as JSON lines, without their ends."""
+        """Return the recording up to now as JSON lines, without their ends.
+
+        Raises:
+            RuntimeError: this is not the thread of the circuit's event loop.
+        """
+        self._catch_up()
         first = self._earlier or self._latest
         start = {
             "format": FORMAT,
             "circuit": self.circuit,
             "policy": asdict(first.start.policy),
-            "machine": _plain(state_of(first.start)),
+            "machine": plain(state_of(first.start)),
         }
         yield json.dumps(start)
         for stretch in (self._earlier, self._latest):
             for entry in stretch.entries if stretch else ():
-                yield json.dumps({type(entry).__name__: _plain(asdict(entry))})
+                yield json.dumps({type(entry).__name__: plain(asdict(entry))})
 
     def write(self, path: str | Path) -> None:
         """Write the recording to a file, for `python -m supervisor replay`.
 
         Raises:
             OSError: the file cannot be written.
+            RuntimeError: this is not the thread of the circuit's event loop.
         """
         Path(path).write_text("".join(f"{line}\n" for line in self.lines()), encoding="utf-8")
 
@@ -91,11 +101,11 @@ def state_of(machine: Machine) -> dict[str, Any]:
     return {name: value for name, value in vars(machine).items() if name not in DERIVED}
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+def plain(fields: dict[str, Any]) -> dict[str, Any]:
     """Return values that JSON has; the keys of its objects can only be strings."""
-    plain = {
+    values = {
         name: value.value if isinstance(value, Enum) else value for name, value in fields.items()
     }
-    if "probes" in plain:
-        plain["probes"] = list(plain["probes"].items())
-    return plain
+    if "probes" in values:
+        values["probes"] = list(values["probes"].items())
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
@@ -41,17 +42,19 @@ class BreakerByName:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._found: tuple[object, CircuitBreaker] | None = None  # one, for threads' sake
+        # One value, for threads' sake; weak, or a decorated function would keep an ended loop.
+        self._found: tuple[object, weakref.ref[CircuitBreaker]] | None = None
 
     def get(self) -> CircuitBreaker:
         """Return the event loop's breaker of that name."""
         epoch = current.epoch()
         if self._found is not None:
-            found_in, breaker = self._found
-            if found_in is epoch and breaker.admits_here():
+            found_in, reference = self._found
+            breaker = reference()
+            if found_in is epoch and breaker is not None and breaker.has_actor_here():
                 return breaker
         breaker = circuit_breaker(self.name)
-        self._found = (current.epoch(), breaker)
+        self._found = (current.epoch(), weakref.ref(breaker))
         return breaker
 
 

@@ -22,7 +22,7 @@ from supervisor.messages import (
     Withdraw,
 )
 from supervisor.policy import Policy
-from supervisor.recording import FORMAT, Entry, Turn, state_of
+from supervisor.recording import FORMAT, Entry, Turn, plain, state_of
 
 
 class RecordingError(ValueError):
@@ -92,7 +92,7 @@ def replay_lines(lines: Iterable[str]) -> Replay:
                     messages += 1
             transitions += machine.transitions
             machine.transitions.clear()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordingError(f"line {number} is not that of a recording: {error!r}") from error
     return Replay(circuit, began, machine, messages, transitions, recorded)
 
@@ -149,9 +149,12 @@ def _start(content: dict[str, Any]) -> tuple[str, Machine]:
     if content["format"] != FORMAT:
         raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
     machine = Machine(Policy(**content["policy"]))
-    state = content["machine"]
-    if wrong := state.keys() ^ state_of(machine).keys():
+    state, fresh = content["machine"], plain(state_of(machine))
+    if wrong := state.keys() ^ fresh.keys():
         raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
+    for name, value in fresh.items():
+        if value is not None and type(state[name]) is not type(value):
+            raise TypeError(f"{name} is {state[name]!r}")
     vars(machine).update(state, state=CircuitState(state["state"]), probes=dict(state["probes"]))
     machine.grant = Grant(machine.period)
     return content["circuit"], machine

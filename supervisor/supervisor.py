@@ -6,6 +6,7 @@ import contextvars
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, get_args
 from weakref import WeakSet
@@ -14,7 +15,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from supervisor import current
-from supervisor.actor import run_actor, take_last_turn
+from supervisor.actor import catch_up, run_actor
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_choice, check_count, check_name, check_seconds, shown
 from supervisor.circuit import Circuit, Verdict
@@ -197,7 +198,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         circuit = self._circuits.pop(name)
         del self._breakers[name]
         self._crashes.pop(name, None)
-        take_last_turn(circuit, self._emit)
+        catch_up(circuit, self._emit)
         circuit.stop()
         self._publish(CircuitStopped, circuit)
 
@@ -206,8 +207,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
 
         Args:
             name: the circuit's name.
-            limit: messages, turns and transitions, 1 or more, that are kept at least; at most
-                twice as many are.
+            limit: entries, 1 or more, that are kept at least: messages, turns and transitions. At
+                most twice as many are, and those of one turn.
 
         Raises:
             KeyError: there is no such circuit.
@@ -215,10 +216,12 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             TypeError, ValueError: `limit` is of the wrong type or out of range.
         """
         circuit = self._circuits[name]
-        circuit.check_thread()
-        recording = Recording(name, circuit.machine, check_count("limit", limit))
-        circuit.recording = recording
-        return recording
+        check_count("limit", limit)
+        self._catch_up(circuit)
+        circuit.recording = Recording(
+            name, circuit.machine, limit, partial(self._catch_up, circuit)
+        )
+        return circuit.recording
 
     def statistics(self) -> dict[str, Statistics]:
         """Return the figures of every circuit as of now, by name."""
@@ -340,6 +343,10 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         self._block.cancel()
         self._close()
         current.leave(self)
+
+    def _catch_up(self, circuit: Circuit) -> None:
+        circuit.check_thread()
+        catch_up(circuit, self._emit)
 
     def _publish_transition(self, circuit: Circuit, transition: Transition) -> None:
         if transition.from_state is not transition.to_state:

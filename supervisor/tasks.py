@@ -44,14 +44,22 @@ class Tasks(Generic[Subject]):
         self._last_ended: anyio.Event | None = None
 
     def start(self, name: str, subject: Subject, work: Coroutine[Any, Any, None]) -> None:
-        """Let a task do `work`; `name` is what debuggers show."""
+        """Let a task do `work`; `name` is what debuggers show.
+
+        Raises:
+            anyio.RunFinishedError: trio's run is ending, and takes no more tasks.
+        """
         loop = self._loop.asyncio_loop
         if loop is None:
             import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-            task: object = trio.lowlevel.spawn_system_task(
-                self._run_on_trio, work, name=name, context=self._context
-            )
+            try:
+                task: object = trio.lowlevel.spawn_system_task(
+                    self._run_on_trio, work, name=name, context=self._context
+                )
+            except RuntimeError:  # the run takes no more tasks
+                work.close()
+                raise anyio.RunFinishedError from None
         else:
             task = loop.create_task(work, name=name, context=self._context)
             task.add_done_callback(self._ended, context=self._context)

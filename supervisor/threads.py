@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Final, TypeVar, cast
 
@@ -20,8 +21,8 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from supervisor.checks import is_async, shown, unwrapped
 from supervisor.circuit import Circuit
+from supervisor.errors import describe
 from supervisor.messages import Grant, Outcome
-from supervisor.permit import report
 from supervisor.tasks import Tasks
 
 R = TypeVar("R")
@@ -45,15 +46,22 @@ def call(circuit: Circuit, join: Callable[[], Circuit], func: Callable[[], R]) -
         with suppress(NoEventLoopError):  # what has no host task cannot be cancelled
             from_thread.check_cancelled()
         result = func()
-    except BaseException as error:
-        _post_outcome(token, report, circuit, grant, error)
+    except Exception as error:
+        failure = type(error).__name__
+        try:
+            failure = describe(error)  # here, not on the event loop: it is the user's code
+        finally:
+            _post_outcome(token, circuit.settle, grant, Outcome.FAILED, failure)
+        raise
+    except BaseException:
+        _post_outcome(token, circuit.settle, grant, Outcome.CANCELLED)
         raise
     if isawaitable(result):
         _post_outcome(token, circuit.settle, grant, Outcome.IGNORED)
         if iscoroutine(result):
             result.close()  # or it would warn that nobody has awaited it
         raise _not_plain(func)
-    _post_outcome(token, report, circuit, grant, None)
+    _post_outcome(token, circuit.succeed, grant)
     return result
 
 
@@ -108,9 +116,16 @@ def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit,
             if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
                 raise RunFinishedError
         return admission.result()
-    except BaseException:
-        admission.cancel()  # Ctrl-C in the main thread: what is still to be granted goes back
+    except BaseException:  # Ctrl-C in the main thread: what is, or will be, granted goes back
+        if not admission.cancel():
+            admission.add_done_callback(partial(_give_back, token))
         raise
+
+
+def _give_back(token: EventLoopToken, admission: Admission) -> None:
+    if admission.exception() is None:
+        circuit, grant = admission.result()
+        _post_outcome(token, circuit.settle, grant, Outcome.CANCELLED)
 
 
 def _post(token: EventLoopToken, func: Callable[..., None], /, *args: object) -> None:

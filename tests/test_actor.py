@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor.actor import run_actor, take_last_turn, take_turn
+from supervisor.actor import catch_up, run_actor, take_turn
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
 from supervisor.event_loop import EventLoop
@@ -119,18 +119,18 @@ async def test_the_lease_stays_valid_through_a_crash() -> None:
         (circuit.admit_at_once() or await circuit.ask())
 
 
-async def test_the_last_turn_takes_everything() -> None:
+async def test_catching_up_takes_everything() -> None:
     """However many messages are poisonous, all others are applied."""
     circuit = new_circuit(failure_threshold=9)
     take_turn(circuit, print, 0.0)
     for _ in range(3):
         poison(circuit)
         circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
-    take_last_turn(circuit, print)
+    catch_up(circuit, print)
     assert (circuit.machine.failure_count, circuit.mailbox.messages) == (3, [])
 
 
-async def test_the_last_turn_lets_time_pass_and_tells_what_has_changed() -> None:
+async def test_catching_up_lets_time_pass_and_tells_what_has_changed() -> None:
     """Up to now; the failure that is still in the mailbox opens the circuit, and time ends that."""
     circuit = new_circuit(failure_threshold=1, recovery_timeout=1)
     seen: list[Transition] = []
@@ -138,14 +138,14 @@ async def test_the_last_turn_lets_time_pass_and_tells_what_has_changed() -> None
     opened_at = anyio.current_time()
     circuit.fail((circuit.admit_at_once() or await circuit.ask()), None)
     await anyio.sleep(2)
-    take_last_turn(circuit, emit_to(seen))
+    catch_up(circuit, emit_to(seen))
     assert [(each.to_state, each.at) for each in seen] == [
         (CircuitState.OPEN, opened_at),
         (CircuitState.HALF_OPEN, opened_at + 1),
     ]
 
 
-def test_the_last_turn_where_no_event_loop_runs() -> None:
+def test_catching_up_where_no_event_loop_runs() -> None:
     """No time passes but that of the messages."""
 
     async def main() -> Circuit:
@@ -155,7 +155,7 @@ def test_the_last_turn_where_no_event_loop_runs() -> None:
         return circuit
 
     circuit = anyio.run(main)
-    take_last_turn(circuit, print)
+    catch_up(circuit, print)
     assert circuit.machine.state is CircuitState.OPEN
     assert circuit.machine.latest == circuit.machine.since
 

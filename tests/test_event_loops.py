@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import sys
 import threading
 import warnings
 import weakref
@@ -24,9 +25,12 @@ from supervisor import (
     Supervisor,
     get_circuit_breaker,
     get_circuit_breaker_sync,
+    retry_api_call,
+    with_circuit_breaker,
 )
 from supervisor.supervisor import current_supervisor
-from tests.worlds import Down, Guarded, every_way, fail, fail_times, succeed
+from tests.virtual_time import VirtualTimeLoop
+from tests.worlds import Down, Guarded, every_way, fail, fail_times, is_refused, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 
@@ -262,13 +266,13 @@ def test_loops_that_take_turns(guarded: Guarded) -> None:
         with pytest.raises(Down):
             await guarded(breaker, fail)
         assert breaker.failure_count == seen + 1
-        assert breaker.admits_here()
-        assert not await anyio.to_thread.run_sync(breaker.admits_here)
+        assert breaker.has_actor_here()
+        assert not await anyio.to_thread.run_sync(breaker.has_actor_here)
 
     for seen in range(2):
         for loop in loops:
             loop.run_until_complete(fail_once(seen))
-        assert not breaker.admits_here()
+        assert not breaker.has_actor_here()
     for loop in loops:
         loop.run_until_complete(_finish())
         loop.close()
@@ -472,3 +476,77 @@ def test_a_breaker_is_as_new_on_a_loop_that_has_not_used_it(run: Run) -> None:
 
     run(use)
     run(read)
+
+
+def test_a_report_from_a_callback_has_its_time() -> None:
+    """Callbacks run outside any task, where nobody but the loop itself knows the time."""
+    breaker = CircuitBreaker("x", failure_threshold=1, recovery_timeout=30)
+
+    async def main() -> None:
+        permit = await breaker.acquire()
+        await asyncio.sleep(3_600)
+        asyncio.get_running_loop().call_soon(permit.fail)
+        await asyncio.sleep(1)
+        assert (breaker.state, breaker.retry_after) == (CircuitState.OPEN, 29)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
+def test_a_first_use_while_the_task_is_cancelled(run: Run) -> None:
+    """Those calls may pass unguarded; later ones are guarded as always."""
+    breaker = CircuitBreaker("x", failure_threshold=1)
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.sleep(1)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    assert await breaker.call(succeed) == "fine"
+        await fail_times(breaker, 1)
+        assert await is_refused(breaker)
+        assert breaker.statistics().failed == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("decorate", [with_circuit_breaker("x"), retry_api_call()])
+def test_a_decorated_function_keeps_no_ended_loop(enabled: None, decorate: Any) -> None:
+    """What it has found for a fast look-up is the supervisor's, and goes with it."""
+    decorated = decorate(succeed)
+
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await decorated()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    gc.collect()
+    assert loop() is None
+    assert asyncio.run(decorated()) == "fine"
+
+
+def test_look_ups_while_loops_of_other_threads_come_and_go() -> None:
+    """The functions for all circuits look at what other threads change meanwhile."""
+    ended = threading.Event()
+
+    async def main() -> None:
+        async with Supervisor(), Supervisor(), Supervisor():
+            pass
+
+    def work() -> None:
+        for _ in range(60):
+            asyncio.run(main())
+        ended.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not ended.is_set():
+            assert get_circuit_breaker_sync("nobody") is None
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)

@@ -120,6 +120,25 @@ async def test_a_message_that_crashed_the_actor_is_left_out() -> None:
 
 
 @pytest.mark.anyio
+async def test_what_the_actor_has_not_taken_yet_is_recorded() -> None:
+    """Who writes a recording sees what he would read at that moment; the rest goes on as always."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", failure_threshold=2, recovery_timeout=5)
+        await settle_down()
+        await fail_times(breaker, 1)
+        recording = supervisor.record("x")
+        await breaker.call(succeed)
+        await fail_times(breaker, 2)
+        replay = replay_lines(recording.lines())
+        assert (replay.machine.state, replay.machine.failure_count) == ("open", 2)
+        assert replay.machine.succeeded == 1
+        await anyio.sleep(6)
+        assert replay_lines(recording.lines()).machine.state == breaker.state == "half_open"
+        with pytest.raises(RuntimeError, match=r"anyio\.from_thread"):
+            await anyio.to_thread.run_sync(recording.write, "x.jsonl")
+
+
+@pytest.mark.anyio
 async def test_the_second_recording_takes_the_place_of_the_first() -> None:
     """The first one keeps what it has."""
     async with Supervisor() as supervisor:
@@ -185,6 +204,8 @@ def test_the_command_tells_a_difference(tmp_path: Path, capsys: pytest.CaptureFi
         (lambda text: text.replace("Acquire", "Explode"), "line 9 is not that of a recording"),
         (lambda text: text.replace(': "failed"', ': "lost"'), "'lost' is not a valid Outcome"),
         (lambda text: "[]\n" + text, "line 1 is not that of a recording"),
+        (lambda text: text.replace('"latest": 0.0', '"latest": "x"'), "latest is 'x'"),
+        (lambda text: text + "[" * 100_000, "RecursionError"),
     ],
 )
 def test_what_is_no_recording_is_refused(

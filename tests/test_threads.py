@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
+import trio
 import uvloop
 from anyio import NoEventLoopError, RunFinishedError, from_thread, to_thread
 
@@ -931,3 +932,84 @@ def test_by_name_where_no_event_loop_runs(name: str, enabled: None) -> None:
     """The documented error, as from a circuit that is in the hand."""
     with pytest.raises(NoEventLoopError):
         without_event_loop(ASYNC[name](cast("World", None)))
+
+
+def test_an_interrupt_as_the_admission_arrives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was granted at that moment goes back; a probe's place, too."""
+    arrived = threads.wait
+
+    def interrupted(*args: Any) -> None:
+        arrived(*args)
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=1, recovery_timeout=0.01)
+            await fail_times(breaker, 1)
+            await anyio.sleep(0.02)
+            monkeypatch.setattr(threads, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                await in_own_thread(lambda: breaker.call_from_thread(pytest.fail))
+            monkeypatch.undo()
+            await settle_down()
+            now = breaker.statistics()
+            assert (now.cancelled, now.in_flight, now.state) == (1, 0, "half_open")
+            assert await breaker.call(succeed) == "fine"
+
+    run(main)
+
+
+def test_the_text_of_an_error_is_asked_for_in_the_thread(run: Run) -> None:
+    """It is the user's code, and may exit; the failure counts all the same."""
+    asked_in: list[int] = []
+
+    class Exits(Exception):
+        def __str__(self) -> str:
+            asked_in.append(threading.get_ident())
+            raise SystemExit
+
+    def work() -> None:
+        with pytest.raises(SystemExit):
+            breaker.call_from_thread(raises)
+        assert asked_in == [threading.get_ident()]
+
+    def raises() -> None:
+        raise Exits
+
+    breaker = CircuitBreaker("x", failure_threshold=1)
+
+    async def main() -> None:
+        async with Supervisor():
+            await to_thread.run_sync(work)
+            assert (breaker.state, breaker.statistics().last_failure) == ("open", "Exits")
+
+    run(main)
+
+
+def test_a_run_of_trios_that_takes_no_more_tasks() -> None:
+    """A thread that would start a circuit then is told that the run is over."""
+    breaker = CircuitBreaker("x")
+    go = threading.Event()
+
+    def work() -> None:
+        go.wait(10)
+        with pytest.raises(RunFinishedError):
+            breaker.call_from_thread(pytest.fail)
+
+    async def hold_the_end_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            go.set()
+            time.sleep(0.2)  # noqa: ASYNC251  (trio must not go on meanwhile)
+
+    async def main() -> None:
+        await breaker.call(succeed)
+        clear_circuit_breaker_registry()
+        trio.lowlevel.spawn_system_task(hold_the_end_up)
+        await settle_down()
+
+    asked, thread = start(work)
+    trio.run(main)
+    thread.join(10)
+    asked.result(0)
