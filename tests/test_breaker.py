@@ -315,7 +315,10 @@ class TestBlock:
                 await numbers.aclose()
             except RuntimeError as error:
                 message = str(error)
-        assert "acquire" in message
+        assert message == (
+            "the block of <CircuitBreaker 'x' closed> was entered in another context than it is"
+            " left in; guard an async generator with a permit: `with await breaker.acquire():`"
+        )
 
 
 class TestPermit:
