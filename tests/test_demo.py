@@ -75,9 +75,12 @@ def test_a_killed_demo() -> None:
 def running(backend: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A demo in its first pass, and the process id of its server."""
     command = [sys.executable, "-m", "supervisor", "demo", "--backend", backend, "--workers", "5"]
+    # Tests in the background of a shell may ignore Ctrl-C, and what they start would do so, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as demo:
+        signal.signal(signal.SIGINT, before)
         try:
             assert demo.stdout
             assert demo.stdout.readline().startswith("without circuits, ")
