@@ -59,6 +59,7 @@ async def recorded(seed: int, steps: int, tasks: int = 1, limit: int = 10_000_00
         breaker = supervisor.circuit("x", **draw.choice(POLICIES))
         await anyio.sleep(0.001)
         recording = supervisor.record("x", limit)
+        await anyio.sleep(0.001)  # the actor has been rung for, and takes a turn
         async with anyio.create_task_group() as group:
             for number in range(tasks):
                 own = random.Random(f"{seed} {number}")
