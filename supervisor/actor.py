@@ -26,10 +26,10 @@ async def run_actor(circuit: Circuit, emit: Emit) -> None:
         take_turn(circuit, emit, circuit.loop.time())
         deadline = circuit.machine.deadline
         if deadline == math.inf:  # spares an idle circuit the cancel scope
-            await circuit.mailbox.wait()
+            await circuit.mailbox.wait(circuit.loop.new_bell())
         else:
             with anyio.CancelScope(deadline=deadline):
-                await circuit.mailbox.wait()
+                await circuit.mailbox.wait(circuit.loop.new_bell())
 
 
 def catch_up(circuit: Circuit, emit: Emit) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import trio
@@ -47,27 +47,25 @@ class AsyncioBell:
 class TrioBell:
     """A bell for a task of trio's."""
 
-    __slots__ = ("_rung", "_sleeper")
+    __slots__ = ("_sleeper",)
 
     def __init__(self) -> None:
-        self._rung = False
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleeper: trio.lowlevel.Task | Literal["spared"] | None = None
 
     def ring(self) -> None:
         """Wake the sleeper, unless it has been cancelled."""
         import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-        self._rung = True
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
+        sleeper, self._sleeper = self._sleeper, "spared"
+        if sleeper is not None and sleeper != "spared":
+            trio.lowlevel.reschedule(sleeper)
 
     def wait(self) -> Awaitable[None]:
         """Sleep until it rings."""
         import trio  # noqa: PLC0415
 
         # Handed to the caller to be awaited: a coroutine of its own would sleep as well.
-        if self._rung:
+        if self._sleeper == "spared":
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         self._sleeper = trio.lowlevel.current_task()
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105

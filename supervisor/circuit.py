@@ -77,7 +77,6 @@ class Circuit:
         "machine",
         "mailbox",
         "name",
-        "policy",
         "recording",
         "refuse_until",
         "rejected",
@@ -91,14 +90,13 @@ class Circuit:
 
     def __init__(self, name: str, policy: Policy, loop: EventLoop = NOWHERE) -> None:
         self.name = name
-        self.policy = policy
         self.loop = loop
         self.loop_is_running = loop.is_running
         self.thread = 0  # that of its loop, while it has an actor that has taken a turn
         self.running = loop is not NOWHERE
         self.block_left = False  # that of its supervisor
         self.given_up: Verdict | None = None
-        self.mailbox: Mailbox[Message] = Mailbox(loop.new_bell)
+        self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy)  # the actor's: callers only copy it
         self.recording: Recording | None = None  # while somebody wants one
         self.started = self.rejected = self.restarts = 0
@@ -110,6 +108,11 @@ class Circuit:
         self.grant = self.lease.grant
         self.headroom = self.lease.slack
         self.refuse_until = self.lease.refuse_until
+
+    @property
+    def policy(self) -> Policy:
+        """Its thresholds and timeouts."""
+        return self.machine.policy
 
     # For callers
 

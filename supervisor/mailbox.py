@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Generic, TypeVar
 
 from supervisor.bell import Bell
@@ -18,11 +18,10 @@ class Mailbox(Generic[M]):
     all other messages wait until somebody does.
     """
 
-    __slots__ = ("_bell", "_new_bell", "messages")
+    __slots__ = ("_bell", "messages")
 
-    def __init__(self, new_bell: Callable[[], Bell]) -> None:
+    def __init__(self) -> None:
         self.messages: list[M] = []
-        self._new_bell = new_bell
         self._bell: Bell | None = None  # that the owner sleeps on
 
     def put(self, message: M) -> None:
@@ -35,7 +34,7 @@ class Mailbox(Generic[M]):
         if bell is not None:
             bell.ring()
 
-    def wait(self) -> Awaitable[None]:
-        """Sleep until the bell rings; for the owner alone."""
-        self._bell = bell = self._new_bell()
+    def wait(self, bell: Bell) -> Awaitable[None]:
+        """Sleep until `bell`, a new one, is rung; for the owner alone."""
+        self._bell = bell
         return bell.wait()

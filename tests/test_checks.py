@@ -252,3 +252,14 @@ def test_a_time_beyond_floats_is_refused() -> None:
     """The error shows as much of it as fits."""
     with pytest.raises(ValueError, match=r"^field must be .*seconds.*, got 10{299}\.\.\.$"):
         check_seconds("field", 10**400)
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
+    """Its own `__repr__` must not take the place of the error."""
+
+    class Hidden:
+        def __repr__(self) -> str:
+            raise KeyError
+
+    with pytest.raises(TypeError, match=r"^field must be .*, got <Hidden object>$"):
+        check_count("field", Hidden())

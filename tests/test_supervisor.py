@@ -532,3 +532,12 @@ async def test_half_open_world() -> None:
         dependency = Dependency()
         dependency.let_go()
         assert await breaker.call(dependency.call) == "fine"
+
+
+@pytest.mark.anyio
+async def test_joining_takes_a_policy() -> None:
+    """Whoever calls it without one starts nothing."""
+    async with Supervisor() as supervisor:
+        with pytest.raises(TypeError, match="policy must be a Policy, got 'junk'"):
+            supervisor.join("x", "junk")  # type: ignore[arg-type]
+        assert len(supervisor) == 0
