@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import trio.testing
 
 import supervisor
-from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+from tests.virtual_time import BACKENDS, in_virtual_time
 
 FIGURES = pytest.StashKey[Counter[str]]()
 
@@ -49,15 +48,9 @@ def figures(request: pytest.FixtureRequest) -> Counter[str]:
     return request.config.stash[FIGURES]
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+@pytest.fixture(params=BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    match request.param:
-        case "trio":
-            return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-        case "uvloop":
-            return "asyncio", {"loop_factory": VirtualTimeUvloop}
-        case _:
-            return "asyncio", {"loop_factory": VirtualTimeLoop}
+    return in_virtual_time(request.param)
 
 
 @pytest.fixture(autouse=True)

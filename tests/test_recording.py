@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +18,7 @@ from supervisor import (
     replay_file,
 )
 from supervisor.replay import replay_lines
+from tests.virtual_time import run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed
 
 OUTAGE = [
@@ -230,13 +230,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def written(folder: Path) -> Path:
-    lines = anyio.run(recorded, backend_options=virtual_time())
+    lines = run_in_virtual_time("asyncio", recorded)
     file = folder / "x.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
     return file
-
-
-def virtual_time() -> dict[str, Any]:
-    from tests.virtual_time import VirtualTimeLoop
-
-    return {"loop_factory": VirtualTimeLoop}

@@ -10,10 +10,33 @@ import asyncio
 import heapq
 import math
 import selectors
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
+import anyio
+import trio.testing
 import uvloop
+
+T = TypeVar("T")
+
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+
+def in_virtual_time(backend: str) -> tuple[str, dict[str, Any]]:
+    """Return what anyio calls that backend, and its options, good for one run."""
+    match backend:
+        case "trio":
+            return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        case "uvloop":
+            return "asyncio", {"loop_factory": VirtualTimeUvloop}
+        case _:
+            return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+def run_in_virtual_time(backend: str, main: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run `main(*args)` on an event loop of its own, whose time starts at 0."""
+    name, options = in_virtual_time(backend)
+    return anyio.run(main, *args, backend=name, backend_options=options)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

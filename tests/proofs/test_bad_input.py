@@ -25,7 +25,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,14 +49,10 @@ from supervisor import (
 )
 from supervisor.registry import supervisors_here
 from tests.retries import DECORATORS
-from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+from tests.virtual_time import BACKENDS
+from tests.virtual_time import run_in_virtual_time as run
 from tests.worlds import Down, by_block, by_call, by_decorator, by_permit, crash, fail, succeed
 
-BACKENDS: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
-    "asyncio": lambda: ("asyncio", {"loop_factory": VirtualTimeLoop}),
-    "uvloop": lambda: ("asyncio", {"loop_factory": VirtualTimeUvloop}),
-    "trio": lambda: ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}),
-}
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 FEW = 4
@@ -68,12 +63,6 @@ MONTH = 2.6e6
 
 MOMENT = 1e-6
 """Seconds that every clock tells apart from none at all."""
-
-
-def run(backend: str, main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` in an event loop of its own, in virtual time."""
-    name, options = BACKENDS[backend]()
-    anyio.run(main, backend=name, backend_options=options)
 
 
 Search = Callable[..., None]

@@ -43,7 +43,7 @@ from supervisor import (
 )
 from supervisor.circuit import Circuit, _Asker
 from tests import test_schedules
-from tests.virtual_time import VirtualTimeUvloop
+from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 from tests.worlds import (
     Down,
     by_block,
@@ -56,7 +56,6 @@ from tests.worlds import (
     settle_down,
 )
 
-BACKENDS = ["asyncio", "uvloop", "trio"]
 POLICY = {"failure_threshold": 2, "recovery_timeout": 4.0, "success_threshold": 1}
 STORM_POLICY = {"failure_threshold": 3, "recovery_timeout": 1.0, "success_threshold": 2}
 LONG = 1e6

@@ -26,7 +26,8 @@ from supervisor.circuit import Answer, Circuit, _Asker
 from supervisor.machine import Machine
 from supervisor.messages import Acquire, Grant, Message, Refusal, Transition
 from supervisor.recording import Recording, Turn
-from tests.proofs.traces import backends, recorded
+from tests.proofs.traces import recorded
+from tests.virtual_time import BACKENDS, run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here
 
 
@@ -143,7 +144,7 @@ async def turn(circuit: Circuit) -> None:
     await settle_down()
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_crash_at_every_message_of_a_trace(
     backend: str, effort: int, figures: Counter[str]
 ) -> None:
@@ -152,13 +153,13 @@ def test_a_crash_at_every_message_of_a_trace(
     Its asker gets the crash as the cause; the restart is counted, and nobody else notices.
     """
     for seed in range(4 * effort):
-        recording = anyio.run(recorded, seed, 60, **backends()[backend])
+        recording = run_in_virtual_time(backend, recorded, seed, 60)
         messages = [
             entry for entry in recording._latest.entries if not isinstance(entry, Turn | Transition)
         ]
         for number, poison in enumerate(messages):
             right = expected(recording, without=number)
-            found, restarts, crashed = anyio.run(seen, recording, number, **backends()[backend])
+            found, restarts, crashed = run_in_virtual_time(backend, seen, recording, number)
             if isinstance(poison, Acquire):
                 assert crashed == poison.permit
                 error = found.answers.pop(crashed)

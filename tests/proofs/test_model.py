@@ -54,7 +54,8 @@ from supervisor.messages import (
 )
 from supervisor.policy import Policy
 from tests.proofs.oracle import OUTCOMES, History, Limits, View
-from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+from tests.virtual_time import BACKENDS, VirtualTimeLoop
+from tests.virtual_time import run_in_virtual_time as run
 from tests.worlds import (
     Down,
     Guarded,
@@ -557,16 +558,6 @@ def settle(permit: Permit, outcome: str) -> None:
                 raise Cancelled
 
 
-def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` on an event loop of its own, whose time starts at 0."""
-    if backend == "trio":
-        clock = trio.testing.MockClock(autojump_threshold=0)
-        anyio.run(main, backend="trio", backend_options={"clock": clock})
-    else:
-        loop = VirtualTimeLoop if backend == "asyncio" else VirtualTimeUvloop
-        anyio.run(main, backend_options={"loop_factory": loop})
-
-
 def on_trio() -> bool:
     return trio.lowlevel.in_trio_run()
 
@@ -611,7 +602,7 @@ def test_the_machine_agrees_with_the_oracle(effort: int, figures: Counter[str]) 
     )
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_breaker_agrees_with_the_oracle(backend: str, effort: int, figures: Counter[str]) -> None:
     """Whatever callers do, and in whatever way, they see what the facts make of it."""
     search(

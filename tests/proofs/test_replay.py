@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 
-import anyio
 import pytest
 
 from supervisor.replay import replay_lines
-from tests.proofs.traces import backends, recorded
+from tests.proofs.traces import recorded
+from tests.virtual_time import BACKENDS, run_in_virtual_time
 
 STEPS = 4_000
 """Of each life; about every second one puts a message into the mailbox."""
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_life_of_many_tasks(backend: str, effort: int, figures: Counter[str]) -> None:
     """Whatever order the tasks ran in, the recording holds all that the outcome depends on."""
     for seed in range(3 * effort):
-        recording = anyio.run(recorded, seed, STEPS // 10, 10, **backends()[backend])
+        recording = run_in_virtual_time(backend, recorded, seed, STEPS // 10, 10)
         replay = replay_lines(recording.lines())
         assert replay.agrees
         assert len(replay.transitions) > 20
@@ -29,8 +29,8 @@ def test_a_life_is_the_same_on_every_backend(effort: int, figures: Counter[str])
     """One task, the same seed: the same messages at the same times, and the same states."""
     for seed in range(100, 100 + 3 * effort):
         told, replays = {}, {}
-        for backend, options in backends().items():
-            lines = list(anyio.run(recorded, seed, STEPS, **options).lines())
+        for backend in BACKENDS:
+            lines = list(run_in_virtual_time(backend, recorded, seed, STEPS).lines())
             told[backend] = [line for line in lines if not line.startswith(OF_THE_ACTOR)]
             replays[backend] = replay_lines(lines)
             figures[f"messages compared between backends, {backend}"] += len(told[backend])
@@ -48,7 +48,7 @@ OF_THE_ACTOR = ('{"Turn"', '{"Transition"')
 def test_a_bounded_recording_starts_where_it_starts(limit: int) -> None:
     """The end is the same as that of the whole."""
     whole, end = (
-        replay_lines(anyio.run(recorded, 7, STEPS, 1, most, **backends()["asyncio"]).lines())
+        replay_lines(run_in_virtual_time("asyncio", recorded, 7, STEPS, 1, most).lines())
         for most in (10_000_000, limit)
     )
     assert end.agrees

@@ -7,10 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-import trio.testing
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Permit, Recording, Supervisor
-from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
 
 POLICIES: list[dict[str, Any]] = [
     {"failure_threshold": 1, "recovery_timeout": 2.0, "probe_timeout": 5.0},
@@ -66,21 +64,3 @@ async def recorded(seed: int, steps: int, tasks: int = 1, limit: int = 10_000_00
                 group.start_soon(live, breaker, own, steps, weights)
         await anyio.sleep(0.001)  # the actor takes what is left
         return recording
-
-
-def backends() -> dict[str, dict[str, Any]]:
-    """Return the arguments of `anyio.run`, good for one run, by backend."""
-    return {
-        "asyncio": {
-            "backend": "asyncio",
-            "backend_options": {"loop_factory": VirtualTimeLoop},
-        },
-        "uvloop": {
-            "backend": "asyncio",
-            "backend_options": {"loop_factory": VirtualTimeUvloop},
-        },
-        "trio": {
-            "backend": "trio",
-            "backend_options": {"clock": trio.testing.MockClock(autojump_threshold=0)},
-        },
-    }
