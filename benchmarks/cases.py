@@ -18,7 +18,7 @@ import anyio
 import tenacity
 import trio
 
-from benchmarks.contestants.interface import Guard, Setup
+from benchmarks.contestants.interface import Guard, Setup, bound
 from benchmarks.contestants.parts import PARTS
 from benchmarks.measure import BARE, Bench, Clock, Crew, Measurement, take_turns
 from supervisor import (
@@ -84,11 +84,10 @@ async def yield_trio(x: int, *, y: int) -> int:
 
 
 def direct(guard: Guard | None, func: Function) -> Function | None:
-    """Return what users of a decorator would call; None if they pass the function each time."""
-    if guard is None:
-        return func
-    bound: Callable[[Function], Function] | None = getattr(guard, "bound", None)
-    return bound(func) if bound else None
+    """Return what is called in the function's place: that itself where there is no guard, what
+    its decorator has made of it, or None if each call passes it to the guard.
+    """
+    return func if guard is None else bound(guard, func)
 
 
 async def succeed_often(func: Function, guard: Guard | None, calls: int) -> None:
@@ -167,9 +166,9 @@ async def many_circuits(size: int, bench: Bench) -> list[Measurement]:
                 decorated.add(name)
                 continue
             guards = await _circuits(bench, name, size, stack)
-            bound = [each for guard in guards if (each := direct(guard, succeed)) is not None]
-            targets[name] = bound or guards
-            if bound:
+            direct_ones = [each for guard in guards if (each := direct(guard, succeed))]
+            targets[name] = direct_ones or guards
+            if direct_ones:
                 decorated.add(name)
         for functions in targets.values():
             random.shuffle(functions)  # or else they are called as they lie in memory

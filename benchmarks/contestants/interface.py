@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 
@@ -74,7 +73,7 @@ def decorating(decorate: Callable[[Guard], Guard]) -> Guard:
     return guard
 
 
-def bound(guard: Guard, func: Guard) -> Guard:
-    """Return `guard` around `func` as its users would have it: without a look-up per call."""
-    bind = getattr(guard, "bound", None)
-    return bind(func) if bind else partial(guard, func)
+def bound(guard: Guard, func: Guard) -> Guard | None:
+    """Return what users of a decorator would call; None if they pass the function each time."""
+    bind: Callable[[Guard], Guard] | None = getattr(guard, "bound", None)
+    return bind(func) if bind else None
