@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from supervisor import replay
+from supervisor import check, replay
 from supervisor.demo import command as demo
 
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     demo.add_arguments(commands.add_parser("demo", help="a dead server, with and without circuits"))
     replay.add_arguments(commands.add_parser("replay", help="what a recorded circuit did, and why"))
+    check.add_arguments(commands.add_parser("check", help="the policy of each circuit, and why"))
     arguments = parser.parse_args(argv)
     status: int = arguments.run(arguments)
     return status

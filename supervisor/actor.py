@@ -11,20 +11,20 @@ import anyio
 from supervisor.circuit import Circuit
 from supervisor.errors import CircuitCrashedError
 from supervisor.machine import replay
-from supervisor.messages import Acquire, Transition
+from supervisor.messages import Acquire, Change, Retry
 
-Emit = Callable[[Circuit, Transition], None]
+Emit = Callable[[Circuit, Change], None]
 
 
 async def run_actor(circuit: Circuit, emit: Emit) -> None:
     """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
 
-    `emit` is called with every transition, in order; it must not wait and not fail.
+    `emit` is called with every change, in order; it must not wait and not fail.
     An exception leaves the circuit ready for this to be called again.
     """
     while circuit.running:
         take_turn(circuit, emit, circuit.loop.time())
-        deadline = circuit.machine.deadline
+        deadline = circuit.deadline
         if deadline == math.inf:  # spares an idle circuit the cancel scope
             await circuit.mailbox.wait(circuit.loop.new_bell())
         else:
@@ -48,6 +48,7 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     gets an error, and the machine is put back to where it was before it. The lease stays: it
     already allows for every message that was put since it was published.
     """
+    circuit.tell_overdue(now)
     messages = circuit.messages()
     before = circuit.machine.copy() if messages else circuit.machine  # time is no poison
     taken = 0
@@ -55,7 +56,7 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         for message in messages:
             answer = circuit.machine.apply(message)
             taken += 1
-            if answer is not None and isinstance(message, Acquire):
+            if answer is not None and isinstance(message, Acquire | Retry):
                 circuit.answer(message.permit, answer)
         circuit.machine.advance(now)
     except Exception as crash:
@@ -65,7 +66,7 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         poison = messages[taken : taken + 1]
         del messages[: taken + 1]
         for message in poison:
-            if isinstance(message, Acquire):
+            if isinstance(message, Acquire | Retry):
                 circuit.answer(message.permit, _error_for_asker(circuit, crash))
         raise
     else:
@@ -74,6 +75,9 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         messages.clear()
         circuit.publish(circuit.machine.lease())
     finally:
+        for permit, late_answer in circuit.machine.released:
+            circuit.answer(permit, late_answer)
+        circuit.machine.released = ()
         for transition in circuit.machine.transitions:
             emit(circuit, transition)
         circuit.machine.transitions.clear()

@@ -8,20 +8,26 @@ from contextvars import ContextVar
 from inspect import isawaitable
 from threading import get_ident
 from types import TracebackType
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, get_args, overload
 
 from supervisor import current, threads
-from supervisor.checks import check_async, check_name, is_async
+from supervisor.checks import check_async, check_choice, check_name, check_seconds, is_async
 from supervisor.circuit import Circuit
-from supervisor.errors import CircuitStoppedError
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, FailedResultError
 from supervisor.event_loop import loop_time
-from supervisor.messages import CircuitState, Grant, Outcome
+from supervisor.messages import CircuitState, WaitFor
+from supervisor.outcomes import Failure, Outcome
 from supervisor.permit import Permit, report
-from supervisor.policy import Policy
+from supervisor.policy import Policy, changed_policy, shared_policy
 from supervisor.statistics import Statistics
+from supervisor.timeouts import TimeLimit, limited
+from supervisor.watch import Ticket
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+RAISE: Final = object()
+"""The fallback of calls that have none."""
 
 
 class CircuitBreaker:
@@ -38,9 +44,10 @@ class CircuitBreaker:
         success_threshold: successful probes that close it again, 1 or more; also how many
             probes may run at once.
         probe_timeout: seconds, more than 0, after which a running probe counts as failed.
+        policy: any other field of `Policy`.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type or out of range.
+        TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
     """
 
     __slots__ = ("__weakref__", "_circuit", "_owned")
@@ -53,14 +60,21 @@ class CircuitBreaker:
         success_threshold: int = 1,
         *,
         probe_timeout: float = 60.0,
+        **policy: Any,
     ) -> None:
-        policy = Policy(failure_threshold, recovery_timeout, success_threshold, probe_timeout)
-        self._circuit = Circuit(check_name(name), policy)
+        asked = shared_policy(
+            failure_threshold=failure_threshold,
+            recovery_timeout=recovery_timeout,
+            success_threshold=success_threshold,
+            probe_timeout=probe_timeout,
+            **policy,
+        )
+        self._circuit = Circuit(check_name(name), asked)
         self._owned = False
 
     @classmethod
     def of(cls, circuit: Circuit) -> CircuitBreaker:
-        """Return a breaker for that very circuit, which ends with it."""
+        """Return a breaker for that very circuit, which ends with it unless it is retired."""
         breaker = cls.__new__(cls)
         breaker._circuit = circuit
         breaker._owned = True
@@ -72,24 +86,29 @@ class CircuitBreaker:
         return self._circuit.name
 
     @property
+    def policy(self) -> Policy:
+        """What the circuit goes by."""
+        return self._find().latest_policy
+
+    @property
     def failure_threshold(self) -> int:
-        """Consecutive failures that open the circuit."""
-        return self._circuit.policy.failure_threshold
+        """Failures that open the circuit: in a row, or within the window."""
+        return self.policy.failure_threshold
 
     @property
     def recovery_timeout(self) -> float:
         """Seconds that the circuit stays open."""
-        return self._circuit.policy.recovery_timeout
+        return self.policy.recovery_timeout
 
     @property
     def success_threshold(self) -> int:
         """Successful probes that close the circuit again."""
-        return self._circuit.policy.success_threshold
+        return self.policy.success_threshold
 
     @property
     def probe_timeout(self) -> float:
         """Seconds after which a running probe counts as failed."""
-        return self._circuit.policy.probe_timeout
+        return self.policy.probe_timeout
 
     @property
     def state(self) -> CircuitState:
@@ -98,12 +117,16 @@ class CircuitBreaker:
 
     @property
     def failure_count(self) -> int:
-        """Consecutive failures, with every outcome counted that has been reported so far."""
+        """Consecutive failures, or those in the window, with every outcome counted that has been
+        reported so far.
+        """
         return self._find().project().failure_count
 
     @property
     def retry_after(self) -> float:
-        """Seconds until a refused call may be admitted; 0.0 unless the circuit is open."""
+        """Seconds until a refused call may be admitted; 0.0 unless the circuit is open, infinite
+        if it was opened by hand.
+        """
         machine = self._find().project()
         return machine.retry_after(machine.latest)
 
@@ -114,28 +137,147 @@ class CircuitBreaker:
     def reset(self) -> None:
         """Close the circuit and forget its failures; calls in flight count no more.
 
+        A state that was set by hand stays, until `release`.
+
         Raises:
             RuntimeError: this is not the thread of the circuit's event loop.
         """
         self._find().reset()
 
+    def force_open(self) -> None:
+        """Refuse every call until `release`: isolate the dependency (Polly: Isolate).
+
+        Like the other states that are set by hand, it is the circuit's and shared by all its
+        breakers, so the circuit must be there: ask a supervisor for it, or use it first.
+
+        Raises:
+            RuntimeError: the circuit is not running yet, or on another thread's event loop.
+        """
+        self._force(CircuitState.FORCED_OPEN)
+
+    def force_close(self) -> None:
+        """Admit every call until `release`, and count outcomes without ever opening for them.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.FORCED_CLOSED)
+
+    def disable(self) -> None:
+        """Admit every call until `release`, and let no outcome count (resilience4j: DISABLED).
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.DISABLED)
+
+    def only_measure(self) -> None:
+        """Admit every call until `release`, but go on as if not (resilience4j: METRICS_ONLY).
+
+        What it would have done shows in `statistics()`, as `would_be` and `would_have_refused`,
+        and in `StateChanged` events, as `metrics_only`.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.METRICS_ONLY)
+
+    def release(self) -> None:
+        """Leave a state that was set by hand: the circuit is CLOSED, with nothing remembered.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.CLOSED)
+
+    def reconfigure(self, **policy: Any) -> None:
+        """Go on by another policy, with the state and the counts that there are.
+
+        Calls that have been admitted are judged by the policy of that time. Thresholds are looked
+        at from the next outcome on. Other breakers of that name need not be told.
+
+        Args:
+            policy: fields of `Policy` that are to be different.
+
+        Raises:
+            RuntimeError: this is not the thread of the circuit's event loop.
+            TypeError, ValueError: an argument is unknown, of the wrong type or out of range, and
+                nothing has changed.
+        """
+        circuit = self._find()
+        changed = changed_policy(circuit.latest_policy, **policy)
+        if circuit is self._circuit and not circuit.running and circuit.given_up is None:
+            self._circuit = Circuit(circuit.name, changed)
+        else:
+            circuit.reconfigure(changed)
+
+    def _force(self, state: CircuitState) -> None:
+        circuit = self._find()
+        if not circuit.running:
+            raise RuntimeError(
+                f"circuit {circuit.name!r} is not running here, so it has no state that could be"
+                " set; ask a supervisor for it, as `supervisor.circuit(name)`, or use it first"
+            )
+        circuit.force(state)
+
+    @overload
+    async def call(
+        self,
+        func: Callable[..., Awaitable[R]],
+        /,
+        *args: Any,
+        fallback: Any,
+        wait: float | None = None,
+        wait_for: WaitFor = "closed",
+        **kwargs: Any,
+    ) -> R | Any: ...
+
+    @overload
+    async def call(
+        self,
+        func: Callable[..., Awaitable[R]],
+        /,
+        *args: Any,
+        wait: float | None,
+        wait_for: WaitFor = "closed",
+        **kwargs: Any,
+    ) -> R: ...
+
+    @overload
     async def call(
         self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    ) -> R: ...
+
+    async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Run `await func(*args, **kwargs)`, and report how it ended.
 
-        An `Exception` counts as a failure; a cancellation, or any other `BaseException`,
-        counts as nothing. Either comes through unchanged. Waits for nothing but `func`
-        except for its turn to be admitted when the circuit is not plainly closed.
+        By default, an `Exception` counts as a failure; a cancellation, or any other
+        `BaseException`, counts as nothing. Either comes through unchanged. Waits for nothing but
+        `func` except for its turn to be admitted when the circuit is not plainly closed.
+
+        Args:
+            func: an async function, or anything that returns an awaitable.
+            args, kwargs: its arguments, but for these three:
+            fallback: a value, or a function of the error (async or not), that stands in for the
+                result when the call is refused or fails; never when it is cancelled. A result
+                that counts as a failure is handed over as a `FailedResultError`.
+            wait: seconds, more than 0, for which to wait to be admitted instead of being refused
+                at once. Who came first is admitted first.
+            wait_for: "closed": wait through further failed recoveries; "verdict": wait only
+                while probes run, and be refused if they fail.
 
         Raises:
             CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
+            CallTimeoutError: the call has run for the `timeout` of the policy.
             CircuitCrashedError: the circuit's actor crashed on this very request.
             CircuitStoppedError: the circuit has been stopped, its supervisor's block was left,
                 or it belongs to another event loop.
             PolicyConflictError: this breaker's name belongs to a circuit with another policy.
-            TypeError: `func` is not an async function.
+            TypeError: `func` is not an async function, or an argument is of the wrong type.
+            ValueError: `wait` or `wait_for` is out of range.
         """
+        if kwargs and ("fallback" in kwargs or "wait" in kwargs):
+            return await self._call_by(func, args, False, **_options(kwargs))
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
@@ -143,10 +285,12 @@ class CircuitBreaker:
             circuit = self._join()
         if circuit.headroom > 0:
             circuit.started += 1
-            grant = circuit.grant
+            grant: Ticket = circuit.grant
         else:
             grant = circuit.admit_at_once() or await circuit.ask()
-        awaitable: Awaitable[R] | None = None
+            if circuit.watch is not None and circuit.watch.limits_time:
+                func = limited(func, circuit.policy_of(grant).timeout)
+        awaitable: Awaitable[Any] | None = None
         try:
             awaitable = func(*args, **kwargs)
             del args, kwargs  # or many calls under way would crowd each other out of the caches
@@ -158,14 +302,48 @@ class CircuitBreaker:
             else:
                 circuit.fail(grant, error)
             raise
-        except BaseException:
-            circuit.settle(grant, Outcome.CANCELLED)
+        except BaseException as error:
+            circuit.end(grant, error)
             raise
         if grant is circuit.grant:
             circuit.unsent_successes += 1
         else:
-            circuit.succeed(grant)
+            circuit.succeed(grant, result)
         return result
+
+    async def retry(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Do what `call` does, for another attempt of a call that has failed before.
+
+        If the policy has a `retry_budget`, the attempt is taken from it in the same step in which
+        it is admitted, and refused with the reason "retry_budget" once that is spent.
+
+        Raises:
+            CircuitBreakerOpenError, CallTimeoutError, CircuitCrashedError, CircuitStoppedError,
+            PolicyConflictError, TypeError: see `call`.
+        """
+        result: R = await self._call_by(func, args, True, kwargs)
+        return result
+
+    @property
+    def limits_retries(self) -> bool:
+        """Whether there is a budget of retries."""
+        return self._circuit.policy.retry_budget is not None
+
+    async def spend_retry(self) -> None:
+        """Take another attempt of a call that is under way from the budget, if there is one.
+
+        For a loop of attempts that is guarded as a whole, by one call.
+
+        Raises:
+            CircuitBreakerOpenError: the budget is spent; its reason is "retry_budget".
+            CircuitCrashedError, CircuitStoppedError, PolicyConflictError: see `call`.
+        """
+        circuit = self._circuit
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
+        await circuit.spend_retry()
 
     def __call__(
         self, func: Callable[P, Coroutine[Any, Any, R]]
@@ -182,25 +360,28 @@ class CircuitBreaker:
             circuit = self._circuit
             if circuit.thread != get_ident() or not circuit.loop_is_running():
                 circuit = self._join()
+            run: Callable[P, Awaitable[R]] = func
             if circuit.headroom > 0:
                 circuit.started += 1
-                grant = circuit.grant
+                grant: Ticket = circuit.grant
             else:
                 grant = circuit.admit_at_once() or await circuit.ask()
+                if circuit.watch is not None and circuit.watch.limits_time:
+                    run = limited(func, circuit.policy_of(grant).timeout)
             try:
-                awaitable = func(*args, **kwargs)
+                awaitable = run(*args, **kwargs)
                 del args, kwargs
                 result = await awaitable
             except Exception as error:
                 circuit.fail(grant, error)
                 raise
-            except BaseException:
-                circuit.settle(grant, Outcome.CANCELLED)
+            except BaseException as error:
+                circuit.end(grant, error)
                 raise
             if grant is circuit.grant:
                 circuit.unsent_successes += 1
             else:
-                circuit.succeed(grant)
+                circuit.succeed(grant, result)
             return result
 
         return guarded
@@ -223,17 +404,23 @@ class CircuitBreaker:
         """
         return threads.call(self._circuit, self._join, functools.partial(func, *args, **kwargs))
 
-    async def acquire(self) -> Permit:
+    async def acquire(self, *, wait: float | None = None, wait_for: WaitFor = "closed") -> Permit:
         """Return a permit for one call whose outcome is reported by hand.
+
+        The `timeout` of the policy is not applied to it.
+
+        Args:
+            wait, wait_for: see `call`.
 
         Raises:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
-            PolicyConflictError: see `call`.
+            PolicyConflictError, TypeError, ValueError: see `call`.
         """
+        _check_wait(wait, wait_for)
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():
             circuit = self._join()
-        return Permit(circuit, circuit.admit_at_once() or await circuit.ask())
+        return Permit(circuit, await circuit.admit(False, wait, wait_for))
 
     async def __aenter__(self) -> None:
         """Guard the block like `call` does; as many tasks at a time as like may be in it.
@@ -245,12 +432,15 @@ class CircuitBreaker:
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():
             circuit = self._join()
+        limit = None
         if circuit.headroom > 0:
             circuit.started += 1
-            grant = circuit.grant
+            grant: Ticket = circuit.grant
         else:
             grant = circuit.admit_at_once() or await circuit.ask()
-        _blocks.set((self, circuit, grant, _blocks.get()))
+            if circuit.watch is not None and circuit.watch.limits_time:
+                limit = TimeLimit.begin(circuit.policy_of(grant).timeout)
+        _blocks.set((self, circuit, grant, limit, _blocks.get()))
 
     async def __aexit__(
         self,
@@ -260,14 +450,55 @@ class CircuitBreaker:
     ) -> None:
         block = _blocks.get()
         if block is not None and block[0] is self:
-            _, circuit, grant, outer = block
+            _, circuit, grant, limit, outer = block
             _blocks.set(outer)
         else:
-            circuit, grant = _leave_block(self)
+            circuit, grant, limit = _leave_block(self)
         if exc is None and grant is circuit.grant:
             circuit.unsent_successes += 1
-        else:
+        elif limit is None:
             report(circuit, grant, exc)
+        else:
+            limit.end(functools.partial(report, circuit, grant), exc)
+
+    async def _call_by(
+        self,
+        func: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        retry: bool,
+        kwargs: dict[str, Any],
+        fallback: object = RAISE,
+        wait: float | None = None,
+        wait_for: WaitFor = "closed",
+    ) -> Any:
+        """Make a call as `call` and `retry` do, with all there is to choose."""
+        _check_wait(wait, wait_for)
+        circuit = self._circuit
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
+        try:
+            ticket = await circuit.admit(retry, wait, wait_for)
+        except CircuitBreakerOpenError as refusal:
+            return await _fall_back(fallback, refusal)
+        run = limited(func, circuit.policy_of(ticket).timeout)
+        awaitable: Awaitable[Any] | None = None
+        try:
+            awaitable = run(*args, **kwargs)
+            result = await awaitable
+        except Exception as error:
+            if type(error) is TypeError and _is_misuse(func, awaitable, error):
+                circuit.settle(ticket, Outcome.IGNORED)
+                error.add_note("CircuitBreaker.call needs an async function (`async def`)")
+                raise
+            if not isinstance(circuit.fail(ticket, error), Failure):
+                raise
+            return await _fall_back(fallback, error)
+        except BaseException as error:
+            circuit.end(ticket, error)
+            raise
+        if isinstance(circuit.succeed(ticket, result), Failure) and fallback is not RAISE:
+            return await _fall_back(fallback, FailedResultError(circuit.name, result))
+        return result
 
     def has_actor_here(self) -> bool:
         """Whether its circuit has an actor, on the event loop that runs in this thread."""
@@ -292,9 +523,12 @@ class CircuitBreaker:
                 f"circuit {before.name!r} belongs to another event loop, which has ended or runs"
                 " elsewhere; ask a supervisor of the running one for a circuit by name"
             )
-        host = current.current_host()
-        if self._owned or (here and before.block_left and (host is None or host.is_default)):
-            return before  # it refuses all calls, and says why
+        host = _retired_by(before)
+        if host is None:
+            host = current.current_host()
+            left = before.block_left or before.retired_by is not None
+            if self._owned or (here and left and (host is None or host.is_default)):
+                return before  # it refuses all calls, and says why
         if host is None:
             host = current.start_default()
         circuit = host.join(before.name, before.policy)
@@ -303,17 +537,56 @@ class CircuitBreaker:
         return circuit
 
     def _find(self) -> Circuit:
-        """Return the circuit to read: like `_join`, but nothing is started by reading."""
+        """Return the circuit to read: like `_join`, but nothing is started by reading.
+
+        The figures of a circuit that was retired are gone: the next call begins a new one.
+        """
         before = self._circuit
-        if self._owned or loop_time() is None:
+        retired = before.retired_by is not None
+        if (self._owned and not retired) or loop_time() is None:
             return before
         here = before.loop.is_current()
-        if here and not before.stopped:
+        if (here and not before.stopped) or (self._owned and not here):
             return before
-        host = current.current_host()
+        host = _retired_by(before)
+        if host is None:
+            host = current.current_host()
         if host is not None and host.find(before.name):
             return self._join()
-        return before if here else Circuit(before.name, before.policy)
+        return before if here and not retired else Circuit(before.name, before.policy)
+
+
+def _retired_by(circuit: Circuit) -> current.Host | None:
+    """Return the supervisor that has retired `circuit`, while its block lasts, or None."""
+    return next((host for host in current.hosts_here() if host is circuit.retired_by), None)
+
+
+def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Tell the options of `call` from the arguments of the function that it calls."""
+    own: dict[str, Any] = {
+        name: kwargs.pop(name) for name in ("fallback", "wait", "wait_for") if name in kwargs
+    }
+    return {"kwargs": kwargs, **own}
+
+
+def _check_wait(wait: float | None, wait_for: WaitFor) -> None:
+    if wait is not None:
+        check_seconds("wait", wait)
+    check_choice("wait_for", wait_for, get_args(WaitFor))
+
+
+async def _fall_back(fallback: object, error: Exception) -> Any:
+    """Return what stands in for a result.
+
+    Raises:
+        Exception: the error itself, if nothing does.
+    """
+    if fallback is RAISE:
+        raise error
+    if not callable(fallback):
+        return fallback
+    answer: object = fallback(error)
+    return await answer if isawaitable(answer) else answer
 
 
 def _is_misuse(func: object, returned: object, error: TypeError) -> bool:
@@ -327,24 +600,24 @@ def _is_misuse(func: object, returned: object, error: TypeError) -> bool:
 
 # The `async with` blocks that the running task is in, innermost first, as a linked list. One
 # breaker serves many tasks at a time, so its blocks cannot be kept in the breaker.
-_Block: TypeAlias = "tuple[CircuitBreaker, Circuit, Grant, _Block | None]"
+_Block: TypeAlias = "tuple[CircuitBreaker, Circuit, Ticket, TimeLimit | None, _Block | None]"
 _blocks: ContextVar[_Block | None] = ContextVar("supervisor.blocks", default=None)
 
 
-def _leave_block(breaker: CircuitBreaker) -> tuple[Circuit, Grant]:
+def _leave_block(breaker: CircuitBreaker) -> tuple[Circuit, Ticket, TimeLimit | None]:
     """Take the innermost block of `breaker` out of the list, and return what it was given."""
     block = _blocks.get()
     inner: list[_Block] = []  # other breakers' blocks, when an async generator mixes the order
     while block is not None and block[0] is not breaker:
         inner.append(block)
-        block = block[3]
+        block = block[4]
     if block is None:
         raise RuntimeError(
             f"the block of {breaker!r} was entered in another context than it is left in;"
             " guard an async generator with a permit: `with await breaker.acquire():`"
         )
-    _, circuit, grant, outer = block
+    _, circuit, grant, limit, outer = block
     for other in reversed(inner):
-        outer = (*other[:3], outer)
+        outer = (*other[:4], outer)
     _blocks.set(outer)
-    return circuit, grant
+    return circuit, grant, limit

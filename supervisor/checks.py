@@ -10,6 +10,12 @@ from typing import Final
 LONGEST_NAME: Final = 255
 LONGEST_SHOWN: Final = 300
 
+# Windows are divided into steps, which a clock must be able to tell apart.
+SHORTEST_WINDOW: Final = 1e-3
+LONGEST_WINDOW: Final = 1e9
+MOST_CALLS: Final = 1_000_000
+"""Calls in a window, each of which takes a byte."""
+
 
 def shown(value: object) -> str:
     """Return a value as error messages show it; its own `__repr__` is user code and may raise."""
@@ -20,15 +26,14 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def check_name(name: object) -> str:
+def check_name(name: object, what: str = "a circuit's name") -> str:
     """Return `name` if a circuit can be called so: 1 to 255 printable characters."""
     if not isinstance(name, str):
-        raise TypeError(f"a circuit's name must be a string, got {shown(name)}")
+        raise TypeError(f"{what} must be a string, got {shown(name)}")
     text = str.__str__(name)  # a plain one, whatever a subclass has made of it
     if not 1 <= len(text) <= LONGEST_NAME or not text.isprintable() or text.isspace():
         raise ValueError(
-            f"a circuit's name must have 1 to {LONGEST_NAME} printable characters,"
-            f" got {shown(text)}"
+            f"{what} must have 1 to {LONGEST_NAME} printable characters, got {shown(text)}"
         )
     return text
 
@@ -50,15 +55,57 @@ def check_count(field: str, value: object, at_least: int = 1) -> int:
 
 def check_seconds(field: str, value: object) -> float:
     """Return `value` as a float if it is finite and more than 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{field} must be a number of seconds, got {shown(value)}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
+    seconds = _as_float(field, value, "a number of seconds")
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"{field} must be more than 0 and finite (seconds), got {shown(value)}")
     return seconds
+
+
+def check_window(field: str, value: object) -> float:
+    """Return `value` as a float if it is a number of seconds that a window can have."""
+    seconds = check_seconds(field, value)
+    if not SHORTEST_WINDOW <= seconds <= LONGEST_WINDOW:
+        raise ValueError(
+            f"{field} must be at least {SHORTEST_WINDOW:g} and at most {LONGEST_WINDOW:g}"
+            f" (seconds), got {shown(value)}"
+        )
+    return seconds
+
+
+def check_window_calls(field: str, value: object) -> int:
+    """Return `value` if it is a number of calls that a window can have."""
+    calls = check_count(field, value)
+    if calls > MOST_CALLS:
+        raise ValueError(f"{field} must be at most {MOST_CALLS}, got {shown(value)}")
+    return calls
+
+
+def check_share(field: str, value: object, zero: bool = False) -> float:
+    """Return `value` as a float if it is a share of a whole: at most 1, and more than 0 unless
+    `zero` is allowed.
+    """
+    share = _as_float(field, value, "a number")
+    if not (0 < share <= 1 or (zero and share == 0)):
+        at_least = "0 or more" if zero else "more than 0"
+        raise ValueError(f"{field} must be {at_least} and at most 1, got {shown(value)}")
+    return share
+
+
+def check_factor(field: str, value: object) -> float:
+    """Return `value` as a float if it is finite and at least 1."""
+    factor = _as_float(field, value, "a number")
+    if not (math.isfinite(factor) and factor >= 1):
+        raise ValueError(f"{field} must be at least 1 and finite, got {shown(value)}")
+    return factor
+
+
+def _as_float(field: str, value: object, what: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{field} must be {what}, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def unwrapped(func: object) -> object:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from supervisor.messages import CircuitState
+from supervisor.checks import shown
+from supervisor.messages import CircuitState, Reason
 
 LONGEST_FAILURE: Final = 200
 """Characters that are kept of a failure's text."""
@@ -17,14 +18,17 @@ class CircuitBreakerOpenError(Exception):
     Attributes:
         operation_name: the circuit's name.
         retry_after: seconds until a call may be admitted; 0.0 when that cannot be known
-            since a probe is running, infinite when the circuit has given up for good.
-        state: the state that refused: OPEN or HALF_OPEN.
+            since a probe is running or only a share of calls is admitted, infinite when the
+            circuit has given up for good, or is isolated until it is released.
+        state: the state that refused.
         last_failure: the failure that opened the circuit, as text, or None.
+        reason: "open", "half_open" or "forced_open", as the state; or, of a closed circuit,
+            "ramp" or "throttled"; or "retry_budget" in whatever state.
     """
 
     # A refusal is to cost little. Slots spare it a dictionary, and positional arguments are
     # half the price of keywords; `args` has been set by `BaseException.__new__`.
-    __slots__ = ("last_failure", "operation_name", "retry_after", "state")
+    __slots__ = ("_reason", "last_failure", "operation_name", "retry_after", "state")
 
     def __init__(
         self,
@@ -32,15 +36,24 @@ class CircuitBreakerOpenError(Exception):
         retry_after: float = 0.0,
         state: CircuitState = CircuitState.OPEN,
         last_failure: str | None = None,
+        reason: Reason | None = None,
     ) -> None:
         self.operation_name = operation_name
         self.retry_after = retry_after + 0.0  # a float, also if it was given as an int
         self.state = state
         self.last_failure = last_failure
+        self._reason = reason
+
+    @property
+    def reason(self) -> str:
+        """Why the call was refused."""
+        return self._reason or self.state.value
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.retry_after == math.inf:
+        if self.reason in _VERDICTS:
+            verdict = _VERDICTS[self.reason]
+        elif self.retry_after == math.inf:
             verdict = "has been given up and refuses every call"
         elif self.state is CircuitState.HALF_OPEN:
             verdict = "is half-open and its probe is still running; retry soon"
@@ -50,8 +63,22 @@ class CircuitBreakerOpenError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions travel between worker processes, with the notes that were added to them.
-        attributes = (self.operation_name, self.retry_after, self.state, self.last_failure)
+        attributes = (
+            self.operation_name,
+            self.retry_after,
+            self.state,
+            self.last_failure,
+            self._reason,
+        )
         return type(self), attributes, self.__dict__.copy()
+
+
+_VERDICTS: Final = {
+    "forced_open": "was opened by hand and refuses every call until it is released",
+    "ramp": "has closed a short while ago and admits only a growing share of its calls; retry soon",
+    "throttled": "admits only a share of its calls, since many have failed of late; retry later",
+    "retry_budget": "has seen too many retries of late; give up, or retry much later",
+}
 
 
 class CircuitStoppedError(RuntimeError):
@@ -68,8 +95,33 @@ class PermitSettledError(RuntimeError):
     """The permit has been settled before: its outcome is already counted."""
 
 
+class TooManyCircuitsError(RuntimeError):
+    """The supervisor has as many circuits as it may have, and did not start another one."""
+
+
 class PolicyConflictError(ValueError):
     """The name belongs to a circuit with a different policy."""
+
+
+class CallTimeoutError(TimeoutError):
+    """The call has run for the `timeout` of its circuit's policy, and was cancelled."""
+
+
+class FailedResultError(Exception):
+    """What a fallback is told of a result that was returned and counts as a failure.
+
+    Attributes:
+        operation_name: the circuit's name.
+        result: what was returned.
+    """
+
+    def __init__(self, operation_name: str, result: object) -> None:
+        super().__init__(operation_name, result)
+        self.operation_name = operation_name
+        self.result = result
+
+    def __str__(self) -> str:
+        return f"a call by circuit {self.operation_name!r} returned {shown(self.result)}"
 
 
 def describe(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
@@ -35,12 +36,15 @@ class EventLoop:
         if self.asyncio_loop is not None:
             self.is_running = self.asyncio_loop.is_running
             self.new_bell = partial(AsyncioBell, self.asyncio_loop)
-            # The loop's own clock: a third of the price of asking which loop it is.
-            self.time = self.asyncio_loop.time
+            # The loop's own clock: a third of the price of asking which loop it is, and less if
+            # it is the one that every loop has which does not bring another.
+            own = type(self.asyncio_loop).time is not asyncio.BaseEventLoop.time
+            self.time = self.asyncio_loop.time if own else time.monotonic
         elif token is not None:
             import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-            self.time = trio.current_time
+            # Likewise: half the price of `trio.current_time`.
+            self.time = trio.lowlevel.current_clock().current_time
 
     def runs_here(self) -> bool:
         """Whether it is the running one, if it has not ended."""

@@ -12,6 +12,7 @@ import anyio
 from supervisor.checks import check_count
 from supervisor.circuit import Verdict
 from supervisor.messages import CircuitState
+from supervisor.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class StateChanged(Event):
         failure_count: consecutive failures.
         retry_after: seconds until it will be HALF_OPEN, if it is OPEN now; else 0.0.
         last_failure: the failure that opened it last, as text.
+        metrics_only: whether it only would have done so, since its state was set by hand.
     """
 
     from_state: CircuitState
@@ -52,6 +54,18 @@ class StateChanged(Event):
     failure_count: int
     retry_after: float
     last_failure: str | None
+    metrics_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitReconfigured(Event):
+    """A circuit goes by another policy from now on.
+
+    Attributes:
+        policy: that policy.
+    """
+
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +95,17 @@ class CircuitGivenUp(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitStopped(Event):
     """A circuit was stopped; one of the same name that starts later is another circuit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRetired(CircuitStopped):
+    """An idle circuit was stopped by its supervisor; whoever calls it starts a successor.
+
+    Attributes:
+        reason: "idle" if it was so for long enough, "full" if it made room for another one.
+    """
+
+    reason: Literal["idle", "full"]
 
 
 @dataclass(frozen=True, slots=True)

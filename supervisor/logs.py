@@ -11,6 +11,7 @@ from supervisor.errors import describe
 from supervisor.events import (
     CircuitGivenUp,
     CircuitRestarted,
+    CircuitRetired,
     Event,
     EventsMissed,
     EventStream,
@@ -65,6 +66,10 @@ def _log(event: Event | EventsMissed) -> None:
                 event.circuit,
                 event.verdict,
                 event.error,
+            )
+        case CircuitRetired():
+            logger.bind(circuit=event.circuit, reason=event.reason).debug(
+                "circuit {}: retired ({})", event.circuit, event.reason
             )
         case EventsMissed():
             logger.bind(count=event.count).warning("{} events were not logged", event.count)

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar, assert_never
 
 import anyio
 from tenacity import (
@@ -21,6 +21,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from supervisor.breaker import CircuitBreaker
 from supervisor.checks import shown
 from supervisor.errors import CircuitBreakerOpenError
 from supervisor.logs import log_retry
@@ -59,7 +60,6 @@ def retried(
     wait: Callable[[RetryCallState], float] = backoff
     retry: Callable[[RetryCallState], Awaitable[bool]] = _is_transient
     if guard == "attempt":
-        attempt = _guarded(attempt, breaker)
         if wait_for_recovery:
             wait, retry = _until_recovery(breaker, backoff), _is_worth_waiting(circuit)
         else:
@@ -84,10 +84,22 @@ def retried(
     def unguarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
         return new_loop()(partial(attempt, *args, **kwargs))
 
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
-        return breaker.get().call(new_loop(), partial(attempt, *args, **kwargs))
+    def guarded_attempts(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        return new_loop()(_GuardedAttempts(breaker, partial(attempt, *args, **kwargs)).make)
 
-    return guarded if guard == "loop" else unguarded
+    def guarded_loop(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        own, run = breaker.get(), partial(attempt, *args, **kwargs)
+        return own.call(new_loop(), _Attempts(own, run).make if own.limits_retries else run)
+
+    match guard:
+        case "loop":
+            return guarded_loop
+        case "attempt":
+            return guarded_attempts
+        case None:
+            return unguarded
+        case _:
+            assert_never(guard)
 
 
 def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
@@ -105,12 +117,39 @@ def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
     return func if inspect.iscoroutinefunction(func) else attempt
 
 
-def _guarded(func: AsyncFunction[P, R], breaker: BreakerByName) -> AsyncFunction[P, R]:
-    @functools.wraps(func)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await breaker.get().call(func, *args, **kwargs)
+class _GuardedAttempts:
+    """The attempts of one call, each of them admitted by the circuit."""
 
-    return guarded
+    __slots__ = ("_again", "_breaker", "_run")
+
+    def __init__(self, breaker: BreakerByName, run: Callable[[], Awaitable[Any]]) -> None:
+        self._breaker = breaker
+        self._run = run
+        self._again = False
+
+    async def make(self) -> Any:
+        """Make the next attempt."""
+        again, self._again = self._again, True
+        breaker = self._breaker.get()
+        return await (breaker.retry(self._run) if again else breaker.call(self._run))
+
+
+class _Attempts:
+    """The attempts of one call that the circuit has admitted as a whole, but for its budget."""
+
+    __slots__ = ("_again", "_breaker", "_run")
+
+    def __init__(self, breaker: CircuitBreaker, run: Callable[[], Awaitable[Any]]) -> None:
+        self._breaker = breaker
+        self._run = run
+        self._again = False
+
+    async def make(self) -> Any:
+        """Make the next attempt."""
+        again, self._again = self._again, True
+        if again:
+            await self._breaker.spend_retry()
+        return await self._run()
 
 
 # Tenacity wraps each strategy that is no async function in one, again at every attempt. The two
@@ -146,7 +185,7 @@ def _is_worth_waiting(circuit: str) -> Callable[[RetryCallState], Awaitable[bool
     async def is_worth_waiting(state: RetryCallState) -> bool:
         error = _last_error(state)
         if isinstance(error, CircuitBreakerOpenError) and error.operation_name == circuit:
-            return math.isfinite(error.retry_after)
+            return math.isfinite(error.retry_after) and error.reason != "retry_budget"
         return await _is_transient(state)
 
     return is_worth_waiting

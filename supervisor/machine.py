@@ -7,133 +7,335 @@ transitions, a lease and one deadline come out. Two rules keep it right:
    A report from an earlier period is counted as stale and changes nothing else.
 2. What is no message raises before anything has changed.
 
-    from       when                                                 to
-    CLOSED     `failure_threshold` failures in a row                OPEN
-    OPEN       `recovery_timeout` has passed since it opened        HALF_OPEN
-    HALF_OPEN  `success_threshold` probes have succeeded            CLOSED
-    HALF_OPEN  a probe has failed, or has run for `probe_timeout`   OPEN
-    any        `Reset`                                              CLOSED, in a new period
+    from       when                                                       to
+    CLOSED     `Trip`: by default `failure_threshold` failures in a row   OPEN
+    OPEN       `seconds_open` have passed: by default `recovery_timeout`  HALF_OPEN
+    HALF_OPEN  `Probing` is won: `success_threshold` probes succeeded     CLOSED
+    HALF_OPEN  it is lost: a probe has failed, or run for too long        OPEN
+    any        `Reset`                                                    CLOSED, in a new period
+    any        `Force`                                                    that state, until released
 
-The states and their names are those of Michael Nygard's *Release It!*, chapter 5.
+The first three states and their names are those of Michael Nygard's *Release It!*, chapter 5.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from supervisor.messages import (
+    UNCOUNTED,
     Acquire,
+    Change,
     CircuitState,
+    Force,
     Grant,
     Lease,
     Message,
-    Outcome,
+    Overdue,
+    Reason,
+    Reconfigure,
+    Reconfigured,
     Refusal,
     Reset,
+    Retry,
     Settle,
     Transition,
     Withdraw,
 )
+from supervisor.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy import Policy
+from supervisor.probing import Probing
+from supervisor.recovery import seconds_open
+from supervisor.shares import RAMP_STEPS, RetryBudget, Throttle, ramp_share
+from supervisor.tripping import Trip
+from supervisor.windows import UNLIMITED
+
+_NOBODY: Final[dict[int, Acquire]] = {}
+"""Who waits where nobody does: shared, and never changed."""
+
+_UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
+"""Admit every call, whatever comes of it."""
+
+_BY_HAND: Final = (*_UNGUARDED, CircuitState.FORCED_OPEN, CircuitState.METRICS_ONLY)
+"""Last until the circuit is released."""
 
 
 class Machine:
-    """The state of one circuit and the rules by which it changes."""
+    """The state of one circuit and the rules by which it changes.
 
-    def __init__(self, policy: Policy) -> None:
+    `seed` is that of its random numbers, by which times are jittered.
+    """
+
+    # At most 30 attributes, or Python could not share their names among all machines.
+
+    def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.policy = policy
-        self.state = CircuitState.CLOSED
+        self.seed = seed
+        self.would_be = CircuitState.CLOSED  # its state, but for `metrics_only`
+        self.metrics_only = False
         self.period = 0
         self.since = 0.0
         self.latest = 0.0  # the last time told; stands in where a message carries none
-        self.grant = Grant(self.period)
-        self.failure_count = 0  # in a row; kept until the circuit closes again
+        self.grant = Grant(self.period, policy)
+        self.trip = Trip(policy)
+        self.until = 0.0  # when OPEN ends
+        self.failed_recoveries = 0  # in a row
         self.last_failure: str | None = None
-        self.successes = 0  # of probes, in this period
-        self.probes: dict[int, float] = {}  # running ones, oldest first: permit -> start
-        self.transitions: list[Transition] = []  # not yet collected by the owner
+        self.probing: Probing | None = None  # while HALF_OPEN
+        self.ramp_step = 0  # the next one, if the circuit has closed a short while ago
+        self.throttle = None if policy.throttle is None else Throttle(policy)
+        self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+        self.waiting = _NOBODY  # permit -> request, in the order of their coming
+        self.released: tuple[tuple[int, Grant | Refusal], ...] = ()  # for the owner to collect
+        self.transitions: list[Change] = []  # likewise
         self.succeeded = self.failed = self.ignored = self.cancelled = 0
         self.stale = 0  # of those four, how many came too late to count
         self.times_opened = 0
+        self.would_have_refused = 0
+
+    @property
+    def state(self) -> CircuitState:
+        """The state that callers see."""
+        return CircuitState.METRICS_ONLY if self.metrics_only else self.would_be
+
+    @property
+    def failure_count(self) -> int:
+        """The failures in a row, or in the window; kept until the circuit closes again."""
+        return self.trip.tally.failures
 
     @property
     def deadline(self) -> float:
-        """When the state changes of itself, if nothing is reported before; may be infinite."""
-        if self.state is CircuitState.OPEN:
-            return self.since + self.policy.recovery_timeout
-        if self.probes:
-            return next(iter(self.probes.values())) + self.policy.probe_timeout
-        return math.inf
+        """When something changes of itself, if nothing is told before; may be infinite."""
+        return min(self._changes_at, self._wait_ends_at) if self.waiting else self._changes_at
 
     def apply(self, message: Message) -> Grant | Refusal | None:
-        """Take one message, and return the answer if it asks for one."""
+        """Take one message, and return the answer if it asks for one and need not wait for it."""
+        period = self.period
         match message:
             case Settle():
                 self._settle(message)
             case Acquire():
                 return self._acquire(message)
+            case Retry():
+                self.advance(message.at)
+                return self._retry(message.at)
+            case Overdue():
+                self._overdue(message)
             case Withdraw():
                 self._withdraw(message)
             case Reset():
-                self._enter(CircuitState.CLOSED, self._advance_to(message.at))
+                self._reset(self._advance_to(message.at))
+            case Force():
+                self._force(message.state, self._advance_to(message.at))
+            case Reconfigure():
+                self._reconfigure(message.policy, self._advance_to(message.at))
             case _:
                 assert_never(message)
+        if self.waiting and (period != self.period or self._places() or not self.ramp_step):
+            self._ask_again(self.latest)
         return None
 
     def advance(self, now: float) -> None:
         """Make the changes that time alone has brought about up to `now`."""
         self.latest = max(self.latest, now)
         while (deadline := self.deadline) <= now and deadline < math.inf:
-            if self.state is CircuitState.OPEN:
-                self._enter(CircuitState.HALF_OPEN, deadline)
-            else:
-                self._open(deadline, f"probe still running after {self.policy.probe_timeout:g} s")
+            if self._changes_at > deadline:
+                self._end_waits(deadline)
+                continue
+            self._change(deadline)
+            if self.waiting:
+                self._ask_again(deadline)
+        self.trip.tally.advance(self.latest)
+        if self.throttle is not None:
+            self.throttle.recent.advance(self.latest)
 
     def lease(self) -> Lease:
         """Return what can be answered in advance."""
         slack, refuse_until = 0, -math.inf
-        if self.state is CircuitState.CLOSED:
-            slack = self.policy.failure_threshold - self.failure_count
-        elif self.state is CircuitState.OPEN or not self._free_probes():
-            refuse_until = self.deadline
-        return Lease(self.state, self.period, self.grant, slack, refuse_until, self.last_failure)
+        any_outcome, expires = False, math.inf
+        match self.would_be:
+            case CircuitState.CLOSED:
+                slack, expires = self._slack()
+                any_outcome = self.trip.any_outcome
+            case CircuitState.FORCED_CLOSED | CircuitState.DISABLED:
+                slack = UNLIMITED
+            case CircuitState.FORCED_OPEN:
+                refuse_until = math.inf
+            case _ if not self.metrics_only and not self._places():
+                refuse_until = self._changes_at
+            case _:
+                pass
+        return Lease(
+            self.state,
+            self.period,
+            self.grant,
+            slack,
+            refuse_until,
+            self.last_failure,
+            any_outcome,
+            expires,
+        )
 
     def copy(self) -> Machine:
-        """Return a machine in the same state, with no transitions to collect."""
+        """Return a machine in the same state, with nothing to collect."""
         twin = Machine.__new__(Machine)
         twin.__dict__.update(self.__dict__)
-        twin.probes = self.probes.copy()
+        twin.trip = self.trip.copy()
+        twin.probing = self.probing and self.probing.copy()
+        twin.throttle = self.throttle and self.throttle.copy()
+        twin.budget = self.budget and self.budget.copy()
+        twin.waiting = self.waiting and self.waiting.copy()
+        twin.released = ()
         twin.transitions = []
         return twin
 
     def retry_after(self, now: float) -> float:
-        """Return the seconds from `now` until a refused call may be admitted, 0.0 unless OPEN."""
-        return self.deadline - now if self.state is CircuitState.OPEN else 0.0
+        """Return the seconds from `now` until a refused call may be admitted: 0.0 unless OPEN,
+        infinite if FORCED_OPEN.
+        """
+        if self.would_be is CircuitState.OPEN and not self.metrics_only:
+            return self.until - now
+        return math.inf if self.would_be is CircuitState.FORCED_OPEN else 0.0
 
-    def _acquire(self, request: Acquire) -> Grant | Refusal:
+    # Asking
+
+    def _acquire(self, request: Acquire) -> Grant | Refusal | None:
         self.advance(request.at)
-        if self.state is CircuitState.CLOSED:
+        answer = self._ask(request, request.at)
+        if isinstance(answer, Refusal):
+            if self._waits(request, answer, request.at):
+                self._wait(request)
+                return None
+            self._count_request(answer.reason, request.at)
+        return answer
+
+    def _ask(self, request: Acquire, at: float) -> Grant | Refusal:
+        """Admit a call, or return why it is not."""
+        if self.would_be in _UNGUARDED:
+            return self._grant(request, at)
+        reason = self._reason_to_refuse(request.draw, at)
+        if reason is None and request.retry and not self._has_budget(at):
+            reason = "retry_budget"
+        if reason is None:
+            return self._grant(request, at)
+        if self.metrics_only:
+            self.would_have_refused += 1
+            self._count_request(reason, at)
+            return Grant(self.period, self.policy, UNCOUNTED, request.retry)
+        return Refusal(self.state, self.retry_after(at), self.last_failure, reason)
+
+    def _reason_to_refuse(self, draw: float, at: float) -> Reason | None:
+        match self.would_be:
+            case CircuitState.CLOSED:
+                return self._reason_to_share(draw, at)
+            case CircuitState.HALF_OPEN:
+                return None if self._places() else "half_open"
+            case CircuitState.FORCED_OPEN:
+                return "forced_open"
+            case _:
+                return "open"
+
+    def _reason_to_share(self, draw: float, at: float) -> Reason | None:
+        ramp = ramp_share(self.policy, at - self.since) if self.ramp_step else 1.0
+        throttle = 1.0
+        if self.throttle is not None:
+            self.throttle.recent.advance(at)
+            throttle = self.throttle.share(self.policy)
+        if draw < min(ramp, throttle):
+            return None
+        return "ramp" if ramp <= throttle else "throttled"
+
+    def _grant(self, request: Acquire, at: float) -> Grant:
+        if self.probing is not None:
+            self.probing.begin(request.permit, self.policy, at)
+            return Grant(self.period, self.policy, request.permit, request.retry)
+        return Grant(self.period, self.policy, retry=True) if request.retry else self.grant
+
+    def _count_request(self, reason: Reason, at: float) -> None:
+        """Count a refused call as a request, if it was refused a share."""
+        if self.throttle is not None and reason in ("ramp", "throttled"):
+            self.throttle.recent.add(at, 1, failed=True, slow=False)
+
+    def _has_budget(self, at: float) -> bool:
+        return self.budget is None or self.budget.spend(self.policy, at)
+
+    def _retry(self, at: float) -> Grant | Refusal:
+        if self.would_be in _UNGUARDED or self._has_budget(at):
             return self.grant
-        if self.state is CircuitState.HALF_OPEN and self._free_probes():
-            self.probes[request.permit] = request.at
-            return Grant(self.period, request.permit)
-        return Refusal(self.state, self.retry_after(request.at), self.last_failure)
+        if self.metrics_only:
+            self.would_have_refused += 1
+            return self.grant
+        return Refusal(self.state, 0.0, self.last_failure, "retry_budget")
+
+    def _places(self) -> int:
+        return 0 if self.probing is None else self.probing.places(self.policy)
+
+    # Waiting to be admitted
+
+    def _waits(self, request: Acquire, refusal: Refusal, at: float) -> bool:
+        """Whether the asker would rather wait than be refused."""
+        return (
+            request.wait_until is not None
+            and request.wait_until > at
+            and refusal.reason not in ("throttled", "retry_budget")
+            and (request.wait_for == "closed" or self.would_be is CircuitState.HALF_OPEN)
+        )
+
+    def _wait(self, request: Acquire) -> None:
+        if not self.waiting:
+            self.waiting = {}
+            if self.ramp_step and self.policy.ramp is not None:
+                passed = (request.at - self.since) / self.policy.ramp
+                self.ramp_step = min(RAMP_STEPS, math.floor(passed * RAMP_STEPS) + 1)
+        self.waiting[request.permit] = request
+
+    def _ask_again(self, at: float) -> None:
+        """Ask for those who wait, first come first served, after something has changed."""
+        answers: list[tuple[int, Grant | Refusal]] = []
+        for permit, request in list(self.waiting.items()):
+            answer = self._ask(request, at)
+            if isinstance(answer, Refusal):
+                if self._waits(request, answer, at):
+                    if self.probing is not None:
+                        break  # no place is left for the others, either
+                    continue
+                self._count_request(answer.reason, at)
+            del self.waiting[permit]
+            answers.append((permit, answer))
+        self.released = (*self.released, *answers)
+
+    def _end_waits(self, at: float) -> None:
+        """Refuse those who wait no longer."""
+        answers: list[tuple[int, Grant | Refusal]] = []
+        for permit, request in list(self.waiting.items()):
+            if request.wait_until is not None and request.wait_until <= at:
+                del self.waiting[permit]
+                answer = self._ask(request, at)
+                if isinstance(answer, Refusal):
+                    self._count_request(answer.reason, at)
+                answers.append((permit, answer))
+        self.released = (*self.released, *answers)
+
+    @property
+    def _wait_ends_at(self) -> float:
+        return min(
+            (r.wait_until for r in self.waiting.values() if r.wait_until is not None),
+            default=math.inf,
+        )
 
     def _withdraw(self, request: Withdraw) -> None:
         self._advance_to(request.at)
-        self.probes.pop(request.permit, None)
+        self.waiting.pop(request.permit, None)
+        if self.probing is not None:
+            self.probing.end(request.permit)
         self.cancelled += 1
+
+    # Outcomes
 
     def _settle(self, report: Settle) -> None:
         at = self._advance_to(report.at)
-        if report.period == self.period and (
-            self.state is CircuitState.CLOSED or report.probe in self.probes
-        ):
-            self._count(report, at)
-        else:
-            self.stale += report.times
         match report.outcome:
             case Outcome.SUCCEEDED:
                 self.succeeded += report.times
@@ -145,27 +347,186 @@ class Machine:
                 self.cancelled += report.times
             case _:
                 assert_never(report.outcome)
+        counts = report.outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
+        if counts and self.budget is not None and not report.retry:
+            self.budget.deposit(at, report.times)
+        if report.probe == UNCOUNTED:
+            return
+        if report.period != self.period:
+            self.stale += report.times
+        elif self.probing is not None:
+            self._settle_probe(report, at)
+        elif counts and self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED):
+            self._count(report, at)
 
     def _count(self, report: Settle, at: float) -> None:
-        probing = self.state is CircuitState.HALF_OPEN
-        match report.outcome:
-            case Outcome.SUCCEEDED if not probing:
-                self.failure_count = 0
-            case Outcome.SUCCEEDED if self.successes + 1 >= self.policy.success_threshold:
+        if self.throttle is not None:
+            failed = report.outcome is Outcome.FAILED
+            self.throttle.recent.add(at, report.times, failed, slow=False)
+        if self.trip.count(report, at) and self.would_be is CircuitState.CLOSED:
+            self._open(at, report.failure or self.trip.summary(), report.of_kind)
+
+    def _settle_probe(self, report: Settle, at: float) -> None:
+        assert self.probing is not None
+        if not self.probing.end(report.probe):
+            self.stale += report.times
+        elif report.outcome is Outcome.FAILED or (
+            report.slow and report.outcome is Outcome.SUCCEEDED
+        ):
+            self._fail_probe(at, report.failure, report.of_kind)
+        elif report.outcome is Outcome.SUCCEEDED:
+            self.probing.successes += 1
+            if self.probing.is_won(self.policy):
                 self._enter(CircuitState.CLOSED, at)
-            case Outcome.SUCCEEDED:
-                self.successes += 1
-                del self.probes[report.probe]
-            case Outcome.FAILED if (
-                probing or self.failure_count + report.times >= self.policy.failure_threshold
-            ):
-                self._open(at, report.failure, report.times)
-            case Outcome.FAILED:
-                self.failure_count += report.times
-            case Outcome.IGNORED | Outcome.CANCELLED:
-                self.probes.pop(report.probe, None)
-            case _:
-                assert_never(report.outcome)
+
+    def _fail_probe(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        assert self.probing is not None
+        self.probing.failures += 1
+        if self.probing.is_lost(self.policy):
+            self._reopen(at, failure, kind)
+        else:
+            self.trip.fail(at)
+
+    def _overdue(self, report: Overdue) -> None:
+        self.advance(report.at)
+        counted = self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED)
+        if report.period != self.period or not counted:
+            return
+        if self.trip.count_overdue(report) and self.would_be is CircuitState.CLOSED:
+            self._open(report.at, f"still running after {report.after:g} s")
+
+    # Changes of state
+
+    @property
+    def _changes_at(self) -> float:
+        """When its state changes of itself, or the end of a step of its ramp."""
+        if self.would_be is CircuitState.OPEN:
+            return self.until
+        if self.probing is not None:
+            return self.probing.deadline
+        if self.ramp_step and self.policy.ramp is not None:
+            step = self.ramp_step if self.waiting else RAMP_STEPS
+            return self.since + self.policy.ramp * (step / RAMP_STEPS)
+        return math.inf
+
+    def _change(self, at: float) -> None:
+        """Make the change that is due at this time."""
+        if self.would_be is CircuitState.OPEN:
+            self._enter(CircuitState.HALF_OPEN, at)
+        elif self.probing is None:
+            step = self.ramp_step if self.waiting else RAMP_STEPS
+            self.ramp_step = (step + 1) % (RAMP_STEPS + 1)
+        elif (timeout := self.probing.end_overdue(at)) is not None:
+            self._fail_probe(at, f"probe still running after {timeout:g} s")
+        else:
+            self._reopen(at, f"no verdict within {self.probing.verdict_within:g} s")
+
+    def _reopen(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        self.trip.fail(at)
+        self.failed_recoveries += 1
+        self._open(at, failure, kind)
+
+    def _open(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        self.times_opened += 1
+        self.last_failure = failure
+        seed = f"{self.seed} {self.times_opened}"
+        self.until = at + seconds_open(self.policy, kind, self.failed_recoveries, seed)
+        self._enter(CircuitState.OPEN, at)
+
+    def _enter(self, state: CircuitState, at: float) -> None:
+        before, self.would_be = self.would_be, state
+        self._begin_period(at)
+        if state is CircuitState.HALF_OPEN:
+            self.probing = Probing()
+        if state is CircuitState.CLOSED and before is CircuitState.HALF_OPEN:
+            self.ramp_step = 0 if self.policy.ramp is None else 1
+        self._add_transition(before, state, self.metrics_only)
+
+    def _begin_period(self, at: float) -> None:
+        """Begin a new period; in CLOSED, with nothing to remember."""
+        self.period += 1
+        self.since = at
+        self._renew_grant()
+        self.probing = None
+        self.ramp_step = 0
+        self.trip.overdue = None
+        if self.would_be is CircuitState.CLOSED:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.failed_recoveries = 0
+        self.trip.forget()
+        if self.throttle is not None:
+            self.throttle.recent.clear()
+
+    def _reset(self, at: float) -> None:
+        if self.state in _BY_HAND and not self.metrics_only:
+            self._begin_period(at)
+            self._forget()
+            self._add_transition(self.state, self.state, metrics_only=False)
+        else:
+            self._enter(CircuitState.CLOSED, at)
+            self.ramp_step = 0
+
+    def _force(self, state: CircuitState, at: float) -> None:
+        before = self.state
+        if state is before or (state is CircuitState.CLOSED and before not in _BY_HAND):
+            return
+        self.metrics_only = state is CircuitState.METRICS_ONLY
+        self.would_be = CircuitState.CLOSED if self.metrics_only else state
+        self._begin_period(at)
+        self._add_transition(before, state, metrics_only=False)
+
+    def _reconfigure(self, policy: Policy, at: float) -> None:
+        """Go on by another policy: what is running and remembered stays, as far as there is room
+        for it.
+        """
+        self.policy = policy
+        self._renew_grant()
+        self.trip = self.trip.reconfigured(policy, self.latest)
+        if policy.throttle is None or self.throttle is None:
+            self.throttle = None if policy.throttle is None else Throttle(policy)
+        else:
+            self.throttle = self.throttle.reconfigured(policy, self.latest)
+        if policy.retry_budget is None or self.budget is None:
+            self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+        else:
+            self.budget = self.budget.reconfigured(policy, self.latest)
+        if policy.ramp is None:
+            self.ramp_step = 0
+        self.transitions.append(Reconfigured(policy, at))
+
+    def _renew_grant(self) -> None:
+        if self.would_be is CircuitState.CLOSED or self.would_be in _UNGUARDED:
+            self.grant = Grant(self.period, self.policy)
+
+    def _add_transition(
+        self, from_state: CircuitState, to_state: CircuitState, metrics_only: bool
+    ) -> None:
+        self.transitions.append(
+            Transition(
+                from_state=from_state,
+                to_state=to_state,
+                at=self.since,
+                period=self.period,
+                failure_count=self.failure_count,
+                retry_after=self.retry_after(self.since),
+                last_failure=self.last_failure,
+                metrics_only=metrics_only,
+            )
+        )
+
+    def _slack(self) -> tuple[int, float]:
+        """Return how many adverse outcomes a closed circuit can take, and up to which time."""
+        if self.ramp_step:
+            return 0, math.inf
+        slack, expires = self.trip.slack(), self.trip.expires
+        if self.throttle is not None:
+            if self.throttle.share(self.policy) < 1:
+                return 0, math.inf
+            slack = min(slack, self.throttle.slack(self.policy))
+            expires = min(expires, self.throttle.recent.expires)
+        return slack, expires
 
     def _advance_to(self, at: float | None) -> float:
         """Advance to the time of a message; one that has none counts at the latest time told."""
@@ -173,36 +534,6 @@ class Machine:
             return self.latest
         self.advance(at)
         return at
-
-    def _open(self, at: float, failure: str | None, failures: int = 1) -> None:
-        self.failure_count += failures
-        self.times_opened += 1
-        self.last_failure = failure
-        self._enter(CircuitState.OPEN, at)
-
-    def _enter(self, state: CircuitState, at: float) -> None:
-        from_state, self.state = self.state, state
-        self.period += 1
-        self.since = at
-        self.successes = 0
-        self.probes = {}
-        if state is CircuitState.CLOSED:
-            self.failure_count = 0
-            self.grant = Grant(self.period)
-        self.transitions.append(
-            Transition(
-                from_state=from_state,
-                to_state=state,
-                at=at,
-                period=self.period,
-                failure_count=self.failure_count,
-                retry_after=self.retry_after(at),
-                last_failure=self.last_failure,
-            )
-        )
-
-    def _free_probes(self) -> int:
-        return self.policy.success_threshold - self.successes - len(self.probes)
 
 
 def replay(machine: Machine, messages: Sequence[Message]) -> Machine:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import warnings
 from types import TracebackType
 
-from supervisor.circuit import Circuit
+from supervisor.circuit import NO_RESULT, Circuit
 from supervisor.errors import PermitSettledError
-from supervisor.messages import Grant, Outcome
+from supervisor.outcomes import Outcome
+from supervisor.watch import Ticket
 
 
-def report(circuit: Circuit, grant: Grant, error: BaseException | None) -> None:
-    """Report how a call ended: an `Exception` is a failure, another `BaseException` nothing."""
+def report(circuit: Circuit, ticket: Ticket, error: BaseException | None) -> None:
+    """Report how a block ended: it has no result, and may have raised something."""
     if error is None:
-        circuit.succeed(grant)
+        circuit.succeed(ticket, NO_RESULT)
     elif isinstance(error, Exception):
-        circuit.fail(grant, error)
+        circuit.fail(ticket, error)
     else:
-        circuit.settle(grant, Outcome.CANCELLED)
+        circuit.end(ticket, error)
 
 
 class Permit:
@@ -27,16 +28,16 @@ class Permit:
     the block ends unless that has been done before; or call one of its methods.
     """
 
-    __slots__ = ("_circuit", "_grant")
+    __slots__ = ("_circuit", "_ticket")
 
-    def __init__(self, circuit: Circuit, grant: Grant) -> None:
+    def __init__(self, circuit: Circuit, ticket: Ticket) -> None:
         self._circuit = circuit
-        self._grant: Grant | None = grant
+        self._ticket: Ticket | None = ticket
 
     @property
     def settled(self) -> bool:
         """Whether the outcome has been reported."""
-        return self._grant is None
+        return self._ticket is None
 
     def succeed(self) -> None:
         """Report a success.
@@ -45,15 +46,16 @@ class Permit:
             PermitSettledError: an outcome has been reported before.
             RuntimeError: this is not the thread of the circuit's event loop.
         """
-        self._circuit.succeed(self._settle())
+        self._circuit.succeed(self._settle(), NO_RESULT)
 
     def fail(self, error: BaseException | None = None) -> None:
-        """Report a failure, and what it was.
+        """Report a failure, and what it was: whatever the policy says of such an error, but for
+        the kind of failure that it makes of it.
 
         Raises:
             PermitSettledError, RuntimeError: see `succeed`.
         """
-        self._circuit.fail(self._settle(), error)
+        self._circuit.fail(self._settle(), error, surely=True)
 
     def ignore(self) -> None:
         """Report that the call counts neither as a success nor as a failure.
@@ -82,9 +84,9 @@ class Permit:
         if not self.settled:
             warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
 
-    def _settle(self) -> Grant:
+    def _settle(self) -> Ticket:
         self._circuit.check_thread()
-        grant, self._grant = self._grant, None
-        if grant is None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
             raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
-        return grant
+        return ticket

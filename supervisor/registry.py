@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 from supervisor import current
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_async, check_name, unwrapped
 from supervisor.event_loop import loop_time
-from supervisor.policy import Policy
+from supervisor.policy import Policy, fields_of
 from supervisor.settings import app_settings
 from supervisor.supervisor import current_supervisor, supervisors_here
 
@@ -28,7 +27,7 @@ def circuit_breaker(name: str, **given: float) -> CircuitBreaker:
     supervisor = current_supervisor()
     breaker = supervisor.get(name)
     if breaker is None:
-        policy = asdict(app_settings.circuit_breaker.policy(check_name(name)))
+        policy = fields_of(app_settings.circuit_breaker.policy(check_name(name)))
         breaker = supervisor.circuit(name, **{**policy, **given})
     return breaker
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 from supervisor.machine import Machine
-from supervisor.messages import (
-    Acquire,
-    CircuitState,
-    Grant,
-    Outcome,
-    Reset,
-    Settle,
-    Transition,
-    Withdraw,
-)
+from supervisor.messages import Change, Reconfigured, Transition
 from supervisor.policy import Policy
-from supervisor.recording import FORMAT, Entry, Turn, plain, state_of
+from supervisor.recording import Turn, needed, read_entry, read_start
 
 
 class RecordingError(ValueError):
@@ -36,9 +25,10 @@ class Replay:
     Attributes:
         circuit: the circuit's name.
         began: the event loop's time, in seconds, at the beginning.
-        machine: the machine at the end.
+        machine: the machine at the end; its policy is the recorded one, but for functions and
+            types that judge errors and results, since what they said is what was recorded.
         messages: how many it has taken.
-        transitions: what it did.
+        transitions: what it did, changes of the policy included.
         recorded: what it did when it was recorded.
     """
 
@@ -46,8 +36,8 @@ class Replay:
     began: float
     machine: Machine
     messages: int
-    transitions: list[Transition]
-    recorded: list[Transition]
+    transitions: list[Change]
+    recorded: list[Change]
 
     @property
     def agrees(self) -> bool:
@@ -74,16 +64,16 @@ def replay_lines(lines: Iterable[str]) -> Replay:
     """
     lines = iter(lines)
     number, messages = 1, 0
-    transitions: list[Transition] = []
-    recorded: list[Transition] = []
+    transitions: list[Change] = []
+    recorded: list[Change] = []
     try:
-        circuit, machine = _start(json.loads(next(lines, "")))
+        circuit, machine = read_start(next(lines, ""))
         began = machine.latest
         for line in lines:
             number += 1
-            entry = _entry(json.loads(line))
+            entry = read_entry(line)
             match entry:
-                case Transition():
+                case Transition() | Reconfigured():
                     recorded.append(entry)
                 case Turn():
                     machine.advance(entry.at)
@@ -92,7 +82,10 @@ def replay_lines(lines: Iterable[str]) -> Replay:
                     messages += 1
             transitions += machine.transitions
             machine.transitions.clear()
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            machine.released = ()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged line may break whatever it gets into
         raise RecordingError(f"line {number} is not that of a recording: {error!r}") from error
     return Replay(circuit, began, machine, messages, transitions, recorded)
 
@@ -119,68 +112,50 @@ def report(replay: Replay) -> list[str]:
     machine = replay.machine
     span = f"{replay.began:,.3f} s to {machine.latest:,.3f} s by its event loop's clock"
     lines = [f"circuit {replay.circuit!r}: {replay.messages:,} messages, {span}"]
-    lines += [_line(transition) for transition in replay.transitions]
-    lines.append(
-        f"at the end: {machine.state.value}, {machine.failure_count} failures in a row;"
-        f" in all {machine.succeeded:,} succeeded, {machine.failed:,} failed,"
-        f" {machine.ignored:,} ignored, {machine.cancelled:,} cancelled, {machine.stale:,} of them"
-        f" too late to count; opened {machine.times_opened:,} times"
-    )
+    lines += [_line(change) for change in replay.transitions]
+    lines.append(_figures(machine))
     if replay.agrees:
         lines.append("every transition is as it was recorded")
     else:
         pairs = list(zip(replay.transitions, replay.recorded, strict=False))
         same = next((i for i, (now, then) in enumerate(pairs) if now != then), len(pairs))
         lines.append(f"not what was recorded, from transition {same + 1} on; it was:")
-        lines += [_line(transition) for transition in replay.recorded[same:]]
+        lines += [_line(change) for change in replay.recorded[same:]]
     return lines
 
 
-def _line(transition: Transition) -> str:
-    because = "" if transition.last_failure is None else f"  {transition.last_failure}"
+def _line(change: Change) -> str:
+    at = f"{change.at:14,.3f} s "
+    if isinstance(change, Reconfigured):
+        return f"{at} policy {_told(change.policy)}"
+    because = "" if change.last_failure is None else f"  {change.last_failure}"
     return (
-        f"{transition.at:14,.3f} s  {transition.from_state.value:>9} ->"
-        f" {transition.to_state.value:9}  period {transition.period},"
-        f" {transition.failure_count} failures{because}"
+        f"{at} {change.from_state.value:>13} -> {change.to_state.value:13}"
+        f"  period {change.period}, {change.failure_count} failures"
+        f"{', metrics only' if change.metrics_only else ''}{because}"
     ).rstrip()
 
 
-def _start(content: dict[str, Any]) -> tuple[str, Machine]:
-    if content["format"] != FORMAT:
-        raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
-    machine = Machine(Policy(**content["policy"]))
-    state, fresh = content["machine"], plain(state_of(machine))
-    if wrong := state.keys() ^ fresh.keys():
-        raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
-    for name, value in fresh.items():
-        if value is not None and type(state[name]) is not type(value):
-            raise TypeError(f"{name} is {state[name]!r}")
-    vars(machine).update(state, state=CircuitState(state["state"]), probes=dict(state["probes"]))
-    machine.grant = Grant(machine.period)
-    return content["circuit"], machine
+def _told(policy: Policy) -> str:
+    """Return what sets a policy apart from the default one."""
+    default = needed(Policy())
+    return (
+        ", ".join(f"{n}={v!r}" for n, v in needed(policy).items() if v != default[n]) or "default"
+    )
 
 
-def _entry(content: dict[str, dict[str, Any]]) -> Entry:
-    ((kind, fields),) = content.items()
-    return _KINDS[kind](fields)
-
-
-def _settle(fields: dict[str, Any]) -> Settle:
-    fields["outcome"] = Outcome(fields["outcome"])
-    return Settle(**fields)
-
-
-def _transition(fields: dict[str, Any]) -> Transition:
-    for side in ("from_state", "to_state"):
-        fields[side] = CircuitState(fields[side])
-    return Transition(**fields)
-
-
-_KINDS: Final[Mapping[str, Callable[[dict[str, Any]], Entry]]] = {
-    "Acquire": lambda fields: Acquire(**fields),
-    "Settle": _settle,
-    "Withdraw": lambda fields: Withdraw(**fields),
-    "Reset": lambda fields: Reset(**fields),
-    "Turn": lambda fields: Turn(**fields),
-    "Transition": _transition,
-}
+def _figures(machine: Machine) -> str:
+    policy = machine.policy
+    in_a_row = policy.window_calls is None and policy.window_seconds is None
+    measured = (
+        f" (would be {machine.would_be.value}, and have refused {machine.would_have_refused:,})"
+        if machine.metrics_only
+        else ""
+    )
+    return (
+        f"at the end: {machine.state.value}{measured},"
+        f" {machine.failure_count} failures in {'a row' if in_a_row else 'the window'};"
+        f" in all {machine.succeeded:,} succeeded, {machine.failed:,} failed,"
+        f" {machine.ignored:,} ignored, {machine.cancelled:,} cancelled, {machine.stale:,} of them"
+        f" too late to count; opened {machine.times_opened:,} times"
+    )

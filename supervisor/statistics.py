@@ -16,12 +16,16 @@ class Statistics:
     Attributes:
         name: the circuit's name.
         state: its state.
+        would_be: the state that it would be in, if it is METRICS_ONLY; else `state`.
         running: False once it has been stopped, or its actor has given up.
-        failure_count: consecutive failures.
-        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN.
+        failure_count: consecutive failures, or those in the window.
+        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN,
+            infinite if FORCED_OPEN.
         started: calls that asked for admission.
         succeeded, failed, ignored, cancelled: how the admitted ones ended.
         rejected: calls that were not admitted.
+        would_have_refused: calls that were admitted only because it is METRICS_ONLY.
+        waiting: calls that wait to be admitted, since they are ready to.
         in_flight: calls that run, or wait to be admitted.
         stale: outcomes that came in a later period than their call, and changed nothing.
         times_opened: transitions to OPEN.
@@ -31,6 +35,7 @@ class Statistics:
 
     name: str
     state: CircuitState
+    would_be: CircuitState
     running: bool
     failure_count: int
     retry_after: float
@@ -40,6 +45,8 @@ class Statistics:
     ignored: int
     cancelled: int
     rejected: int
+    would_have_refused: int
+    waiting: int
     in_flight: int
     stale: int
     times_opened: int

@@ -8,34 +8,45 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from weakref import WeakSet
 
 import anyio
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint, current_token
 
 from supervisor import current
 from supervisor.actor import catch_up, run_actor
 from supervisor.breaker import CircuitBreaker
 from supervisor.checks import check_choice, check_count, check_name, check_seconds, shown
 from supervisor.circuit import Circuit, Verdict
-from supervisor.errors import CircuitCrashedError, PolicyConflictError, describe
+from supervisor.errors import (
+    CircuitCrashedError,
+    PolicyConflictError,
+    TooManyCircuitsError,
+    describe,
+)
 from supervisor.event_loop import EventLoop
 from supervisor.events import (
     CircuitGivenUp,
+    CircuitReconfigured,
     CircuitRestarted,
+    CircuitRetired,
     CircuitStarted,
     CircuitStopped,
     Event,
     EventStream,
     StateChanged,
 )
+from supervisor.idleness import LOOKS, Rests, SecondChances
 from supervisor.logs import log_events
-from supervisor.messages import CircuitState, Transition
-from supervisor.policy import Policy
+from supervisor.messages import Change, CircuitState, Reconfigured
+from supervisor.policy import Policy, fields_of, shared_policy
 from supervisor.recording import Recording
 from supervisor.statistics import Statistics
 from supervisor.tasks import Tasks, can_be_started, someone_goes_on
+
+AT_A_TIME: Final = 100
+"""Circuits that are looked at before the event loop has its next turn."""
 
 
 class Supervisor(Mapping[str, CircuitBreaker]):
@@ -53,6 +64,13 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             "escalate": the block is cancelled, and raises `CircuitCrashedError`;
             "allow": calls of that circuit pass unguarded from then on;
             "refuse": they raise `CircuitBreakerOpenError` with an infinite `retry_after`.
+        idle_timeout: seconds, more than 0, after which an idle circuit is retired; it may take
+            a quarter more. None: never.
+        max_circuits: circuits, 1 or more, that there may be at a time. None: any number.
+        on_full: what happens when one more is to be started.
+            "retire": an idle circuit is retired for it, and `TooManyCircuitsError` is raised if
+            there is none;
+            "refuse": `TooManyCircuitsError` is raised.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type or out of range.
@@ -64,18 +82,33 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         max_restarts: int = 3,
         restart_period: float = 60.0,
         on_give_up: Literal["escalate"] | Verdict = "escalate",
+        idle_timeout: float | None = None,
+        max_circuits: int | None = None,
+        on_full: Literal["retire", "refuse"] = "retire",
     ) -> None:
+        if idle_timeout is not None:
+            idle_timeout = check_seconds("idle_timeout", idle_timeout)
+        if max_circuits is not None:
+            check_count("max_circuits", max_circuits)
+        check_choice("on_full", on_full, ("retire", "refuse"))
         check_choice("on_give_up", on_give_up, ("escalate", *get_args(Verdict)))
         self.max_restarts = check_count("max_restarts", max_restarts, at_least=0)
         self.restart_period = check_seconds("restart_period", restart_period)
         self.on_give_up: Literal["escalate"] | Verdict = on_give_up
+        self.idle_timeout = idle_timeout
+        self.max_circuits = max_circuits
+        self.on_full: Literal["retire", "refuse"] = on_full
         self._circuits: dict[str, Circuit] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
         self._streams: WeakSet[EventStream] = WeakSet()
         self._sequence = 0
-        self._emit = self._publish_transition  # bound once, not once per circuit
+        self._emit = self._publish_change  # bound once, not once per circuit
         self._loop: EventLoop | None = None  # once it takes circuits
-        self._tasks: Tasks[Circuit | None] | None = None  # None stands for the task that logs
+        # Besides actors, None stands for the task that logs, an event for the one that sweeps.
+        self._tasks: Tasks[Circuit | anyio.Event | None] | None = None
+        self._sweeping: anyio.Event | None = None  # set when it is to end
+        self._rests = Rests()
+        self._second_chances = SecondChances()
         self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
         self._block: anyio.CancelScope | None = None
         self._closed = False
@@ -145,9 +178,10 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         Raises:
             PolicyConflictError: the circuit exists, and a field given here differs from its.
             RuntimeError: the supervisor's block has not been entered yet, or has been left.
+            TooManyCircuitsError: there are `max_circuits`, and none may be retired for it.
             TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
         """
-        asked = Policy(**policy)
+        asked = shared_policy(**policy)
         name = check_name(name)
         circuit = self._circuits.get(name)
         if circuit is None:
@@ -162,8 +196,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             raise TypeError(f"policy must be a Policy, got {shown(policy)}")
         name = check_name(name)
         circuit = self._circuits.get(name) or self._new_circuit(name, policy)
-        if circuit.policy != policy:
-            _check_policy(circuit, asdict(policy))
+        if circuit.latest_policy != policy:
+            _check_policy(circuit, fields_of(policy))
         return circuit
 
     def find(self, name: str) -> Circuit | None:
@@ -194,12 +228,9 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             KeyError: there is no such circuit.
             RuntimeError: this is not the thread of the supervisor's event loop.
         """
-        self._circuits[name].check_thread()
-        circuit = self._circuits.pop(name)
-        del self._breakers[name]
-        self._crashes.pop(name, None)
-        catch_up(circuit, self._emit)
-        circuit.stop()
+        circuit = self._circuits[name]
+        circuit.check_thread()
+        self._end(circuit)
         self._publish(CircuitStopped, circuit)
 
     def record(self, name: str, limit: int = 10_000) -> Recording:
@@ -224,7 +255,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         return circuit.recording
 
     def statistics(self) -> dict[str, Statistics]:
-        """Return the figures of every circuit as of now, by name."""
+        """Return the figures of every circuit that there is as of now, by name."""
         return {name: circuit.statistics() for name, circuit in self._circuits.items()}
 
     def events(self, buffer: int = 1024) -> EventStream:
@@ -258,6 +289,8 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         for name, circuit in list(self._circuits.items()):
             circuit.block_left = not self.is_default
             self.stop(name)
+        if self._sweeping is not None:
+            self._sweeping.set()
         for stream in self._streams:
             stream.close()
 
@@ -268,15 +301,66 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
         if not self._loop.runs_here():
             raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
+        if self.max_circuits is not None and len(self) >= self.max_circuits:
+            self._make_room(name, self.max_circuits)
         circuit = Circuit(name, policy, self._loop)
         if self._tasks is None or self._loop_ends:
             circuit.give_up("allow")
         else:
             self._tasks.start(name, circuit, self._watch(circuit))
+            if self.idle_timeout is not None and self._sweeping is None:
+                self._sweeping = anyio.Event()
+                sweep = self._sweep(self._sweeping, self.idle_timeout / LOOKS)
+                self._tasks.start("supervisor sweep", self._sweeping, sweep)
         self._circuits[name] = circuit
         self._breakers[name] = CircuitBreaker.of(circuit)
+        if self.max_circuits is not None:
+            self._second_chances.add(circuit)
         self._publish(CircuitStarted, circuit)
         return circuit
+
+    def _make_room(self, name: str, max_circuits: int) -> None:
+        """Retire a circuit, so that the one called `name` can be started."""
+        idle = self._second_chances.choose() if self.on_full == "retire" else None
+        if idle is None:
+            why = ", and none of them is idle" if self.on_full == "retire" else ""
+            raise TooManyCircuitsError(
+                f"circuit {name!r} was not started: there are max_circuits={max_circuits}"
+                f" already{why}; stop one that is not needed any more, or raise max_circuits"
+            )
+        self._retire(idle, "full")
+
+    async def _sweep(self, over: anyio.Event, interval: float) -> None:
+        """Look at all circuits again and again while there are any, and retire idle ones."""
+        while self._circuits:
+            with anyio.move_on_after(interval):
+                await over.wait()
+            for number, circuit in enumerate(tuple(self._circuits.values()), 1):
+                if circuit.running and self._rests.look_at(circuit):
+                    self._retire(circuit, "idle")
+                if number % AT_A_TIME == 0:
+                    await checkpoint()
+        self._sweeping = None
+
+    def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
+        """Stop a circuit, so that whoever calls it starts a successor.
+
+        The two have nothing in common but their name and policy. What is reported to the one
+        that has been retired, however late, does not reach the other.
+        """
+        circuit.retired_by = self
+        self._end(circuit)
+        self._publish(CircuitRetired, circuit, reason=reason)
+
+    def _end(self, circuit: Circuit) -> None:
+        """Stop a circuit, and forget it."""
+        del self._circuits[circuit.name]
+        del self._breakers[circuit.name]
+        self._crashes.pop(circuit.name, None)
+        self._rests.forget(circuit)
+        self._second_chances.forget(circuit)
+        catch_up(circuit, self._emit)
+        circuit.stop()
 
     async def _log(self, events: EventStream) -> None:
         try:
@@ -285,13 +369,17 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             if self.is_default:
                 current.leave(self)  # or the ended loop would be kept by what it keeps
 
-    def _task_ended(self, circuit: Circuit | None) -> None:
+    def _task_ended(self, subject: Circuit | anyio.Event | None) -> None:
         """Find out why, if neither the circuit was stopped nor this supervisor closed before."""
-        over = self._closed if circuit is None else not circuit.running
+        if isinstance(subject, anyio.Event):
+            if subject is self._sweeping:  # somebody has cancelled it
+                self._sweeping = None
+            return
+        over = self._closed if subject is None else not subject.running
         if self.is_default and not over:
             self._tasks_cancelled()
-        elif circuit is not None and not over:
-            self.stop(circuit.name)
+        elif subject is not None and not over:
+            self.stop(subject.name)
 
     def _tasks_cancelled(self) -> None:
         """Close, since somebody cancels all tasks; or the event loop of a default supervisor ends.
@@ -348,9 +436,11 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         circuit.check_thread()
         catch_up(circuit, self._emit)
 
-    def _publish_transition(self, circuit: Circuit, transition: Transition) -> None:
-        if transition.from_state is not transition.to_state:
-            self._publish(StateChanged, circuit, **asdict(transition))
+    def _publish_change(self, circuit: Circuit, change: Change) -> None:
+        if isinstance(change, Reconfigured):
+            self._publish(CircuitReconfigured, circuit, policy=change.policy, at=change.at)
+        elif change.from_state is not change.to_state:
+            self._publish(StateChanged, circuit, **asdict(change))
 
     def _publish(self, event_type: type[Event], circuit: Circuit, **details: Any) -> None:
         if "at" not in details:
@@ -363,8 +453,13 @@ class Supervisor(Mapping[str, CircuitBreaker]):
 
 
 def _check_policy(circuit: Circuit, asked: dict[str, Any]) -> None:
+    """Refuse what the circuit neither goes by nor went by before it was reconfigured."""
+    first = None if circuit.watch is None else circuit.watch.first_policy
+    if first is not None and all(getattr(first, field) == asked[field] for field in asked):
+        return
+    policy = circuit.latest_policy
     for field, value in asked.items():
-        has = getattr(circuit.policy, field)
+        has = getattr(policy, field)
         if has != value:
             raise PolicyConflictError(
                 f"circuit {circuit.name!r} runs with {field}={shown(has)}, not {shown(value)};"

@@ -21,16 +21,18 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from supervisor.checks import is_async, shown, unwrapped
 from supervisor.circuit import Circuit
-from supervisor.errors import describe
-from supervisor.messages import Grant, Outcome
+from supervisor.classification import report_error, report_result
+from supervisor.outcomes import Outcome
+from supervisor.policy import Policy
 from supervisor.tasks import Tasks
+from supervisor.watch import Ticket
 
 R = TypeVar("R")
 
 PATIENCE: Final = 0.1
 """Seconds after which a waiting thread looks whether its event loop has been closed."""
 
-Admission = Future[tuple[Circuit, Grant]]
+Admission = Future[tuple[Circuit, Ticket, Policy]]
 
 
 def call(circuit: Circuit, join: Callable[[], Circuit], func: Callable[[], R]) -> R:
@@ -41,27 +43,22 @@ def call(circuit: Circuit, join: Callable[[], Circuit], func: Callable[[], R]) -
     if is_async(func):
         raise _not_plain(func)
     token = _find_loop(circuit)
-    circuit, grant = _admit(token, join)
+    circuit, ticket, policy = _admit(token, join)
+    report = partial(_post_outcome, token, circuit.settle, ticket)
+    # The policy's functions are asked here, not on the event loop: they are the user's code.
     try:
         with suppress(NoEventLoopError):  # what has no host task cannot be cancelled
             from_thread.check_cancelled()
         result = func()
-    except Exception as error:
-        failure = type(error).__name__
-        try:
-            failure = describe(error)  # here, not on the event loop: it is the user's code
-        finally:
-            _post_outcome(token, circuit.settle, grant, Outcome.FAILED, failure)
-        raise
-    except BaseException:
-        _post_outcome(token, circuit.settle, grant, Outcome.CANCELLED)
+    except BaseException as error:
+        report_error(policy, error, report)
         raise
     if isawaitable(result):
-        _post_outcome(token, circuit.settle, grant, Outcome.IGNORED)
+        report(Outcome.IGNORED)
         if iscoroutine(result):
             result.close()  # or it would warn that nobody has awaited it
         raise _not_plain(func)
-    _post_outcome(token, circuit.succeed, grant)
+    report_result(policy, result, report)
     return result
 
 
@@ -99,7 +96,7 @@ def _find_loop(circuit: Circuit) -> EventLoopToken:
     return token
 
 
-def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit, Grant]:
+def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit, Ticket, Policy]:
     """Wait until the circuit that `join` returns on the event loop admits one call.
 
     Raises:
@@ -124,8 +121,8 @@ def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit,
 
 def _give_back(token: EventLoopToken, admission: Admission) -> None:
     if admission.exception() is None:
-        circuit, grant = admission.result()
-        _post_outcome(token, circuit.settle, grant, Outcome.CANCELLED)
+        circuit, ticket, _ = admission.result()
+        _post_outcome(token, circuit.settle, ticket, Outcome.CANCELLED)
 
 
 def _post(token: EventLoopToken, func: Callable[..., None], /, *args: object) -> None:
@@ -168,33 +165,34 @@ def _start(join: Callable[[], Circuit], admission: Admission) -> None:
     try:
         circuit = join()
         if circuit.headroom > 0 or not circuit.running:
-            grant = circuit.admit_at_once()
-            assert grant is not None
-            _grant(admission, circuit, grant)
+            ticket = circuit.admit_at_once()
+            assert ticket is not None
+            _grant(admission, circuit, ticket)
         else:  # by a task, since the actor may be needed
             asking = Tasks[None](circuit.loop, copy_context(), lambda _: None)
-            asking.start("admission of a thread", None, _ask(circuit, admission))
+            asking.start("admission of a thread", None, _ask(join, admission))
     except Exception as error:
         _refuse(admission, error)
 
 
-async def _ask(circuit: Circuit, admission: Admission) -> None:
+async def _ask(join: Callable[[], Circuit], admission: Admission) -> None:
     try:
-        grant = circuit.admit_at_once() or await circuit.ask()
+        circuit = join()  # the one before may have been retired ere this task had a turn
+        ticket = circuit.admit_at_once() or await circuit.ask()
     except Exception as error:
         _refuse(admission, error)
     except BaseException:  # nobody knows this task: all tasks of the event loop are cancelled
         _refuse(admission, RunFinishedError())
         raise
     else:
-        _grant(admission, circuit, grant)
+        _grant(admission, circuit, ticket)
 
 
-def _grant(admission: Admission, circuit: Circuit, grant: Grant) -> None:
+def _grant(admission: Admission, circuit: Circuit, ticket: Ticket) -> None:
     if admission.set_running_or_notify_cancel():
-        admission.set_result((circuit, grant))
+        admission.set_result((circuit, ticket, circuit.policy_of(ticket)))
     else:
-        circuit.settle(grant, Outcome.CANCELLED)
+        circuit.settle(ticket, Outcome.CANCELLED)
 
 
 def _refuse(admission: Admission, error: Exception) -> None:

@@ -6,7 +6,8 @@ How README.md and docs/*.md are written, so that this can be checked:
   calls `anyio.run` itself runs as it is.
 - A ```text block shows exactly what the ```python block before it prints. A program without
   one prints nothing.
-- A ```dotenv block is the `.env` file of the ```python block that follows it.
+- A ```dotenv block is the `.env` file of the ```python block that follows it, and a ```toml block
+  the file `circuits.toml`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pytest
 from loguru import logger
 
 import supervisor
+from supervisor.notation import written
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -49,6 +51,7 @@ class Example:
     source: str
     prints: str = ""
     dotenv: str = ""
+    toml: str = ""
 
     def __str__(self) -> str:
         return f"{self.document.name}:{self.line}"
@@ -58,23 +61,26 @@ def examples_of(document: Path) -> list[Example]:
     """Return the document's programs, each with the blocks that belong to it."""
     text = document.read_text()
     examples: list[Example] = []
-    before, dotenv = "", ""
+    before, dotenv, toml = "", "", ""
     for block in BLOCK.finditer(text):
         language, content = block.groups()
         match language:
             case "python":
                 line = text.count("\n", 0, block.start(2)) + 1
-                examples.append(Example(document, line, content, dotenv=dotenv))
-                dotenv = ""
+                examples.append(Example(document, line, content, dotenv=dotenv, toml=toml))
+                dotenv, toml = "", ""
             case "text":
                 assert before == "python", f"{document.name}: no program prints this:\n{content}"
                 examples[-1].prints = content
             case "dotenv":
                 dotenv = content
+            case "toml":
+                toml = content
             case _:
                 pass
         before = language
     assert not dotenv, f"{document.name}: no program reads this .env file:\n{dotenv}"
+    assert not toml, f"{document.name}: no program reads this TOML file:\n{toml}"
     return examples
 
 
@@ -102,6 +108,7 @@ def test_an_example_runs_and_prints_what_is_said(
 ) -> None:
     """No example raises, warns, leaves anything behind, or prints anything but what is shown."""
     Path(".env").write_text(example.dotenv)
+    Path("circuits.toml").write_text(example.toml)
     program = compile(
         "\n" * (example.line - 1) + example.source,
         str(example.document),
@@ -166,7 +173,7 @@ def test_files_that_are_named_exist(document: Path) -> None:
 def test_the_tables_of_settings_are_complete() -> None:
     """The guide lists every variable, with the default that it has."""
     expected = {
-        group.prefix + name.upper(): str(field.default).lower()
+        group.prefix + name.upper(): written(field.default)
         for group in (supervisor.CircuitBreakerSettings, supervisor.RetrySettings)
         for name, field in group.model_fields.items()
         if name != "circuits"  # not one variable, but one per circuit and field

@@ -13,6 +13,7 @@ from supervisor import (
     CircuitBreaker,
     CircuitGivenUp,
     CircuitRestarted,
+    CircuitRetired,
     CircuitStarted,
     CircuitState,
     Event,
@@ -219,6 +220,13 @@ async def test_circuits_that_start_and_stop_are_debug_lines(lines: list[Record])
             "circuit api: CircuitStarted",
             {"circuit": "api"},
             id="started",
+        ),
+        pytest.param(
+            CircuitRetired(sequence=1, at=0.0, circuit="api", reason="full"),
+            "DEBUG",
+            "circuit api: retired (full)",
+            {"circuit": "api", "reason": "full"},
+            id="retired",
         ),
         pytest.param(
             StateChanged(

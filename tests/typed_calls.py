@@ -87,7 +87,9 @@ async def calls() -> None:
         assert_type(supervisor["x"], CircuitBreaker)
         assert_type(supervisor.statistics(), dict[str, Statistics])
 
-    await breaker.call(fetch, 1)  # type: ignore[arg-type]
+    assert_type(await breaker.call(fetch, "url", wait=1.0), bytes)
+    assert_type(await breaker.retry(fetch, "url"), bytes)
+    await breaker.call(fetch, 1)  # type: ignore[call-overload]
     await by_breaker()  # type: ignore[call-arg]
     await by_name(url=b"")  # type: ignore[arg-type]
     await by_retry("url", "more")  # type: ignore[call-arg]

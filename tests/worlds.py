@@ -10,7 +10,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
+from supervisor import (
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    EventStream,
+    StateChanged,
+    Supervisor,
+)
 from supervisor.circuit import Circuit
 
 
@@ -97,6 +103,35 @@ async def settle_down() -> None:
         await anyio.lowlevel.checkpoint()
 
 
+def block_loop(seconds: float) -> None:
+    """Let virtual time pass while the event loop lets nobody go on."""
+    import sniffio
+
+    if sniffio.current_async_library() == "asyncio":
+        import asyncio
+
+        from tests.virtual_time import VirtualTimeLoop
+
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop):
+            loop.now += seconds
+        else:
+            loop._now += seconds  # type: ignore[attr-defined]
+    else:
+        import trio.testing
+
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.jump(seconds)
+
+
+async def changes_in(stream: EventStream) -> list[StateChanged]:
+    """Close the stream, and return the changes of state that have been delivered by now."""
+    await settle_down()
+    stream.close()
+    return [event async for event in stream if isinstance(event, StateChanged)]
+
+
 Guarded = Callable[[CircuitBreaker, Callable[[], Awaitable[str]]], Awaitable[str]]
 
 
@@ -122,7 +157,24 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
         return await function()
 
 
+async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    """Run a function that awaits nothing in a worker thread."""
+
+    def plain() -> str:
+        try:
+            function().__await__().send(None)
+        except StopIteration as returned:
+            result: str = returned.value
+            return result
+        raise AssertionError("it awaits something")
+
+    return await anyio.to_thread.run_sync(breaker.call_from_thread, plain)
+
+
 every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
+every_way_and_thread = pytest.mark.parametrize(
+    "guarded", [by_call, by_block, by_decorator, by_permit, by_thread]
+)
 
 
 def tasks_here() -> int:
