@@ -14,7 +14,7 @@ MUTATE_VENV := .venv-mutate
 EFFORT ?= 45
 MINUTES ?= 10
 
-.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick clean
+.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick pictures clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
@@ -26,6 +26,7 @@ help:
 	@echo "make mutate                how many faults put into the core the tests would find"
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
 	@echo "make bench                 the same in full, in under ten"
+	@echo "make pictures              what policies do on traces: docs/images/policies-*.svg"
 	@echo "make clean                 remove what these commands have made"
 
 # The environment is out of date when pyproject.toml has changed since it was made.
@@ -98,6 +99,12 @@ bench: $(BENCH_VENV)/.up-to-date
 
 bench-quick: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks --quick
+
+# Each file has its command in its first line.
+pictures: $(VENV)/.up-to-date
+	@for file in docs/policies/*.toml; do \
+	    $$(sed -n '1s,^# python,$(BIN)/python,p' "$$file") || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .venv-* mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

@@ -8,7 +8,7 @@ import random
 import statistics
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from supervisor import (
     create_retry_decorator,
     is_retryable_error,
 )
+from supervisor.supervisor import current_supervisor
 
 FAR: Final = 1_000_000.0
 TASKS: Final = (1, 10, 100, 1_000, 10_000)
@@ -50,6 +51,34 @@ SLOW: Final = frozenset({"naive-actor", "anyio-lock"})
 10,000 it has none for peers.
 """
 
+
+POLICIES: Final[dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "last calls": {"window_calls": 100, "failure_threshold": 50},
+    "last calls, rate": {"window_calls": 100, "failure_rate": 0.5},
+    "last seconds": {"window_seconds": 60.0, "failure_threshold": 50},
+    "last seconds, rate": {"window_seconds": 60.0, "failure_rate": 0.5},
+    "slow calls": {"slow_call_duration": FAR},
+    "slow calls, rate of last calls": {
+        "window_calls": 100,
+        "slow_call_duration": FAR,
+        "slow_call_rate": 0.5,
+    },
+    "slow calls, rate of last seconds": {
+        "window_seconds": 60.0,
+        "slow_call_duration": FAR,
+        "slow_call_rate": 0.5,
+    },
+    "types of errors": {"failure_on": OSError, "ignore": LookupError},
+    "results": {"failure_on_result": lambda result: result is None},
+    "throttle": {"throttle": 2.0},
+    "retry budget": {"retry_budget": 0.1},
+    "timeout": {"timeout": FAR},
+}
+"""Policies by what they have besides the defaults."""
+
+WINDOWS: Final = tuple(name for name in POLICIES if name.startswith("last "))
+SLOW_CALLS: Final = tuple(name for name in POLICIES if name.startswith("slow "))
 
 Function = Callable[..., Awaitable[Any]]
 
@@ -256,6 +285,29 @@ async def parts(bench: Bench) -> list[Measurement]:
 
     ours = [name for name in ("call", "context-manager") if name in bench.contestants]
     return await take_turns(bench, [BARE, *made_of, *ours], turn)
+
+
+async def policies(bench: Bench) -> list[Measurement]:
+    """Measure a success under each policy, next to the plain one."""
+
+    async def turn(name: str, calls: int) -> float:
+        async with opened(bench, BARE) if name == BARE else _by_policy(name) as guard:
+            await succeed_often(succeed, guard, 200)
+            with Clock() as clock:
+                await succeed_often(succeed, guard, calls)
+        return clock.seconds
+
+    return await take_turns(bench, [BARE, *POLICIES], turn)
+
+
+@asynccontextmanager
+async def _by_policy(name: str) -> AsyncIterator[Guard]:
+    supervisor = current_supervisor()
+    breaker = supervisor.circuit(name, **POLICIES[name])
+    try:
+        yield breaker.call
+    finally:
+        supervisor.stop(name)
 
 
 async def half_open(bench: Bench) -> list[Measurement]:
@@ -556,6 +608,7 @@ CASES: Final[tuple[Case, ...]] = (
         partial(one_task, partial(fail_often, fail_now_and_then)),
     ),
     Case("parts", "parts", "what a guard is made of", parts),
+    Case("policies", "policies", "closed, success, by policy", policies),
     Case("reject", "reject", "open, rejected; whole cost", reject, whole=True),
     *(
         Case(

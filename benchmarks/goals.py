@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.cases import SLOW_CALLS, WINDOWS
 from benchmarks.measure import BACKENDS, Backend, Row
 
 LOOPS: Final[tuple[Backend, ...]] = ("asyncio", "uvloop")
@@ -126,6 +127,10 @@ GOALS: Final[tuple[Goal, ...]] = (
     Goal("closed success, 1 task", "× inline", times("success", "call", "inline"), 3.0, ("trio",)),
     *_both("tasks-1000", "closed success, 1,000 tasks", 0.48),
     *_both("tasks-10000", "closed success, 10,000 tasks", 0.48),
+    *(
+        Goal(f"success, {policy}", "× plain", times("policies", policy, "plain"), 2.0)
+        for policy in (*WINDOWS, *SLOW_CALLS)
+    ),
     Goal("decorator", "× call", times("success", "decorator", "call"), 1.25),
     Goal("context manager", "× call", times("success", "context-manager", "call"), 1.25),
     *_both("failure", "closed failure", 0.50),

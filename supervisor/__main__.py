@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from supervisor import check, replay
 from supervisor.demo import command as demo
+from supervisor.simulation import command as simulation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.add_arguments(commands.add_parser("demo", help="a dead server, with and without circuits"))
     replay.add_arguments(commands.add_parser("replay", help="what a recorded circuit did, and why"))
     check.add_arguments(commands.add_parser("check", help="the policy of each circuit, and why"))
+    simulation.add_arguments(
+        commands.add_parser("simulate", help="what policies would do on a trace of calls")
+    )
     arguments = parser.parse_args(argv)
     status: int = arguments.run(arguments)
     return status

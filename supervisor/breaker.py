@@ -222,26 +222,8 @@ class CircuitBreaker:
 
     @overload
     async def call(
-        self,
-        func: Callable[..., Awaitable[R]],
-        /,
-        *args: Any,
-        fallback: Any,
-        wait: float | None = None,
-        wait_for: WaitFor = "closed",
-        **kwargs: Any,
+        self, func: Callable[..., Awaitable[R]], /, *args: Any, fallback: Any, **kwargs: Any
     ) -> R | Any: ...
-
-    @overload
-    async def call(
-        self,
-        func: Callable[..., Awaitable[R]],
-        /,
-        *args: Any,
-        wait: float | None,
-        wait_for: WaitFor = "closed",
-        **kwargs: Any,
-    ) -> R: ...
 
     @overload
     async def call(
@@ -257,14 +239,10 @@ class CircuitBreaker:
 
         Args:
             func: an async function, or anything that returns an awaitable.
-            args, kwargs: its arguments, but for these three:
+            args, kwargs: its arguments, but for `fallback`.
             fallback: a value, or a function of the error (async or not), that stands in for the
                 result when the call is refused or fails; never when it is cancelled. A result
                 that counts as a failure is handed over as a `FailedResultError`.
-            wait: seconds, more than 0, for which to wait to be admitted instead of being refused
-                at once. Who came first is admitted first.
-            wait_for: "closed": wait through further failed recoveries; "verdict": wait only
-                while probes run, and be refused if they fail.
 
         Raises:
             CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
@@ -273,11 +251,10 @@ class CircuitBreaker:
             CircuitStoppedError: the circuit has been stopped, its supervisor's block was left,
                 or it belongs to another event loop.
             PolicyConflictError: this breaker's name belongs to a circuit with another policy.
-            TypeError: `func` is not an async function, or an argument is of the wrong type.
-            ValueError: `wait` or `wait_for` is out of range.
+            TypeError: `func` is not an async function.
         """
-        if kwargs and ("fallback" in kwargs or "wait" in kwargs):
-            return await self._call_by(func, args, False, **_options(kwargs))
+        if "fallback" in kwargs:
+            return await self._call_by(func, args, kwargs)
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
@@ -323,8 +300,21 @@ class CircuitBreaker:
             CircuitBreakerOpenError, CallTimeoutError, CircuitCrashedError, CircuitStoppedError,
             PolicyConflictError, TypeError: see `call`.
         """
-        result: R = await self._call_by(func, args, True, kwargs)
+        result: R = await self._call_by(func, args, kwargs, retry=True)
         return result
+
+    def waiting(self, wait: float, wait_for: WaitFor = "closed") -> WaitingBreaker:
+        """Return the same circuit for callers who would rather wait than be refused at once.
+
+        Args:
+            wait: seconds, more than 0, after which each of them is refused all the same.
+            wait_for: "closed": wait through further failed recoveries; "verdict": wait only
+                while probes run, and be refused if they fail.
+
+        Raises:
+            TypeError, ValueError: an argument is of the wrong type or out of range.
+        """
+        return WaitingBreaker(self, wait, wait_for)
 
     @property
     def limits_retries(self) -> bool:
@@ -410,7 +400,8 @@ class CircuitBreaker:
         The `timeout` of the policy is not applied to it.
 
         Args:
-            wait, wait_for: see `call`.
+            wait: seconds, more than 0, to wait for admission; None: be refused at once.
+            wait_for: see `waiting`.
 
         Raises:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
@@ -465,14 +456,14 @@ class CircuitBreaker:
         self,
         func: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
-        retry: bool,
         kwargs: dict[str, Any],
-        fallback: object = RAISE,
+        *,
+        retry: bool = False,
         wait: float | None = None,
         wait_for: WaitFor = "closed",
     ) -> Any:
-        """Make a call as `call` and `retry` do, with all there is to choose."""
-        _check_wait(wait, wait_for)
+        """Make a call with all that there is to choose."""
+        fallback = kwargs.pop("fallback", RAISE)
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():
             circuit = self._join()
@@ -561,12 +552,54 @@ def _retired_by(circuit: Circuit) -> current.Host | None:
     return next((host for host in current.hosts_here() if host is circuit.retired_by), None)
 
 
-def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Tell the options of `call` from the arguments of the function that it calls."""
-    own: dict[str, Any] = {
-        name: kwargs.pop(name) for name in ("fallback", "wait", "wait_for") if name in kwargs
-    }
-    return {"kwargs": kwargs, **own}
+class WaitingBreaker:
+    """A circuit for callers who are ready to wait to be admitted; see `CircuitBreaker.waiting`.
+
+    Who came first is admitted first, as a probe or once the circuit is closed. Each caller has
+    a deadline of its own, and may be cancelled meanwhile.
+    """
+
+    __slots__ = ("_breaker", "_wait", "_wait_for")
+
+    def __init__(self, breaker: CircuitBreaker, wait: float, wait_for: WaitFor) -> None:
+        _check_wait(wait, wait_for)
+        self._breaker = breaker
+        self._wait = wait
+        self._wait_for: WaitFor = wait_for
+
+    @overload
+    async def call(
+        self, func: Callable[..., Awaitable[R]], /, *args: Any, fallback: Any, **kwargs: Any
+    ) -> R | Any: ...
+
+    @overload
+    async def call(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        """Do what `CircuitBreaker.call` does, after a wait if need be."""
+        return await self._breaker._call_by(  # pyright: ignore[reportPrivateUsage]
+            func, args, kwargs, wait=self._wait, wait_for=self._wait_for
+        )
+
+    def __call__(
+        self, func: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Decorate an async function or method, so that each call of it is guarded.
+
+        Raises:
+            TypeError: `func` is not an async function.
+        """
+        check_async("a circuit breaker", func)
+
+        @functools.wraps(func)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            run = functools.partial(func, *args, **kwargs)  # its arguments may have any name
+            result: R = await self.call(run)
+            return result
+
+        return guarded
 
 
 def _check_wait(wait: float | None, wait_for: WaitFor) -> None:

@@ -202,9 +202,9 @@ class Circuit:
         self.tell_overdue(now)
         if watch.slack <= 0 or now > watch.expires:
             return None
-        return (
-            watch.grant if watch.slow_after is None else self._begin_call(watch, watch.grant, now)
-        )
+        if not watch.keeps_calls:
+            return watch.grant
+        return self._begin_call(watch, watch.grant, now)
 
     def _begin_call(self, watch: Watch, grant: Grant, now: float) -> int:
         """Keep a call while it runs, and see to it that the actor looks after it in time."""

@@ -21,6 +21,7 @@ The first three states and their names are those of Michael Nygard's *Release It
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Final, assert_never
 
@@ -53,7 +54,8 @@ from supervisor.tripping import Trip
 from supervisor.windows import UNLIMITED
 
 _NOBODY: Final[dict[int, Acquire]] = {}
-"""Who waits where nobody does: shared, and never changed."""
+_NEVER: Final[list[tuple[float, int]]] = []
+"""Who waits where nobody does, and until when: shared, and never changed."""
 
 _UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
 """Admit every call, whatever comes of it."""
@@ -88,6 +90,7 @@ class Machine:
         self.throttle = None if policy.throttle is None else Throttle(policy)
         self.budget = None if policy.retry_budget is None else RetryBudget(policy)
         self.waiting = _NOBODY  # permit -> request, in the order of their coming
+        self.wait_ends = _NEVER  # when each of them gives up, the first of them first
         self.released: tuple[tuple[int, Grant | Refusal], ...] = ()  # for the owner to collect
         self.transitions: list[Change] = []  # likewise
         self.succeeded = self.failed = self.ignored = self.cancelled = 0
@@ -108,7 +111,7 @@ class Machine:
     @property
     def deadline(self) -> float:
         """When something changes of itself, if nothing is told before; may be infinite."""
-        return min(self._changes_at, self._wait_ends_at) if self.waiting else self._changes_at
+        return min(self._changes_at, self.wait_ends[0][0]) if self.waiting else self._changes_at
 
     def apply(self, message: Message) -> Grant | Refusal | None:
         """Take one message, and return the answer if it asks for one and need not wait for it."""
@@ -133,7 +136,8 @@ class Machine:
                 self._reconfigure(message.policy, self._advance_to(message.at))
             case _:
                 assert_never(message)
-        if self.waiting and (period != self.period or self._places() or not self.ramp_step):
+        changed = period != self.period or isinstance(message, Reconfigure)
+        if self.waiting and (changed or self._places()):
             self._ask_again(self.latest)
         return None
 
@@ -186,7 +190,8 @@ class Machine:
         twin.probing = self.probing and self.probing.copy()
         twin.throttle = self.throttle and self.throttle.copy()
         twin.budget = self.budget and self.budget.copy()
-        twin.waiting = self.waiting and self.waiting.copy()
+        if self.waiting:
+            twin.waiting, twin.wait_ends = self.waiting.copy(), self.wait_ends.copy()
         twin.released = ()
         twin.transitions = []
         return twin
@@ -285,16 +290,22 @@ class Machine:
 
     def _wait(self, request: Acquire) -> None:
         if not self.waiting:
-            self.waiting = {}
+            self.waiting, self.wait_ends = {}, []
             if self.ramp_step and self.policy.ramp is not None:
                 passed = (request.at - self.since) / self.policy.ramp
                 self.ramp_step = min(RAMP_STEPS, math.floor(passed * RAMP_STEPS) + 1)
         self.waiting[request.permit] = request
+        insort(self.wait_ends, _wait_end(request))
+
+    def _stop_waiting(self, permit: int) -> None:
+        request = self.waiting.pop(permit, None)
+        if request is not None:
+            del self.wait_ends[bisect_left(self.wait_ends, _wait_end(request))]
 
     def _ask_again(self, at: float) -> None:
         """Ask for those who wait, first come first served, after something has changed."""
         answers: list[tuple[int, Grant | Refusal]] = []
-        for permit, request in list(self.waiting.items()):
+        for permit, request in self.waiting.items():
             answer = self._ask(request, at)
             if isinstance(answer, Refusal):
                 if self._waits(request, answer, at):
@@ -302,32 +313,26 @@ class Machine:
                         break  # no place is left for the others, either
                     continue
                 self._count_request(answer.reason, at)
-            del self.waiting[permit]
             answers.append((permit, answer))
+        for permit, _ in answers:
+            self._stop_waiting(permit)
         self.released = (*self.released, *answers)
 
     def _end_waits(self, at: float) -> None:
         """Refuse those who wait no longer."""
         answers: list[tuple[int, Grant | Refusal]] = []
-        for permit, request in list(self.waiting.items()):
-            if request.wait_until is not None and request.wait_until <= at:
-                del self.waiting[permit]
-                answer = self._ask(request, at)
-                if isinstance(answer, Refusal):
-                    self._count_request(answer.reason, at)
-                answers.append((permit, answer))
+        while self.wait_ends and self.wait_ends[0][0] <= at:
+            _, permit = self.wait_ends[0]
+            answer = self._ask(self.waiting[permit], at)
+            if isinstance(answer, Refusal):
+                self._count_request(answer.reason, at)
+            self._stop_waiting(permit)
+            answers.append((permit, answer))
         self.released = (*self.released, *answers)
-
-    @property
-    def _wait_ends_at(self) -> float:
-        return min(
-            (r.wait_until for r in self.waiting.values() if r.wait_until is not None),
-            default=math.inf,
-        )
 
     def _withdraw(self, request: Withdraw) -> None:
         self._advance_to(request.at)
-        self.waiting.pop(request.permit, None)
+        self._stop_waiting(request.permit)
         if self.probing is not None:
             self.probing.end(request.permit)
         self.cancelled += 1
@@ -356,8 +361,11 @@ class Machine:
             self.stale += report.times
         elif self.probing is not None:
             self._settle_probe(report, at)
-        elif counts and self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED):
-            self._count(report, at)
+        elif self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED):
+            if counts:
+                self._count(report, at)
+            else:
+                self.trip.end_overdue(report.call)
 
     def _count(self, report: Settle, at: float) -> None:
         if self.throttle is not None:
@@ -382,7 +390,7 @@ class Machine:
     def _fail_probe(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
         assert self.probing is not None
         self.probing.failures += 1
-        if self.probing.is_lost(self.policy):
+        if kind.retry_after is not None or self.probing.is_lost(self.policy):
             self._reopen(at, failure, kind)
         else:
             self.trip.fail(at)
@@ -449,6 +457,7 @@ class Machine:
         self._renew_grant()
         self.probing = None
         self.ramp_step = 0
+        self.trip.tally.advance(at)
         self.trip.overdue = None
         if self.would_be is CircuitState.CLOSED:
             self._forget()
@@ -503,6 +512,9 @@ class Machine:
     def _add_transition(
         self, from_state: CircuitState, to_state: CircuitState, metrics_only: bool
     ) -> None:
+        retry_after = self.retry_after(self.since)
+        if to_state is CircuitState.OPEN:  # or what would have been, if it only measures
+            retry_after = self.until - self.since
         self.transitions.append(
             Transition(
                 from_state=from_state,
@@ -510,7 +522,7 @@ class Machine:
                 at=self.since,
                 period=self.period,
                 failure_count=self.failure_count,
-                retry_after=self.retry_after(self.since),
+                retry_after=retry_after,
                 last_failure=self.last_failure,
                 metrics_only=metrics_only,
             )
@@ -534,6 +546,11 @@ class Machine:
             return self.latest
         self.advance(at)
         return at
+
+
+def _wait_end(request: Acquire) -> tuple[float, int]:
+    assert request.wait_until is not None
+    return request.wait_until, request.permit
 
 
 def replay(machine: Machine, messages: Sequence[Message]) -> Machine:

@@ -171,6 +171,7 @@ _ENTRIES: Final[Mapping[str, type]] = {kind.__name__: kind for kind in get_args(
 _UNSEEN: Final[Mapping[str, Any]] = {
     "last_failure": str | None,
     "waiting": dict[int, Acquire],
+    "wait_ends": list[tuple[float, int]],
     "overdue": dict[int, int] | None,
     "running": dict[int, tuple[float, float]],
 }
@@ -219,6 +220,8 @@ def _read(kind: Any, written: Any, name: str) -> Any:
         return None if written is None else _read(inner[0], written, name)
     if origin is tuple:
         return tuple(_read(*pair, name) for pair in zip(inner, written, strict=True))
+    if origin is list:
+        return [_read(inner[0], item, name) for item in written]
     if origin is dict:
         return {_read(inner[0], key, name): _read(inner[1], value, name) for key, value in written}
     if types := _types(kind):

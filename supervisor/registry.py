@@ -146,7 +146,8 @@ def with_circuit_breaker(
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not app_settings.circuit_breaker.enabled:
                 return await func(*args, **kwargs)
-            return await breaker.get().call(func, *args, **kwargs)
+            result: R = await breaker.get().call(func, *args, **kwargs)
+            return result
 
         return guarded
 

@@ -127,7 +127,7 @@ def report(replay: Replay) -> list[str]:
 def _line(change: Change) -> str:
     at = f"{change.at:14,.3f} s "
     if isinstance(change, Reconfigured):
-        return f"{at} policy {_told(change.policy)}"
+        return f"{at} policy: {_told(change.policy)}"
     because = "" if change.last_failure is None else f"  {change.last_failure}"
     return (
         f"{at} {change.from_state.value:>13} -> {change.to_state.value:13}"
@@ -139,9 +139,8 @@ def _line(change: Change) -> str:
 def _told(policy: Policy) -> str:
     """Return what sets a policy apart from the default one."""
     default = needed(Policy())
-    return (
-        ", ".join(f"{n}={v!r}" for n, v in needed(policy).items() if v != default[n]) or "default"
-    )
+    own = {name: value for name, value in needed(policy).items() if value != default[name]}
+    return ", ".join(f"{name}={value!r}" for name, value in own.items()) or "the default one"
 
 
 def _figures(machine: Machine) -> str:

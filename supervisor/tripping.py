@@ -34,22 +34,21 @@ class Trip:
         failed = report.outcome is Outcome.FAILED
         kind = report.of_kind
         if report.call:
-            self._amend(report.call, failed)
+            counted = self._amend(report.call, failed)
         else:
             times = report.times * kind.weight if failed else report.times
-            if times and (failed or self.counts_successes):
+            counted = times > 0
+            if counted and (failed or self.counts_successes):
                 self.tally.add(at, times, failed, report.slow)
         own_limit = kind.threshold is not None
         if (own_limit or self.kinds) and self._count_kinds(report, at):
             return True
-        return (failed and kind.retry_after is not None) or self._is_reached(
-            self.tally.calls, self.tally.failures, self.tally.slow, failed
-        )
+        return (failed and kind.retry_after is not None) or (counted and self._has_reached(failed))
 
     def summary(self) -> str | None:
         """Return why it has opened, where that is not for one failure alone."""
         tally, rate = self.tally, self.policy.slow_call_rate
-        if not tally.calls:
+        if not tally.calls or not self.counts_successes:
             return None
         if rate is not None and tally.slow / tally.calls >= rate:
             return f"{tally.slow} of {tally.calls} calls were slow"
@@ -61,9 +60,11 @@ class Trip:
         if not report.failed:
             self.overdue = self.overdue or {}
             self.overdue[report.call] = self.tally.last()
-        return self._is_reached(
-            self.tally.calls, self.tally.failures, self.tally.slow, report.failed
-        )
+        return self._has_reached(report.failed)
+
+    def end_overdue(self, call: int) -> int | None:
+        """Take a call out that runs no more, and return what the tally calls it, if anything."""
+        return self.overdue.pop(call, None) if self.overdue else None
 
     def fail(self, at: float) -> None:
         """Count one failure of a circuit that is not closed."""
@@ -76,6 +77,13 @@ class Trip:
 
     def reconfigured(self, policy: Policy, latest: float) -> Trip:
         """Return what these calls amount to by another policy."""
+        if (policy.window_calls, policy.window_seconds) == (
+            self.policy.window_calls,
+            self.policy.window_seconds,
+        ):
+            twin = self.copy()
+            twin.policy = policy
+            return twin
         trip = Trip(policy)
         take_over(trip.tally, self.tally, latest)
         for kind, tally in (self.kinds or {}).items():
@@ -104,8 +112,12 @@ class Trip:
 
     @property
     def any_outcome(self) -> bool:
-        """Whether a success could open the circuit: the one that fills the window up."""
-        return self.looks_at_rates and self.tally.calls < self.policy.minimum_calls
+        """Whether a success could open the circuit: the one that fills the window up; or the next
+        one, if the share has been reached by what has left the window, or by another policy.
+        """
+        return self.looks_at_rates and (
+            self.tally.calls < self.policy.minimum_calls or self._has_reached(failed=False)
+        )
 
     @property
     def expires(self) -> float:
@@ -114,20 +126,26 @@ class Trip:
 
     def slack(self) -> int:
         """Return how many more outcomes, and only adverse ones, could open the circuit."""
-        if isinstance(self.tally, InARow):
-            return max(1, self.policy.failure_threshold - self.tally.failures)
-        return fewest(self._could_be_reached)
+        tally = self.tally
+        if isinstance(tally, InARow):
+            return max(1, self.policy.failure_threshold - tally.failures)
+        overdue = sum(tally.holds(call) for call in (self.overdue or {}).values())
+        return fewest(lambda times: self._could_be_reached(times, overdue))
 
-    def _could_be_reached(self, times: int) -> bool:
+    def _could_be_reached(self, times: int, overdue: int) -> bool:
         """Whether so many of the worst outcomes would do: slow failures, or failures of calls
         that have been counted as slow already and make no further call.
         """
         reached = self._is_reached(*self.tally.after(times, 0), failed=True)
-        if not reached and self.overdue:
+        if not reached and overdue:
             spare = max(0, self.tally.calls + times - self.policy.minimum_calls)
-            amended = min(times, len(self.overdue), spare)
+            amended = min(times, overdue, spare)
             reached = self._is_reached(*self.tally.after(times, amended), failed=True)
         return reached
+
+    def _has_reached(self, failed: bool) -> bool:
+        """Whether the circuit is to open, after an outcome that has or has not failed."""
+        return self._is_reached(self.tally.calls, self.tally.failures, self.tally.slow, failed)
 
     def _is_reached(self, calls: int, failures: int, slow: int, failed: bool) -> bool:
         policy = self.policy
@@ -142,10 +160,10 @@ class Trip:
             and slow / calls >= policy.slow_call_rate
         )
 
-    def _amend(self, call: int, failed: bool) -> None:
-        place = None if self.overdue is None else self.overdue.pop(call, None)
-        if place is not None and failed:
-            self.tally.amend(place)
+    def _amend(self, call: int, failed: bool) -> bool:
+        """Let a call that was overdue count as failed, too, and return whether it does."""
+        place = self.end_overdue(call)
+        return failed and place is not None and self.tally.amend(place)
 
     def _count_kinds(self, report: Settle, at: float) -> bool:
         """Count by kinds, and return whether one of them has reached its own threshold."""

@@ -31,6 +31,8 @@ Calls = tuple[float, int, bool, bool]
 class InARow:
     """Failures since the last success."""
 
+    __slots__ = ("failures",)  # every plain circuit has one
+
     calls: Final = 0  # nobody asks for a rate of them
     slow: Final = 0
     expires: Final = math.inf
@@ -49,8 +51,9 @@ class InARow:
     def advance(self, at: float) -> None:
         """Forget what is too old at that time."""
 
-    def amend(self, call: int) -> None:
-        """Let a call that was counted as slow count as failed, too."""
+    def amend(self, call: int) -> bool:  # noqa: ARG002
+        """Let a call that was counted as slow count as failed, too: it is not known any more."""
+        return False
 
     def last(self) -> int:
         """Return a name for the call that was counted last, for `amend`."""
@@ -113,12 +116,17 @@ class CallWindow:
     def advance(self, at: float) -> None:
         """Forget what is too old at that time: nothing is."""
 
-    def amend(self, call: int) -> None:
-        """Let a call that was counted as slow count as failed, too, if it is still there."""
-        place = call - (self.added - len(self.entries))
-        if place >= 0:
-            self.entries[place] |= _FAILED
+    def amend(self, call: int) -> bool:
+        """Let a call that was counted as slow count as failed, too; return whether it does."""
+        held = self.holds(call)
+        if held:
+            self.entries[call - self.added] |= _FAILED
             self.failures += 1
+        return held
+
+    def holds(self, call: int) -> bool:
+        """Return whether that call is still there."""
+        return call >= self.added - len(self.entries)
 
     def last(self) -> int:
         """Return a name for the call that was counted last, for `amend`."""
@@ -191,20 +199,27 @@ class TimeWindow:
             self.calls_in[place] = self.failures_in[place] = self.slow_in[place] = 0
         self.newest = number
 
-    def amend(self, call: int) -> None:
-        """Let a call that was counted as slow count as failed, too, if it is still there."""
-        if call > self.newest - BUCKETS:
+    def amend(self, call: int) -> bool:
+        """Let a call that was counted as slow count as failed, too; return whether it does."""
+        held = self.holds(call)
+        if held:
             self.failures_in[call % BUCKETS] += 1
             self.failures += 1
+        return held
+
+    def holds(self, call: int) -> bool:
+        """Return whether that call is still there."""
+        return call > self.newest - BUCKETS
 
     def last(self) -> int:
         """Return a name for the call that was counted last, for `amend`."""
         return self.newest
 
-    def history(self, latest: float) -> Iterator[Calls]:  # noqa: ARG002
+    def history(self, latest: float) -> Iterator[Calls]:
         """Return what is remembered, bucket by bucket, in each the failures last."""
         for number in range(self.newest - BUCKETS + 1, self.newest + 1):
-            place, at = number % BUCKETS, number * self.width
+            place = number % BUCKETS
+            at = min((number + 0.5) * self.width, latest)  # its ends are not safe from rounding
             calls, failures, slow = (
                 ring[place] for ring in (self.calls_in, self.failures_in, self.slow_in)
             )

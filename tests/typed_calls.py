@@ -87,7 +87,7 @@ async def calls() -> None:
         assert_type(supervisor["x"], CircuitBreaker)
         assert_type(supervisor.statistics(), dict[str, Statistics])
 
-    assert_type(await breaker.call(fetch, "url", wait=1.0), bytes)
+    assert_type(await breaker.waiting(1.0).call(fetch, "url"), bytes)
     assert_type(await breaker.retry(fetch, "url"), bytes)
     await breaker.call(fetch, 1)  # type: ignore[call-overload]
     await by_breaker()  # type: ignore[call-arg]

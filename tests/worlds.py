@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,7 +76,7 @@ class Dependency:
 
 
 @asynccontextmanager
-async def half_open(name: str = "dependency", **policy: float) -> AsyncIterator[CircuitBreaker]:
+async def half_open(name: str = "dependency", **policy: Any) -> AsyncIterator[CircuitBreaker]:
     """A supervisor with one circuit, which has opened and has become half-open."""
     async with Supervisor() as supervisor:
         breaker = supervisor.circuit(name, **{"failure_threshold": 1, **policy})
@@ -158,7 +159,8 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
 
 
 async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
-    """Run a function that awaits nothing in a worker thread."""
+    """Run a function that awaits nothing in a worker thread, which takes no virtual time."""
+    outcome: Future[str] = Future()
 
     def plain() -> str:
         try:
@@ -168,7 +170,17 @@ async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
             return result
         raise AssertionError("it awaits something")
 
-    return await anyio.to_thread.run_sync(breaker.call_from_thread, plain)
+    async def host() -> None:
+        try:
+            outcome.set_result(await anyio.to_thread.run_sync(breaker.call_from_thread, plain))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        while not outcome.done():
+            await anyio.lowlevel.checkpoint()
+    return outcome.result()
 
 
 every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])

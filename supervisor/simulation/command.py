@@ -95,7 +95,8 @@ def _trace(arguments: argparse.Namespace) -> Trace:
         raise SimulationError(
             f"--rate {load.rate:g} for --length {load.length:g} is more than {MOST_CALLS:,} calls"
         )
-    trace = generate(*arguments.generate, load)
+    scenario, seed = arguments.generate
+    trace = generate(scenario, seed, load)
     if arguments.write_trace is not None:
         write_trace(trace, arguments.write_trace)
     return trace

@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -134,9 +135,7 @@ class _Player:
                 self.machine.advance(now)
             else:
                 self.happen(*heapq.heappop(self.ahead))
-            released, self.machine.released = self.machine.released, ()
-            for permit, answer in released:
-                self.answer(permit - 1, answer, now)
+            self.release(now)
 
     @property
     def next_at(self) -> float:
@@ -158,15 +157,27 @@ class _Player:
         request = Acquire(number + 1, now, self.draws.random(), call.retry, wait_until)
         answer = self.machine.apply(request)
         if answer is not None:
-            self.answer(number, answer, now)
+            self.answer(number, call, answer, now)
 
-    def answer(self, number: int, answer: Grant | Refusal, now: float) -> None:
+    def release(self, now: float) -> None:
+        """Let calls that have waited begin, or be refused.
+
+        The dependency may have changed meanwhile, so each of those that begin ends as another one
+        of the calls does that ask from now on.
+        """
+        released, self.machine.released = self.machine.released, ()
+        next_one = bisect_left(self.trace.calls, now, key=lambda call: call.at)
+        for passed, (permit, answer) in enumerate(released):
+            like = self.trace.calls[min(next_one + passed, len(self.trace.calls) - 1)]
+            self.answer(permit - 1, like, answer, now)
+
+    def answer(self, number: int, call: Call, answer: Grant | Refusal, now: float) -> None:
         """Let a call begin, or be refused."""
         if isinstance(answer, Refusal):
             self.refused.append(now)
             return
         self.admitted.append(now)
-        running = self.running[number] = self.begun(self.trace.calls[number], answer, now)
+        running = self.running[number] = self.begun(call, answer, now)
         ends_at = now + running.seconds
         if ends_at < math.inf:
             heapq.heappush(self.ahead, (ends_at, _END, number))

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib import rc_context
+from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
 
 from supervisor.demo.canvas import Axes, drawing
-from supervisor.demo.picture import FAINT, INK, LINES
-from supervisor.demo.picture import STATES as DEMO_STATES
+from supervisor.demo.picture import FAINT, GUARDED, INK, LINES
+from supervisor.demo.picture import STATES as IN_DEMO
 from supervisor.messages import CircuitState
 from supervisor.outcomes import Outcome
-from supervisor.simulation.course import Course
-from supervisor.simulation.report import median_seconds, number, settings_of
-from supervisor.simulation.slices import Slices
+from supervisor.simulation.course import Course, Times
+from supervisor.simulation.report import label_of, settings_of
+from supervisor.simulation.slices import Slices, longest_median, medians
 from supervisor.simulation.trace import Call, Trace
 
-# Calls, each kind below the next; after Okabe and Ito, like the colours of the states.
 KINDS: Final[Mapping[str, str]] = {
     "failed": "#882255",
     "never ended": "#4d4d4d",
@@ -28,20 +28,30 @@ KINDS: Final[Mapping[str, str]] = {
     "succeeded": "#7cc4ae",
     "refused": "#d9d9d9",
 }
+"""What can come of a call, each upon those before it, and a colour that is none of the states'."""
 
 STATES: Final[Mapping[CircuitState, str]] = {
     CircuitState.CLOSED: "closed",
-    CircuitState.HALF_OPEN: "half-open",
     CircuitState.OPEN: "open",
+    CircuitState.HALF_OPEN: "half-open",
 }
+"""In the order in which they are drawn: probes may be too short to be seen below others."""
 
-SECONDS: Final = "#0072b2"
+LONGEST_NOTE: Final = 150
+"""Characters that fit above a panel."""
 
-LONGEST_NOTE: Final = 130
-"""Characters that fit above a band."""
+PANEL: Final = 1.25
+"""Inches that a panel is high."""
 
-BAND: Final = -0.34, 0.24
-"""Bottom and height of a band of states, in parts of the highest count."""
+HEADROOM: Final = 1.25
+"""How much higher than the highest line the panel of durations is."""
+
+_OF_OUTCOMES: Final[Mapping[Outcome, str]] = {
+    Outcome.SUCCEEDED: "succeeded",
+    Outcome.FAILED: "failed",
+    Outcome.IGNORED: "ignored or cancelled",
+    Outcome.CANCELLED: "ignored or cancelled",
+}
 
 
 def draw(trace: Trace, courses: Sequence[Course], file: Path) -> None:
@@ -52,25 +62,25 @@ def draw(trace: Trace, courses: Sequence[Course], file: Path) -> None:
     """
     slices = Slices.of(trace)
     timed = any(course.policy.slow_call_duration or course.policy.timeout for course in courses)
-    heights = [1.1, *([0.8] if timed else []), *(1.25 for _ in courses)]
+    count = 1 + timed + len(courses)
     figure = drawing(
-        figsize=(12, 1.4 + sum(heights) + 0.5 * len(heights)),
-        dpi=110,
-        layout="constrained",
-        facecolor="white",
+        figsize=(12, 1 + count * (PANEL + 0.6)), dpi=150, layout="constrained", facecolor="white"
     )
-    panels = list(figure.subplots(len(heights), sharex=True, height_ratios=heights))
+    panels = list(figure.subplots(count, sharex=True, squeeze=True))
     for axes in panels:
         _frame(axes, slices)
     _draw_trace(panels[0], slices, trace, courses)
     if timed:
         _draw_seconds(panels[1], slices, trace)
-    for axes, course in zip(panels[-len(courses) :], courses, strict=True):
-        _draw_course(axes, slices, trace, course)
+    for axes, course in zip(panels[1 + timed :], courses, strict=True):
+        _draw_course(axes, slices, course)
     panels[-1].set_xlabel("seconds", fontsize=12, color=INK)
     metadata: dict[str, Any] = {"Date": None} if file.suffix == ".svg" else {}
+    # The same picture is the same file.
     with rc_context({"svg.hashsalt": "supervisor", "svg.fonttype": "none"}):
         figure.savefig(file, bbox_inches="tight", pad_inches=0.25, metadata=metadata)
+    if file.suffix == ".svg":
+        file.write_text(_compact(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _frame(axes: Axes, slices: Slices) -> None:
@@ -83,110 +93,130 @@ def _frame(axes: Axes, slices: Slices) -> None:
 
 def _draw_trace(axes: Axes, slices: Slices, trace: Trace, courses: Sequence[Course]) -> None:
     parts = slices.calls(trace.calls)
-    _stack(axes, slices, {kind: _shares(parts, kind) for kind in KINDS})
-    refused = {"refused": any(course.refused for course in courses)}
-    there = {kind: refused.get(kind, False) or _is_there(trace, kind) for kind in KINDS}
-    for state, label in STATES.items():
-        axes.broken_barh([], (0, 0), color=_colour(state), label=label)
-    axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), yticklabels=("0", "50 %", "100 %"))
-    axes.set_title(
-        f"{trace.title}: {len(trace.calls):,} calls, and what would come of them",
-        loc="left",
-        pad=34,
-        fontsize=17,
-        fontweight="bold",
-        color=INK,
-    )
-    assert there
+    shares = {kind: [_share(calls, kind) for calls in parts] for kind in KINDS}
+    _stack(axes, slices, shares)
+    there = {kind for kind, heights in shares.items() if any(heights)}
+    for course in courses:
+        there |= {kind for kind, times in _times(course).items() if times}
+    for kind, colour in KINDS.items():
+        if kind in there:
+            axes.broken_barh([], (0, 0), color=colour, label=kind)
+    for state, name in STATES.items():
+        axes.broken_barh([], (0, 0), color=_colour(state), label=name)
     axes.legend(
         loc="lower left",
-        bbox_to_anchor=(-0.008, 0.98),
+        bbox_to_anchor=(-0.008, 0.96),
         ncols=len(KINDS) + len(STATES),
         frameon=False,
         fontsize=11,
         labelcolor=INK,
-        columnspacing=1.4,
+        columnspacing=1.5,
         handlelength=1.1,
     )
-
-
-def _kind_of(call: Call) -> str:
-    if call.hangs:
-        return "never ended"
-    return _KIND_OF[call.outcome]
-
-
-_KIND_OF: Final[Mapping[Outcome, str]] = {
-    Outcome.FAILED: "failed",
-    Outcome.SUCCEEDED: "succeeded",
-    Outcome.IGNORED: "ignored or cancelled",
-    Outcome.CANCELLED: "ignored or cancelled",
-}
-
-
-def _is_there(trace: Trace, kind: str) -> bool:
-    return any(_kind_of(call) == kind for call in trace.calls)
-
-
-def _shares(parts: Sequence[Sequence[Call]], kind: str) -> list[float]:
-    return [
-        sum(_kind_of(call) == kind for call in calls) / len(calls) if calls else 0.0
-        for calls in parts
-    ]
+    axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), yticklabels=("0", "50 %", "100 %"))
+    title = f"{trace.title}: {len(trace.calls):,} calls"
+    _write_title(axes, title, "left", pad=34, fontsize=17, fontweight="bold", color=INK)
+    what = "what comes of them if all are admitted"
+    _write_title(axes, what, "right", pad=36, fontsize=12, color=FAINT)
 
 
 def _draw_seconds(axes: Axes, slices: Slices, trace: Trace) -> None:
-    medians = [median_seconds(calls) for calls in slices.calls(trace.calls)]
-    longest = max((m for m in medians if m is not None and m < math.inf), default=1.0)
-    heights = [0.0 if median is None else min(median, longest * 1.25) for median in medians]
-    axes.stairs(heights, slices.edges, baseline=None, color=SECONDS, linewidth=1.8)
-    axes.set(ylim=(0, longest * 1.25))
-    axes.set_title("seconds that the calls run, medians", loc="left", fontsize=11, color=FAINT)
+    seconds = medians(slices.calls(trace.calls))
+    top = (longest_median(seconds) or 1.0) * HEADROOM
+    heights = [math.nan if median is None else min(median, top) for median in seconds]
+    axes.stairs(heights, slices.edges, baseline=None, color=GUARDED, linewidth=2)
+    axes.set(ylim=(0, top * 1.02), yticks=(0, _tick(top)), yticklabels=("0", _tick_label(top, "s")))
+    title = "how long they run, medians"
+    _write_title(axes, title, "left", pad=6, fontsize=12, color=FAINT)
 
 
-def _draw_course(axes: Axes, slices: Slices, trace: Trace, course: Course) -> None:
-    rates: dict[str, Iterable[float]] = {
-        "failed": course.failed,
-        "never ended": course.running,
-        "ignored or cancelled": course.ended[Outcome.IGNORED] + course.ended[Outcome.CANCELLED],
-        "succeeded": course.ended[Outcome.SUCCEEDED],
-        "refused": course.refused,
-    }
-    counts = {kind: [n / slices.width for n in slices.count_of(t)] for kind, t in rates.items()}
-    asked = slices.count_of(call.at for call in trace.calls)
-    top = max(asked) / slices.width
-    _stack(axes, slices, counts)
-    bottom, height = BAND
+def _draw_course(axes: Axes, slices: Slices, course: Course) -> None:
+    counts = {kind: slices.count_of(times) for kind, times in _times(course).items()}
+    per_second = {kind: [n / slices.width for n in numbers] for kind, numbers in counts.items()}
+    top = _stack(axes, slices, per_second) or 1.0
     for state in STATES:
         periods = [(p.begin, p.end - p.begin) for p in course.periods if p.state is state]
-        axes.broken_barh(
-            periods, (bottom * top, height * top), color=_colour(state), linewidth=0
-        )
-    axes.set(ylim=(bottom * top, top * 1.05), yticks=(0, top), yticklabels=("0", number(top)))
-    title = dict(fontsize=12, color=INK, pad=20)
-    axes.set_title(course.name, loc="left", fontweight="bold", **title)
-    axes.set_title(_summary(course), loc="right", **title)
-    note = settings_of(course) or "as by default"
-    axes.text(slices.edges[0], top * 1.1, note, fontsize=10, color=FAINT)
+        edge = 1.5 if state is CircuitState.HALF_OPEN else 0
+        band = (-0.36 * top, 0.26 * top)
+        axes.broken_barh(periods, band, color=_colour(state), linewidth=edge)
+    ticks = {"yticks": (0, _tick(top)), "yticklabels": ("0", _tick_label(top, "/ s"))}
+    axes.set(ylim=(-0.5 * top, top * 1.02), **ticks)
+    _write_title(axes, label_of(course), "left", pad=22, fontsize=13, fontweight="bold", color=INK)
+    _write_title(axes, _summary(course), "right", pad=22, fontsize=12, color=INK)
+    note = textwrap.shorten(settings_of(course), LONGEST_NOTE, placeholder=" ...")
+    axes.text(slices.edges[0], top * 1.08, note, fontsize=10.5, color=FAINT, parse_math=False)
+
+
+def _write_title(axes: Axes, title: str, place: str, **style: Any) -> None:
+    axes.set_title(title, loc=place, parse_math=False, **style)  # names are no formulas
 
 
 def _summary(course: Course) -> str:
-    parts = [
-        f"{len(course.admitted):,} admitted",
-        f"{len(course.refused):,} refused",
-        f"{len(course.failed):,} failed",
-        f"opened {course.times_opened:,} times",
+    counts = {
+        "admitted": len(course.admitted),
+        "refused": len(course.refused),
+        "failed": len(course.failed),
+        "slow": len(course.slow),
+        "still running": len(course.running),
+        "still waiting": course.waiting,
+    }
+    shown = [
+        f"{count:,} {what}"
+        for what, count in counts.items()
+        if count or what in ("admitted", "refused", "failed")
     ]
-    return "   ".join(parts)
+    return "    ".join([*shown, f"opened {course.times_opened:,} times"])
 
 
-def _stack(axes: Axes, slices: Slices, counts: Mapping[str, Sequence[float]]) -> None:
-    """Draw steps on top of each other: the highest first, so that each covers it from below."""
-    tops = list(accumulate(counts.values(), lambda below, more: [a + b for a, b in zip(below, more)]))
-    for kind, heights in reversed(list(zip(counts, tops, strict=True))):
-        axes.stairs(heights, slices.edges, fill=True, color=KINDS[kind], linewidth=0, label=kind)
+def _times(course: Course) -> dict[str, Times]:
+    """Return when which calls were admitted or refused, by what has come of them."""
+    times = dict.fromkeys(KINDS, Times())
+    times |= {"refused": course.refused, "never ended": course.running}
+    for outcome, kind in _OF_OUTCOMES.items():
+        times[kind] += course.ended[outcome]
+    return times
+
+
+def _share(calls: Sequence[Call], kind: str) -> float:
+    kinds = ["never ended" if call.hangs else _OF_OUTCOMES[call.outcome] for call in calls]
+    return kinds.count(kind) / len(kinds) if kinds else 0.0
+
+
+def _stack(axes: Axes, slices: Slices, heights: Mapping[str, Sequence[float]]) -> float:
+    """Draw steps upon each other, and return how high they reach.
+
+    The highest is drawn first, and the others cover its lower part.
+    """
+    below = [0.0] * slices.count
+    tops: dict[str, Sequence[float]] = {}
+    for kind in KINDS:
+        below = [low + more for low, more in zip(below, heights[kind], strict=True)]
+        if any(heights[kind]):
+            tops[kind] = below
+    for kind in reversed(tops):
+        axes.stairs(tops[kind], slices.edges, fill=True, color=KINDS[kind], linewidth=0)
+    return max(below)
+
+
+def _compact(svg: str) -> str:
+    """Return a picture whose paths have two digits after the point; no more can be seen."""
+    return _PATHS.sub(lambda path: _DIGITS.sub(r"\1", path[0]), svg)
+
+
+_PATHS: Final = re.compile(r'<path d="[^"]*"')
+_DIGITS: Final = re.compile(r"(\.\d\d)\d+")
+
+
+def _tick(top: float) -> float:
+    """Return the highest of 1, 2 or 5 units, such as 0.2 or 10, that is no more than `top`."""
+    unit = 10.0 ** math.floor(math.log10(top))
+    return max(digit * unit for digit in (1, 2, 5) if digit == 1 or digit * unit <= top)
+
+
+def _tick_label(top: float, unit: str) -> str:
+    return f"{_tick(top):g} {unit}"
 
 
 def _colour(state: CircuitState) -> str:
-    _, colour = DEMO_STATES[state]
+    _, colour = IN_DEMO[state]
     return colour

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
@@ -13,7 +12,7 @@ from supervisor.notation import written
 from supervisor.outcomes import Outcome
 from supervisor.policy import FOR_CALLERS, Policy
 from supervisor.simulation.course import Course
-from supervisor.simulation.slices import Slices
+from supervisor.simulation.slices import Slices, longest_median, medians
 from supervisor.simulation.trace import Call, Trace
 
 LONGEST_LABEL: Final = 28
@@ -46,8 +45,10 @@ class Marks:
             case _:
                 return self.open
 
-    def level(self, share: float) -> str:
-        """Return the mark of a share of the highest level, from 0 to 1."""
+    def level(self, share: float | None) -> str:
+        """Return the mark of a share of the highest level, from 0 to 1; None is a gap."""
+        if share is None:
+            return " "
         return self.levels[min(math.floor(share * len(self.levels)), len(self.levels) - 1)]
 
 
@@ -68,18 +69,27 @@ def marks_for(encoding: str) -> Marks:
 def report(trace: Trace, courses: Sequence[Course], marks: Marks = BLOCKS) -> list[str]:
     """Return lines: the trace, a band for each policy, their figures, and what they are."""
     slices = Slices.of(trace)
-    width = max(len("failures"), *(len(_label(course)) for course in courses)) + 2
-    rows = [("", _ruler(slices)), *_trace(trace, slices, marks)]
-    for course in courses:
-        states = map(marks.state, slices.states(course.periods))
-        rows.append((_label(course), "".join(states)))
-    figures = [(_label(course), _figures(course)) for course in courses]
-    policies = [(_label(course), settings_of(course) or "as by default") for course in courses]
-    blocks = [rows, _table(figures), policies]
+    labels = [label_of(course) for course in courses]
+    bands = ["".join(map(marks.state, slices.states(course.periods))) for course in courses]
+    parts = slices.calls(trace.calls)
+    seconds = medians(parts)
+    longest = longest_median(seconds)
+    blocks = [
+        [
+            ("", _ruler(slices)),
+            ("failures", "".join(map(marks.level, map(_share, parts)))),
+            ("duration", "".join(marks.level(_part(it, longest)) for it in seconds)),
+            *zip(labels, bands, strict=True),
+        ],
+        _table(labels, [_figures(course) for course in courses]),
+        [(label, settings_of(course)) for label, course in zip(labels, courses, strict=True)],
+    ]
+    width = max(map(len, ["failures", *labels])) + 2
     lines = [
         f"{trace.title}: {len(trace.calls):,} calls in {trace.end - trace.begin:,.1f} s",
-        f"a mark is {number(slices.width)} s: {marks.closed} closed, {marks.half_open} half-open,"
-        f" {marks.open} open",
+        f"each mark is {number(slices.width)} s;"
+        f" {marks.closed} closed, {marks.half_open} half-open, {marks.open} open",
+        f"failures: from none to all calls; duration: medians, from 0 to {number(longest)} s",
     ]
     for block in blocks:
         lines += ["", *(f"{label:{width}}{text}".rstrip() for label, text in block)]
@@ -95,13 +105,17 @@ def settings_of(course: Course) -> str:
         if getattr(policy, field.name) != getattr(_DEFAULT, field.name)
     ]
     parts = [
-        f"{field}={written(getattr(policy, field))}" for field in given if field not in _NOT_ASKED
+        f"{field}={_written(getattr(policy, field))}" for field in given if field not in _NOT_ASKED
     ]
     if not_asked := [field for field in given if field in _NOT_ASKED]:
         parts.append(f"({', '.join(not_asked)}: not asked, the trace tells)")
     if course.plain:
         parts.append("(plain: no kinds of failures, no waiting)")
-    return " ".join(parts)
+    return " ".join(parts) or "as by default"
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else written(value)
 
 
 def number(value: float) -> str:
@@ -110,12 +124,8 @@ def number(value: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def median_seconds(calls: Sequence[Call]) -> float | None:
-    """Return the median duration of some calls, which may be infinite; None if there are none."""
-    return statistics.median_high(call.duration for call in calls) if calls else None
-
-
-def _label(course: Course) -> str:
+def label_of(course: Course) -> str:
+    """Return the name of a policy, or its beginning."""
     name = course.name
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 3]}..."
 
@@ -128,26 +138,13 @@ def _ruler(slices: Slices) -> str:
     return "".join(number(edge).ljust(step) for edge in edges[::step])
 
 
-def _trace(trace: Trace, slices: Slices, marks: Marks) -> list[tuple[str, str]]:
-    parts = slices.calls(trace.calls)
-    medians = [median_seconds(calls) for calls in parts]
-    longest = max((m for m in medians if m is not None and m < math.inf), default=0.0)
-    failures = "".join(marks.level(_share(calls)) if calls else " " for calls in parts)
-    seconds = "".join(_level(median, longest, marks) for median in medians)
-    return [
-        ("failures", f"{failures}  of the calls of the trace; at the top all"),
-        ("seconds", f"{seconds}  that they run, medians; at the top {number(longest)}"),
-    ]
+def _share(calls: Sequence[Call]) -> float | None:
+    failed = sum(call.hangs or call.outcome is Outcome.FAILED for call in calls)
+    return failed / len(calls) if calls else None
 
 
-def _share(calls: Sequence[Call]) -> float:
-    return sum(call.hangs or call.outcome is Outcome.FAILED for call in calls) / len(calls)
-
-
-def _level(median: float | None, longest: float, marks: Marks) -> str:
-    if median is None:
-        return " "
-    return marks.level(min(median / longest, 1.0) if longest else 0.0)
+def _part(seconds: float | None, longest: float) -> float | None:
+    return None if seconds is None else min(seconds / (longest or 1.0), 1.0)
 
 
 def _figures(course: Course) -> dict[str, str]:
@@ -171,19 +168,17 @@ _STATES: Final[Mapping[CircuitState, str]] = {
 }
 
 
-def _table(rows: Sequence[tuple[str, Mapping[str, str]]]) -> list[tuple[str, str]]:
-    """Return aligned rows below a heading; a column that is only there for a few goes with them."""
+def _table(labels: Sequence[str], figures: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return aligned rows below a heading; rare columns go where they say nothing."""
     columns = [
         column
-        for column in rows[0][1]
-        if column not in _RARE or any(figures[column] != "0" for _, figures in rows)
+        for column in figures[0]
+        if column not in _RARE or any(row[column] != "0" for row in figures)
     ]
-    table = [("", {column: column for column in columns}), *rows]
-    widths = {column: max(len(figures[column]) for _, figures in table) for column in columns}
-    return [
-        (label, "  ".join(figures[column].rjust(widths[column]) for column in columns))
-        for label, figures in table
-    ]
+    rows = [{column: column for column in columns}, *figures]
+    widths = {column: max(len(row[column]) for row in rows) for column in columns}
+    texts = ["  ".join(row[column].rjust(widths[column]) for column in columns) for row in rows]
+    return list(zip(["", *labels], texts, strict=True))
 
 
 _RARE: Final = ("running", "waiting")

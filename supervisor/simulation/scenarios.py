@@ -69,9 +69,9 @@ def _flapping(at: float, length: float) -> Health:
 
 
 def _slow(at: float, length: float) -> Health:
-    """Durations grow; half-way up, calls begin to fail, too."""
+    """Durations grow to forty times; high up, calls begin to fail, too."""
     load = _hump(at / length, 0.2, 0.8)
-    return Health(failing=0.01 + max(0.0, load - 0.5), seconds=0.1 * 40**load)
+    return Health(failing=0.01 + 2 * max(0.0, load - 0.75), seconds=0.1 * 40**load)
 
 
 def _hang(at: float, length: float) -> Health:

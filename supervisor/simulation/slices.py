@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -74,3 +75,18 @@ class Slices:
             for number in range(first, last + 1):
                 shown[number] = max(shown[number], _SHOWN.index(period.state))
         return [_SHOWN[number] for number in shown]
+
+
+def medians(parts: Iterable[Sequence[Call]]) -> list[float | None]:
+    """Return the median duration in each part, which may be infinite; None where no call asks."""
+    return [
+        statistics.median_high(call.duration for call in calls) if calls else None
+        for calls in parts
+    ]
+
+
+def longest_median(seconds: Iterable[float | None]) -> float:
+    """Return the highest of what `medians` returns that is finite, or 0 if there is none."""
+    return max(
+        (median for median in seconds if median is not None and median < math.inf), default=0.0
+    )

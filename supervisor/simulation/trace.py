@@ -44,7 +44,8 @@ class Call:
         duration: seconds that it would run; infinite if it would never end.
         failure: what kind of failure it would be.
         retry: whether it is another attempt of a call that has failed.
-        wait: seconds for which it would wait to be admitted.
+        wait: seconds for which it would wait to be admitted. If it has waited, it ends as one of
+            the calls that ask then.
     """
 
     at: float
@@ -128,7 +129,7 @@ def _row(call: Call) -> list[object]:
 
 
 def _calls(rows: Iterator[list[str]]) -> Iterator[Call]:
-    header = [name.strip() for name in next(rows, [])]
+    header = [name.strip() for name in next(rows, ())]
     for name in header:
         if name not in COLUMNS:
             raise ValueError(f"unknown column {shown(name)}; there are {', '.join(COLUMNS)}")
@@ -172,9 +173,10 @@ def _outcome(cell: str) -> Outcome:
 
 def _seconds(column: str, cell: str, or_infinite: bool = False) -> float:
     seconds = _read(float, cell)
-    if isinstance(seconds, float):
-        if 0 <= seconds <= LATEST or (or_infinite and seconds == math.inf):
-            return seconds
+    if isinstance(seconds, float) and (
+        0 <= seconds <= LATEST or (or_infinite and seconds == math.inf)
+    ):
+        return seconds
     hint = ", or inf" if or_infinite else ""
     raise ValueError(
         f"{column} must be 0 or more and at most {LATEST:g} (seconds){hint}, got {shown(cell)}"
@@ -182,9 +184,8 @@ def _seconds(column: str, cell: str, or_infinite: bool = False) -> float:
 
 
 def _failure(cells: dict[str, str]) -> Failure:
-    given: dict[str, Any] = {
-        column: _read(kind, cells[column]) for column, kind in OF_FAILURES.items() if column in cells
-    }
+    told = [column for column in OF_FAILURES if column in cells]
+    given: dict[str, Any] = {column: _read(OF_FAILURES[column], cells[column]) for column in told}
     return Failure(**given)
 
 

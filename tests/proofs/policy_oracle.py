@@ -290,7 +290,7 @@ class PolicyOracle:
                 if at > self.now and self.waiting:
                     yield at, 2, self.ask_anew
         for ask in self.waiting:
-            yield ask.wait_until, 3, lambda ask=ask: self.give_final_answer(ask)  # type: ignore[misc]
+            yield ask.wait_until, 2, self.ask_anew
 
     # What is told
 
@@ -432,17 +432,12 @@ class PolicyOracle:
 
     def ask_anew(self) -> None:
         """Answer those who wait, in order, as far as there is an answer."""
+        changes_again = any(at <= self.now and rank < 2 for at, rank, _ in self.events())
         for ask in list(self.waiting):
-            answer = self.answer(ask)
+            answer = self.answer(ask, final=ask.wait_until <= self.now and not changes_again)
             if answer is not None:
                 self.waiting.remove(ask)
                 self.answered.append((ask.call, answer))
-
-    def give_final_answer(self, ask: Ask) -> None:
-        self.waiting.remove(ask)
-        answer = self.answer(ask, final=True)
-        assert answer is not None
-        self.answered.append((ask.call, answer))
 
     def is_running(self, call: int) -> bool:
         return any(probe.call == call for probe in self.period.probes)
@@ -532,15 +527,13 @@ class PolicyOracle:
         slow = sum(entry.slow for entry in held)
         calls = len(held)
         enough = calls >= policy.minimum_calls
-        if policy.failure_rate is None:
-            if failed and failures >= policy.failure_threshold:
-                return self.open(failure, of_kind)
-        elif enough and failures / calls >= policy.failure_rate:
-            return self.open(failure or f"{failures} of {calls} calls failed", of_kind)
-        rate = policy.slow_call_rate
-        if rate is not None and enough and slow / calls >= rate:
+        rate, slow_rate = policy.failure_rate, policy.slow_call_rate
+        if slow_rate is not None and enough and slow / calls >= slow_rate:
             self.open(failure or f"{slow} of {calls} calls were slow", of_kind)
-        return None
+        elif rate is not None and enough and failures / calls >= rate:
+            self.open(failure or f"{failures} of {calls} calls failed", of_kind)
+        elif rate is None and failed and failures >= policy.failure_threshold:
+            self.open(failure, of_kind)
 
     def open(self, failure: str | None, of_kind: Failure) -> None:
         if self.period.state == "closed":
@@ -649,14 +642,14 @@ class PolicyOracle:
         windows = (policy.window_calls, policy.window_seconds)
         if windows == (self.policy.window_calls, self.policy.window_seconds):
             return self.entries
-        if windows == (None, None) and self.policy.window_seconds is not None:
-            step = self.policy.window_seconds / 10
-            return sorted(held, key=lambda entry: (math.floor(entry.at / step), entry.failed))
+        if (self.policy.window_calls, self.policy.window_seconds) == (None, None):
+            held = [Entry(self.now, failed=True) for _ in held]
+        elif self.policy.window_seconds is not None:
+            step = self.policy.window_seconds / 10  # within which nobody knows the order
+            held.sort(key=lambda entry: (math.floor(entry.at / step), entry.failed))
         if policy.window_seconds is not None:
             held = [Entry(self.now, entry.failed, entry.slow, entry.call) for entry in held]
-            if not self.records_successes(policy):
-                held = [entry for entry in held if entry.failed]
-        return held
+        return [entry for entry in held if entry.failed or self.records_successes(policy)]
 
     @staticmethod
     def records_successes(policy: Policy) -> bool:
