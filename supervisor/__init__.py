@@ -27,8 +27,8 @@ keeps them running. Each line uses only lines above it:
     registry    circuits by name, created from the settings
     retry       tenacity's decorators; loops, guarded by circuits from outside or within
     check       which policy each circuit gets, and why: `python -m supervisor check`
-    simulation  what policies would have done: `python -m supervisor simulate`
     demo        agents against a failing server: `python -m supervisor demo`
+    simulation  what policies would have done: `python -m supervisor simulate`
 """
 
 from supervisor.breaker import CircuitBreaker

@@ -363,8 +363,10 @@ class Circuit:
         if report.probe != NO_PROBE:
             return report.probe != UNCOUNTED
         failed, watch = report.outcome is Outcome.FAILED, self.watch
-        if watch is None or report.outcome in (Outcome.IGNORED, Outcome.CANCELLED):
+        if watch is None or not watch.failures_one_by_one:
             return failed
+        if report.outcome in (Outcome.IGNORED, Outcome.CANCELLED):
+            return False
         if failed and (report.of_kind.threshold or report.of_kind.retry_after):
             return True  # limits of its own, which the lease does not know
         if not (failed or report.slow or watch.any_outcome):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from heapq import heappop, heappush
 
 from supervisor.messages import Grant, Lease, Overdue
 from supervisor.policy import Policy
@@ -30,6 +30,7 @@ class Watch:
         first_policy, latest_policy: the one that it began with, by which others may still ask for
             it; and the one that it was told last.
         limits_time: whether there may be calls with a limit to their time.
+        judges_results: whether there may be calls whose results are judged.
         slack: adverse outcomes that may still be reported under this lease.
         run_began: the time of the first of the unsent successes.
         run_ends: the last time at which one more may be added to them.
@@ -42,6 +43,7 @@ class Watch:
     """
 
     __slots__ = (
+        "_slow_at",
         "_widths",
         "admits_freely",
         "any_outcome",
@@ -52,8 +54,8 @@ class Watch:
         "in_time",
         "judges_results",
         "keeps_calls",
-        "latest_policy",
         "last_call",
+        "latest_policy",
         "limits_time",
         "next_check",
         "others",
@@ -74,10 +76,12 @@ class Watch:
         self.first_policy = self.latest_policy = policy
         self.last_call = 0
         self.limits_time = False
+        self.judges_results = False
         # Calls under `grant` that are not slow yet, in the order of their beginning; and other
-        # calls, with whether they have been told to be slow.
+        # calls, with whether they have been told to be slow, and when some of them will be.
         self.running: dict[int, float] = {}
         self.others: dict[int, tuple[Grant, float, bool]] = {}
+        self._slow_at: list[tuple[float, int]] = []  # a heap; a call may have ended since
         self.overdue_at = math.inf
         self.run_began = 0.0
         self.grant = lease.grant
@@ -90,13 +94,13 @@ class Watch:
             self._adapt(policy)
         if lease.grant is not self.grant:
             for call, began in self.running.items():
-                self.others[call] = (self.grant, began, False)
+                self._keep_other(call, self.grant, began)
             self.running.clear()
         self.grant = lease.grant
         self.slack = lease.slack
         self.any_outcome = lease.any_outcome
         self.expires = lease.expires
-        self.run_grant = None if lease.any_outcome or self.judges_results else lease.grant
+        self.run_grant = None if lease.any_outcome else lease.grant
         self.look_at(self.overdue_at)
         self.run_ends = -math.inf if self.in_time else math.inf
 
@@ -126,17 +130,17 @@ class Watch:
     def look_at(self, time: float) -> None:
         """Have somebody look after the running calls at that time; infinite: nobody has to."""
         self.overdue_at = time
-        # While nobody looks, the next call to be kept must see to it.
-        unseen = time == math.inf and self.keeps_calls
+        # If no call waits for that, the next one to be kept may be slow before.
+        unseen = self.keeps_calls and not self.running
         self.next_check = -math.inf if unseen else min(time, self.expires)
 
     def begin_call(self, grant: Grant, now: float) -> int:
         """Keep a call that begins now, and return its number."""
         self.last_call = call = self.last_call + 1
-        if grant is self.grant:
+        if grant is self.grant and self.keeps_calls:
             self.running[call] = now
-        else:  # a probe, which has a limit of its own
-            self.others[call] = (grant, now, False)
+        else:
+            self._keep_other(call, grant, now)
         return call
 
     def end_call(self, call: int) -> tuple[Grant, float, bool]:
@@ -152,22 +156,51 @@ class Watch:
             return ticket
         return self.grant if ticket in self.running else self.others[ticket][0]
 
+    @property
+    def slow_next(self) -> float:
+        """When the first of the running calls is slow, or one that has ended would have been."""
+        first = next(iter(self.running.values()), math.inf) + self.slow_after
+        return min(first, self._slow_at[0][0]) if self._slow_at else first
+
     def newly_overdue(self, now: float, period: int) -> list[Overdue]:
-        """Return a report of each running call of this period that has become slow by now."""
+        """Return a report of each running call of this period that has become slow by now, in
+        the order of time.
+        """
         reports: list[Overdue] = []
-        failed = self.policy.slow_call_rate is None
-        first = math.inf
+        while self._slow_at and self._slow_at[0][0] <= now:
+            at, call = heappop(self._slow_at)
+            if call in self.others:
+                grant, began, _ = self.others[call]
+                self._tell(reports, call, grant, began, at, period)
+        others = bool(reports)
         while self.running:
             call, began = next(iter(self.running.items()))
-            first = began + self.slow_after
-            if first > now:
+            if began + self.slow_after > now:
                 break
             del self.running[call]
-            self.others[call] = (self.grant, began, True)
-            if self.grant.period == period:
-                reports.append(Overdue(period, call, first, self.slow_after, failed))
-        self.look_at(first if self.running else math.inf)
+            self._tell(reports, call, self.grant, began, began + self.slow_after, period)
+        if others:
+            reports.sort(key=lambda report: report.at)
+        self.look_at(self.slow_next)
         return reports
+
+    def _tell(
+        self, reports: list[Overdue], call: int, grant: Grant, began: float, at: float, period: int
+    ) -> None:
+        """Remember that a call is slow, and report it."""
+        self.others[call] = (grant, began, True)
+        if grant.period == period:
+            policy = grant.policy
+            assert policy.slow_call_duration is not None
+            failed = policy.slow_call_rate is None
+            reports.append(Overdue(period, call, at, policy.slow_call_duration, failed))
+
+    def _keep_other(self, call: int, grant: Grant, began: float) -> None:
+        """Keep a call that was not admitted by the present lease."""
+        self.others[call] = (grant, began, False)
+        limit = grant.policy.slow_call_duration
+        if not grant.probe and limit is not None:  # probes have a limit of their own
+            heappush(self._slow_at, (began + limit, call))
 
     def _adapt(self, policy: Policy) -> None:
         self.policy = policy
@@ -179,7 +212,8 @@ class Watch:
         )
         self._widths = [seconds / BUCKETS for seconds in windows if seconds is not None]
         self.in_time = bool(self._widths)
-        self.judges_results = policy.classify is not None or policy.failure_on_result is not None
+        judges = policy.classify is not None or policy.failure_on_result is not None
+        self.judges_results = self.judges_results or judges
         self.slow_after = policy.slow_call_duration or math.inf
         self.limits_time = self.limits_time or policy.timeout is not None
         self.keeps_calls = policy.slow_call_duration is not None
@@ -187,7 +221,7 @@ class Watch:
         self.failures_one_by_one = is_watched(policy)
         self.successes_at_once = not (
             self.in_time
-            or self.judges_results
+            or judges
             or self.slow_after < math.inf
             or policy.timeout is not None
         )
@@ -198,18 +232,13 @@ def is_watched(policy: Policy) -> bool:
     return (
         policy.failure_on is not Exception
         or policy.ignore != ()
-        or any(getattr(policy, field) is not None for field in _WATCHED)
+        or policy.window_seconds is not None
+        or policy.failure_rate is not None
+        or policy.slow_call_duration is not None
+        or policy.failure_on_result is not None
+        or policy.classify is not None
+        or policy.recovery_from is not None
+        or policy.throttle is not None
+        or policy.retry_budget is not None
+        or policy.timeout is not None
     )
-
-
-_WATCHED: Final = (
-    "window_seconds",
-    "failure_rate",
-    "slow_call_duration",
-    "failure_on_result",
-    "classify",
-    "recovery_from",
-    "throttle",
-    "retry_budget",
-    "timeout",
-)

@@ -391,7 +391,8 @@ class World:
             circuit = self.supervisor.find(line.name)
             if circuit is not None:
                 result.counted["waiting"] += len(circuit.messages())
-                if circuit._askers or circuit.project().probes:
+                machine = circuit.project()
+                if circuit._askers or (machine.probing and machine.probing.running):
                     result.violations.append(f"{line.name}: askers or probes are left")
             if line.under_way or counted["in_flight"] or line.leaving:
                 result.violations.append(f"{line.name}: {counted['in_flight']} still in flight")

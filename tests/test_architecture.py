@@ -35,7 +35,8 @@ LAYERS = [
     "registry",
     "loops",
     "retry",
-    "check simulation demo",
+    "check demo",
+    "simulation",
     "__main__",
 ]
 """Modules in the order in which they may use each other: only from above."""

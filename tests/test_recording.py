@@ -256,7 +256,8 @@ def test_functions_and_types_are_not_recorded() -> None:
     start = json.loads(recording_of(Machine(Policy(**EVERYTHING)), [])[0])
     replay = replay_lines([json.dumps(start)])
     assert replay.machine.policy.failure_on is Exception
-    assert replay.machine.policy.classify is replay.machine.policy.timeout is None
+    assert replay.machine.policy.classify is None
+    assert replay.machine.policy.timeout is None
     assert replay.machine.policy.failure_rate == 0.9
 
 
@@ -474,6 +475,17 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     """The error names it."""
     assert __main__.main(["replay", "nowhere.jsonl"]) == 2
     assert "nowhere.jsonl" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_to_its_end() -> None:
+    """That is no damage of the recording."""
+
+    def lines() -> Iterator[str]:
+        yield recording_of(Machine(Policy()), [])[0]
+        raise TimeoutError("a network drive is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        replay_lines(lines())
 
 
 def written(folder: Path) -> Path:

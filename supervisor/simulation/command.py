@@ -12,11 +12,19 @@ from typing import Final
 from supervisor.check import named
 from supervisor.checks import check_name, shown
 from supervisor.demo.command import EXTRA
+from supervisor.outcomes import Outcome
 from supervisor.settings import CircuitBreakerSettings, SettingsError
 from supervisor.simulation.course import Course, play
 from supervisor.simulation.report import marks_for, report
 from supervisor.simulation.scenarios import SCENARIOS, Load, generate
-from supervisor.simulation.trace import Trace, TraceError, read_trace, write_trace
+from supervisor.simulation.trace import (
+    COLUMNS,
+    NEEDED,
+    Trace,
+    TraceError,
+    read_trace,
+    write_trace,
+)
 
 MOST_CALLS: Final = 1_000_000
 MOST_RETRIES: Final = 10
@@ -30,6 +38,12 @@ class SimulationError(ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `simulate`, and what runs it."""
+    parser.epilog = (
+        "TRACE.csv has a header, a line for each call, and these columns, of which"
+        f" {', '.join(NEEDED)} are needed: {', '.join(COLUMNS)}."
+        " Times are seconds; a duration may be inf, for a call that never ends; an outcome is"
+        f" {', '.join(outcome.value for outcome in Outcome)}."
+    )
     add = parser.add_argument
     add("policy", metavar="POLICY.toml", help="settings; each circuit in it is a policy to play")
     add("trace", metavar="TRACE.csv", nargs="?", type=Path, help="calls: at, outcome, duration ...")

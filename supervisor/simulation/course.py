@@ -165,6 +165,8 @@ class _Player:
         The dependency may have changed meanwhile, so each of those that begin ends as another one
         of the calls does that ask from now on.
         """
+        if not self.machine.released:
+            return
         released, self.machine.released = self.machine.released, ()
         next_one = bisect_left(self.trace.calls, now, key=lambda call: call.at)
         for passed, (permit, answer) in enumerate(released):

@@ -203,7 +203,7 @@ def _compact(svg: str) -> str:
     return _PATHS.sub(lambda path: _DIGITS.sub(r"\1", path[0]), svg)
 
 
-_PATHS: Final = re.compile(r'<path d="[^"]*"')
+_PATHS: Final = re.compile(r'<path( id="\w+")? d="[^"]*"')
 _DIGITS: Final = re.compile(r"(\.\d\d)\d+")
 
 

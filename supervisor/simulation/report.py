@@ -35,6 +35,11 @@ class Marks:
     open: str
     levels: str
 
+    @property
+    def legend(self) -> str:
+        """What the marks of states mean."""
+        return f"{self.closed} closed, {self.half_open} half-open, {self.open} open"
+
     def state(self, state: CircuitState) -> str:
         """Return the mark of a state."""
         match state:
@@ -87,8 +92,7 @@ def report(trace: Trace, courses: Sequence[Course], marks: Marks = BLOCKS) -> li
     width = max(map(len, ["failures", *labels])) + 2
     lines = [
         f"{trace.title}: {len(trace.calls):,} calls in {trace.end - trace.begin:,.1f} s",
-        f"each mark is {number(slices.width)} s;"
-        f" {marks.closed} closed, {marks.half_open} half-open, {marks.open} open",
+        f"each mark is {number(slices.width)} s: {marks.legend}",
         f"failures: from none to all calls; duration: medians, from 0 to {number(longest)} s",
     ]
     for block in blocks:
@@ -169,7 +173,7 @@ _STATES: Final[Mapping[CircuitState, str]] = {
 
 
 def _table(labels: Sequence[str], figures: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Return aligned rows below a heading; rare columns go where they say nothing."""
+    """Return aligned rows below a heading; rare columns are left out where they are 0."""
     columns = [
         column
         for column in figures[0]

@@ -349,7 +349,7 @@ class PolicyOracle:
         self.overdue_calls.add(call)
         self.ended.append(Ended(self.now, "overdue"))
         if failed or self.records_successes(self.policy):
-            self.entries.append(Entry(self.now, failed, slow=True, call=call))
+            self.entries.append(Entry(self.now, failed, slow=not failed, call=call))
         self.judge(failed, f"still running after {after:g} s")
 
     def reset(self) -> None:
@@ -518,9 +518,7 @@ class PolicyOracle:
                 return True
         return False
 
-    def judge(
-        self, failed: bool, failure: str | None, of_kind: Failure = PLAIN_FAILURE
-    ) -> None:
+    def judge(self, failed: bool, failure: str | None, of_kind: Failure = PLAIN_FAILURE) -> None:
         """Open if what has counted gives reason to."""
         policy, held = self.policy, self.held()
         failures = sum(entry.failed for entry in held)

@@ -162,7 +162,8 @@ class World:
             assert ended == {outcome: self.calls[outcome] for outcome in OUTCOMES}
         for circuit in self._all_circuits():
             assert circuit._askers == {}
-            assert circuit.project().probes == {}
+            machine = circuit.project()
+            assert machine.probing is None or machine.probing.running == {}
 
     async def verify_recovery(self) -> None:
         """The circuit opens, lets probes through after its time, and closes; twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from supervisor import (
     CircuitBreakerOpenError,
     CircuitCrashedError,
     CircuitGivenUp,
+    CircuitReconfigured,
     CircuitRestarted,
     CircuitStoppedError,
     EventStream,
@@ -24,9 +26,18 @@ from supervisor import (
 )
 from supervisor.circuit import Answer, Circuit, _Asker
 from supervisor.machine import Machine
-from supervisor.messages import Acquire, Grant, Message, Refusal, Transition
-from supervisor.recording import Recording, Turn
-from tests.proofs.traces import recorded
+from supervisor.messages import (
+    Acquire,
+    Change,
+    Grant,
+    Message,
+    Reconfigured,
+    Refusal,
+    Retry,
+    Transition,
+)
+from supervisor.recording import Recording, Turn, plain
+from tests.proofs.traces import POLICIES, recorded
 from tests.virtual_time import BACKENDS, run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here
 
@@ -45,8 +56,17 @@ class Bombed(Machine):
     def apply(self, message: Message) -> Grant | Refusal | None:
         self.fuse -= 1
         if self.fuse < 0:
-            self.failure_count += 99
-            self.probes[-1] = -1.0
+            for tally in (self.trip.tally, *(self.trip.kinds or {}).values()):
+                tally.add(self.latest, 99, failed=True, slow=True)
+            if self.trip.overdue:
+                self.trip.overdue.clear()
+            for part in (self.throttle, self.budget):
+                if part is not None:
+                    part.recent.add(self.latest, 99, failed=True, slow=True)
+            if self.probing is not None:
+                self.probing.running[-1] = (-1.0, 1.0)
+            self.waiting.clear()
+            self.wait_ends.clear()
             raise Bomb
         return super().apply(message)
 
@@ -62,7 +82,7 @@ class Outcome:
     """What is seen of a trace: all answers, transitions, and the machine at the end."""
 
     answers: dict[int, Answer]
-    transitions: list[Transition]
+    changes: list[Change]
     machine: dict[str, Any]
 
 
@@ -74,7 +94,7 @@ def expected(recording: Recording, without: int | None) -> Outcome:
     number = -1
     for entry in stretch.entries:
         match entry:
-            case Transition():
+            case Transition() | Reconfigured():
                 continue
             case Turn():
                 machine.advance(entry.at)
@@ -83,15 +103,19 @@ def expected(recording: Recording, without: int | None) -> Outcome:
                 number += 1
         if number != without:
             answer = machine.apply(entry)
-            if answer is not None and isinstance(entry, Acquire):
+            if answer is not None and isinstance(entry, Acquire | Retry):
                 answers[entry.permit] = answer
-    changes = [each for each in machine.transitions if each.from_state is not each.to_state]
+    answers |= dict(machine.released)
+    changes = [
+        each
+        for each in machine.transitions
+        if isinstance(each, Reconfigured) or each.from_state is not each.to_state
+    ]
     return Outcome(answers, changes, facts(machine))
 
 
 def facts(machine: Machine) -> dict[str, Any]:
-    unimportant = {"grant", "transitions", "fuse", "latest"}
-    return {name: value for name, value in vars(machine).items() if name not in unimportant}
+    return {**plain(machine.copy()), "policy": machine.policy, "latest": None}
 
 
 async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | None]:
@@ -109,13 +133,13 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
         askers: dict[int, _Asker] = {}
         for entry in stretch.entries:
             match entry:
-                case Transition():
+                case Transition() | Reconfigured():
                     continue
                 case Turn():
                     await anyio.sleep_until(entry.at)
                     await turn(circuit)
                 case _:
-                    if isinstance(entry, Acquire):
+                    if isinstance(entry, Acquire | Retry):
                         askers[entry.permit] = _Asker(circuit.loop.new_bell())
                         circuit._askers[entry.permit] = askers[entry.permit]
                     circuit.mailbox.put(entry)
@@ -130,11 +154,12 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
     async for event in events:
         if isinstance(event, StateChanged):
             fields = {name: getattr(event, name) for name in Transition.__slots__}
-            found.transitions.append(Transition(**fields))
+            found.changes.append(Transition(**fields))
+        elif isinstance(event, CircuitReconfigured):
+            found.changes.append(Reconfigured(event.policy, event.at))
     crashed = [
         permit for permit, answer in answers.items() if isinstance(answer, CircuitCrashedError)
     ]
-    assert all(answer is not None for answer in answers.values())
     return found, restarts, crashed[0] if crashed else None
 
 
@@ -152,15 +177,17 @@ def test_a_crash_at_every_message_of_a_trace(
 
     Its asker gets the crash as the cause; the restart is counted, and nobody else notices.
     """
-    for seed in range(4 * effort):
-        recording = run_in_virtual_time(backend, recorded, seed, 60)
+    for policy, seed in itertools.product(POLICIES, range(effort)):
+        recording = run_in_virtual_time(backend, recorded, policy, seed, 60)
         messages = [
-            entry for entry in recording._latest.entries if not isinstance(entry, Turn | Transition)
+            entry
+            for entry in recording._latest.entries
+            if not isinstance(entry, Turn | Transition | Reconfigured)
         ]
         for number, poison in enumerate(messages):
             right = expected(recording, without=number)
             found, restarts, crashed = run_in_virtual_time(backend, seen, recording, number)
-            if isinstance(poison, Acquire):
+            if isinstance(poison, Acquire | Retry):
                 assert crashed == poison.permit
                 error = found.answers.pop(crashed)
                 assert isinstance(error, CircuitCrashedError)

@@ -25,15 +25,15 @@ class Gone(Down):
     """What a dependency raises that will be away for long."""
 
 
-KINDS = {
-    Busy: Failure("busy", weight=2, threshold=3, retry_after=None),
+KINDS: dict[type, Failure] = {
+    Busy: Failure("busy", weight=2, threshold=3),
     Gone: Failure("gone", recovery_timeout=11.3, retry_after=0.7),
 }
 
 
 def kind_of(ended_with: object) -> Failure | None:
-    """What a classifier makes of errors and results: of these no more than anyone would."""
-    return KINDS.get(type(ended_with))  # type: ignore[call-overload,no-any-return]
+    """What a classifier makes of an error or a result."""
+    return KINDS.get(type(ended_with))
 
 
 POLICIES: dict[str, dict[str, Any]] = {
@@ -165,20 +165,13 @@ async def live(
                     await breaker.spend_retry()
                 case "settle" if held:
                     settle(held.pop(draw.randrange(len(held))), draw)
-                case "sleep":
-                    # no deadline's time
+                case "sleep":  # until no deadline's time
                     await anyio.sleep(draw.choice([0.0123, 0.517, 3.031, 7.019]))
                 case "reset":
                     breaker.reset()
                 case "by hand":
-                    draw.choice(
-                        [
-                            breaker.force_open,
-                            breaker.force_close,
-                            breaker.disable,
-                            breaker.only_measure,
-                        ]
-                    )()
+                    force = (breaker.force_open, breaker.force_close, breaker.disable)
+                    draw.choice([*force, breaker.only_measure])()
                 case "release":
                     breaker.release()
                 case "reconfigure":
@@ -222,7 +215,7 @@ async def recorded(
             await anyio.sleep(0.001)  # the actor has been rung for, and takes a turn
             async with anyio.create_task_group() as group:
                 for number in range(tasks):
-                    own = random.Random(f"{seed} {number}")
+                    own = random.Random(f"{policy} {seed} {number}")
                     group.start_soon(live, breaker, own, steps, weights)
             await anyio.sleep(0.001)  # the actor takes what is left
             return recording
