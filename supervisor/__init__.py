@@ -31,7 +31,7 @@ keeps them running. Each line uses only lines above it:
     simulation  what policies would have done: `python -m supervisor simulate`
 """
 
-from supervisor.breaker import CircuitBreaker
+from supervisor.breaker import CircuitBreaker, WaitingBreaker
 from supervisor.errors import (
     CallTimeoutError,
     CircuitBreakerOpenError,
@@ -121,6 +121,7 @@ __all__ = [
     "Statistics",
     "Supervisor",
     "TooManyCircuitsError",
+    "WaitingBreaker",
     "app_settings",
     "clear_circuit_breaker_registry",
     "create_retry_decorator",

@@ -206,10 +206,9 @@ class CircuitBreaker:
         """
         circuit = self._find()
         changed = changed_policy(circuit.latest_policy, **policy)
-        if circuit is self._circuit and not circuit.running and circuit.given_up is None:
-            self._circuit = Circuit(circuit.name, changed)
-        else:
-            circuit.reconfigure(changed)
+        if circuit is not self._circuit and not circuit.running:  # there is none here yet
+            circuit = self._circuit = Circuit(circuit.name, changed)
+        circuit.reconfigure(changed)
 
     def _force(self, state: CircuitState) -> None:
         circuit = self._find()
@@ -254,7 +253,7 @@ class CircuitBreaker:
             TypeError: `func` is not an async function.
         """
         if "fallback" in kwargs:
-            return await self._call_by(func, args, kwargs)
+            return await self._call_by(func, args, kwargs, kwargs.pop("fallback"))
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
@@ -266,7 +265,7 @@ class CircuitBreaker:
         else:
             grant = circuit.admit_at_once() or await circuit.ask()
             if circuit.watch is not None and circuit.watch.limits_time:
-                func = limited(func, circuit.policy_of(grant).timeout)
+                return await _run(circuit, grant, func, args, kwargs)
         awaitable: Awaitable[Any] | None = None
         try:
             awaitable = func(*args, **kwargs)
@@ -319,7 +318,7 @@ class CircuitBreaker:
     @property
     def limits_retries(self) -> bool:
         """Whether there is a budget of retries."""
-        return self._circuit.policy.retry_budget is not None
+        return self._circuit.latest_policy.retry_budget is not None
 
     async def spend_retry(self) -> None:
         """Take another attempt of a call that is under way from the budget, if there is one.
@@ -350,16 +349,16 @@ class CircuitBreaker:
             circuit = self._circuit
             if circuit.thread != get_ident() or not circuit.loop_is_running():
                 circuit = self._join()
-            run: Callable[P, Awaitable[R]] = func
             if circuit.headroom > 0:
                 circuit.started += 1
                 grant: Ticket = circuit.grant
             else:
                 grant = circuit.admit_at_once() or await circuit.ask()
                 if circuit.watch is not None and circuit.watch.limits_time:
-                    run = limited(func, circuit.policy_of(grant).timeout)
+                    limited: R = await _run(circuit, grant, func, args, kwargs)
+                    return limited
             try:
-                awaitable = run(*args, **kwargs)
+                awaitable = func(*args, **kwargs)
                 del args, kwargs
                 result = await awaitable
             except Exception as error:
@@ -383,7 +382,7 @@ class CircuitBreaker:
         other thread, it is the one that this breaker was used on last. If the host task was
         cancelled before `func` began, its cancellation is raised; after that, `func` runs to its
         end and is counted. If the event loop ends meanwhile, that is all that gets lost: the
-        count.
+        count. The `timeout` of the policy is not applied to it, since nothing can end a thread.
 
         Raises:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
@@ -407,7 +406,9 @@ class CircuitBreaker:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
             PolicyConflictError, TypeError, ValueError: see `call`.
         """
-        _check_wait(wait, wait_for)
+        if wait is not None:
+            check_seconds("wait", wait)
+        check_choice("wait_for", wait_for, get_args(WaitFor))
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():
             circuit = self._join()
@@ -457,13 +458,13 @@ class CircuitBreaker:
         func: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        fallback: object = RAISE,
         *,
         retry: bool = False,
         wait: float | None = None,
         wait_for: WaitFor = "closed",
     ) -> Any:
         """Make a call with all that there is to choose."""
-        fallback = kwargs.pop("fallback", RAISE)
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():
             circuit = self._join()
@@ -471,25 +472,7 @@ class CircuitBreaker:
             ticket = await circuit.admit(retry, wait, wait_for)
         except CircuitBreakerOpenError as refusal:
             return await _fall_back(fallback, refusal)
-        run = limited(func, circuit.policy_of(ticket).timeout)
-        awaitable: Awaitable[Any] | None = None
-        try:
-            awaitable = run(*args, **kwargs)
-            result = await awaitable
-        except Exception as error:
-            if type(error) is TypeError and _is_misuse(func, awaitable, error):
-                circuit.settle(ticket, Outcome.IGNORED)
-                error.add_note("CircuitBreaker.call needs an async function (`async def`)")
-                raise
-            if not isinstance(circuit.fail(ticket, error), Failure):
-                raise
-            return await _fall_back(fallback, error)
-        except BaseException as error:
-            circuit.end(ticket, error)
-            raise
-        if isinstance(circuit.succeed(ticket, result), Failure) and fallback is not RAISE:
-            return await _fall_back(fallback, FailedResultError(circuit.name, result))
-        return result
+        return await _run(circuit, ticket, func, args, kwargs, fallback)
 
     def has_actor_here(self) -> bool:
         """Whether its circuit has an actor, on the event loop that runs in this thread."""
@@ -522,7 +505,7 @@ class CircuitBreaker:
                 return before  # it refuses all calls, and says why
         if host is None:
             host = current.start_default()
-        circuit = host.join(before.name, before.policy)
+        circuit = host.join(before.name, before.latest_policy)
         if circuit.running:  # and is not a stand-in while tasks are cancelled
             self._circuit = circuit
         return circuit
@@ -544,7 +527,7 @@ class CircuitBreaker:
             host = current.current_host()
         if host is not None and host.find(before.name):
             return self._join()
-        return before if here and not retired else Circuit(before.name, before.policy)
+        return before if here and not retired else Circuit(before.name, before.latest_policy)
 
 
 def _retired_by(circuit: Circuit) -> current.Host | None:
@@ -562,9 +545,9 @@ class WaitingBreaker:
     __slots__ = ("_breaker", "_wait", "_wait_for")
 
     def __init__(self, breaker: CircuitBreaker, wait: float, wait_for: WaitFor) -> None:
-        _check_wait(wait, wait_for)
         self._breaker = breaker
-        self._wait = wait
+        self._wait = check_seconds("wait", wait)
+        check_choice("wait_for", wait_for, get_args(WaitFor))
         self._wait_for: WaitFor = wait_for
 
     @overload
@@ -579,8 +562,9 @@ class WaitingBreaker:
 
     async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Do what `CircuitBreaker.call` does, after a wait if need be."""
+        fallback = kwargs.pop("fallback", RAISE)
         return await self._breaker._call_by(  # pyright: ignore[reportPrivateUsage]
-            func, args, kwargs, wait=self._wait, wait_for=self._wait_for
+            func, args, kwargs, fallback, wait=self._wait, wait_for=self._wait_for
         )
 
     def __call__(
@@ -602,10 +586,33 @@ class WaitingBreaker:
         return guarded
 
 
-def _check_wait(wait: float | None, wait_for: WaitFor) -> None:
-    if wait is not None:
-        check_seconds("wait", wait)
-    check_choice("wait_for", wait_for, get_args(WaitFor))
+async def _run(
+    circuit: Circuit,
+    ticket: Ticket,
+    func: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    fallback: object = RAISE,
+) -> Any:
+    """Make a call that has been admitted, with all that there may be to it."""
+    awaitable: Awaitable[Any] | None = None
+    try:
+        awaitable = func(*args, **kwargs)
+        result = await limited(awaitable, circuit.policy_of(ticket).timeout)
+    except Exception as error:
+        if type(error) is TypeError and _is_misuse(func, awaitable, error):
+            circuit.settle(ticket, Outcome.IGNORED)
+            error.add_note("CircuitBreaker.call needs an async function (`async def`)")
+            raise
+        if not isinstance(circuit.fail(ticket, error), Failure):
+            raise
+        return await _fall_back(fallback, error)
+    except BaseException as error:
+        circuit.end(ticket, error)
+        raise
+    if isinstance(circuit.succeed(ticket, result), Failure) and fallback is not RAISE:
+        return await _fall_back(fallback, FailedResultError(circuit.name, result))
+    return result
 
 
 async def _fall_back(fallback: object, error: Exception) -> Any:

@@ -131,7 +131,7 @@ class Circuit:
         # Reports under `grant` since the last message: first failures, then successes.
         self.unsent_failures = self.unsent_successes = 0
         self._last_permit = 0
-        self._askers: dict[int, _Asker] = {}
+        self._askers = _NOBODY  # permit -> who asks, in the order of their asking
         self.lease = _BEFORE_FIRST_TURN
         self.grant = self.lease.grant
         self.headroom = self.lease.slack
@@ -156,7 +156,7 @@ class Circuit:
         Raises:
             CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask`.
         """
-        retry = retry and self.policy.retry_budget is not None
+        retry = retry and self.latest_policy.retry_budget is not None
         ticket = self.admit_at_once(must_ask=retry, may_refuse=wait is None)
         if ticket is not None:
             return ticket
@@ -209,9 +209,10 @@ class Circuit:
     def _begin_call(self, watch: Watch, grant: Grant, now: float) -> int:
         """Keep a call while it runs, and see to it that the actor looks after it in time."""
         call = watch.begin_call(grant, now)
-        if watch.overdue_at == math.inf and watch.running:
-            watch.look_at(now + watch.slow_after)
+        slow_next = watch.slow_next
+        if slow_next < watch.overdue_at:
             self.mailbox.ring()
+        watch.look_at(min(slow_next, watch.overdue_at))
         return call
 
     async def ask(
@@ -228,7 +229,7 @@ class Circuit:
             CircuitStoppedError: the circuit was stopped while the call waited.
         """
         permit = self._next_permit()
-        policy = self.machine.policy
+        policy = self.latest_policy
         shares = policy.ramp is not None or policy.throttle is not None
         draw = random.random() if shares else 0.0  # noqa: S311
         request = Acquire(permit, self.loop.time(), draw, retry, wait_until, wait_for)
@@ -245,7 +246,7 @@ class Circuit:
             CircuitBreakerOpenError: it is spent.
             CircuitCrashedError, CircuitStoppedError: see `ask`.
         """
-        if self.running and self.policy.retry_budget is not None:
+        if self.running and self.latest_policy.retry_budget is not None:
             permit = self._next_permit()
             answer = await self._answer_to(permit, Retry(permit, self.loop.time()))
             if not isinstance(answer, Grant):
@@ -256,7 +257,10 @@ class Circuit:
         return self._last_permit
 
     async def _answer_to(self, permit: int, request: Acquire | Retry) -> Answer:
+        if self._askers is _NOBODY:
+            self._askers = {}
         asker = self._askers[permit] = _Asker(self.loop.new_bell())
+        self.tell_overdue(request.at)  # what was due before it
         self._put(request)
         self.mailbox.ring()
         try:
@@ -288,7 +292,7 @@ class Circuit:
             began = watch.running.get(ticket)  # type: ignore[arg-type]
             if began is not None and not watch.any_outcome:
                 now = watch.time()
-                if now <= watch.run_ends and now < began + watch.slow_after:
+                if now <= watch.run_ends and now < watch.overdue_at:
                     del watch.running[ticket]  # type: ignore[arg-type]
                     self.unsent_successes += 1
                     return _SUCCEEDED
@@ -346,17 +350,17 @@ class Circuit:
         """Return the report of a call that was kept, and may have been slow."""
         assert self.watch is not None
         grant, began, told = self.watch.end_call(call)
-        if told:
-            return replace(_report(grant, judgement, failure, now), call=call)
         limit = grant.policy.slow_call_duration
-        if now is None or limit is None or now - began < limit:
+        if now is None or limit is None or now < began + limit:
             return _report(grant, judgement, failure, now)
         if judgement is Outcome.SUCCEEDED:
             failure = f"took {now - began:g} s"
             if grant.policy.slow_call_rate is None:
                 judgement = PLAIN_FAILURE
-        slow = judgement not in (Outcome.IGNORED, Outcome.CANCELLED)
-        return replace(_report(grant, judgement, failure, now), slow=slow)
+        report = _report(grant, judgement, failure, now)
+        if told:
+            return replace(report, call=call)
+        return replace(report, slow=judgement not in (Outcome.IGNORED, Outcome.CANCELLED))
 
     def _is_adverse(self, report: Settle) -> bool:
         """Whether the actor has to hear of it now: it could change the verdict."""
@@ -369,25 +373,28 @@ class Circuit:
             return False
         if failed and (report.of_kind.threshold or report.of_kind.retry_after):
             return True  # limits of its own, which the lease does not know
+        if report.at is None or report.at > watch.expires:
+            return True
         if not (failed or report.slow or watch.any_outcome):
             return False
         watch.slack -= max(1, report.of_kind.weight if failed else 1)
-        return watch.slack <= 0 or report.at is None or report.at > watch.expires
+        return watch.slack <= 0
 
     def _add_to_run(self, watch: Watch, ticket: Ticket) -> bool:
         """Count a success with those before it, and return true, if nothing depends on it."""
         now = 0.0
         if isinstance(ticket, int):
             now = self.loop.time()
-            began = watch.running.get(ticket)
-            if began is None or _is_slow(watch.grant, now - began):
+            if ticket not in watch.running or now >= watch.overdue_at:
                 return False
         elif ticket is not watch.grant:
             return False
         elif watch.in_time:
             now = self.loop.time()
+        if now > watch.expires:
+            return False
         if watch.any_outcome:
-            if watch.slack <= 1 or now > watch.expires:
+            if watch.slack <= 1:
                 return False
             watch.slack -= 1
         if now > watch.run_ends:
@@ -426,14 +433,19 @@ class Circuit:
 
     def reconfigure(self, policy: Policy) -> None:
         """Go by another policy, if it is running."""
+        self.check_thread()
         if self.watch is None:
             self.watch = Watch(self.lease, self.policy, self.loop.time)
         self._order(Reconfigure(policy, self.now()))
-        self.watch.latest_policy = policy
+        self.watch.expect(policy)
+        self.grant = _NOT_AT_ONCE
 
     def _order(self, message: Message) -> None:
         self.check_thread()
         if self.running:
+            now = self.now()
+            if now is not None:
+                self.tell_overdue(now)  # what was due before it
             self._put(message)
             self._call_actor()
 
@@ -489,7 +501,7 @@ class Circuit:
             cancelled=machine.cancelled,
             rejected=self.rejected,
             would_have_refused=machine.would_have_refused,
-            waiting=len(machine.waiting),
+            waiting=len(machine.waiting) if self.running else 0,
             in_flight=self.in_flight(machine),
             stale=machine.stale,
             times_opened=machine.times_opened,
@@ -624,6 +636,10 @@ class _Asker:
         self.answer: Answer | None = None
 
 
+_NOBODY: Final[dict[int, _Asker]] = {}
+"""Who asks where nobody has asked yet: shared, and never changed."""
+
+
 def _report(grant: Grant, judgement: Judgement, failure: str | None, at: float | None) -> Settle:
     if isinstance(judgement, Failure):
         return Settle(
@@ -636,8 +652,3 @@ def _report(grant: Grant, judgement: Judgement, failure: str | None, at: float |
             retry=grant.retry,
         )
     return Settle(grant.period, grant.probe, judgement, at, failure, retry=grant.retry)
-
-
-def _is_slow(grant: Grant, seconds: float) -> bool:
-    limit = grant.policy.slow_call_duration
-    return limit is not None and seconds >= limit

@@ -41,7 +41,8 @@ def log_retry(circuit: str, attempt: int, wait: float, error: BaseException | No
 def _log(event: Event | EventsMissed) -> None:
     match event:
         case StateChanged():
-            level = "WARNING" if event.to_state is CircuitState.OPEN else "INFO"
+            opened = event.to_state is CircuitState.OPEN and not event.metrics_only
+            level = "WARNING" if opened else "INFO"
             logger.bind(
                 circuit=event.circuit,
                 from_state=event.from_state.value,
@@ -49,10 +50,12 @@ def _log(event: Event | EventsMissed) -> None:
                 failure_count=event.failure_count,
                 retry_after=event.retry_after,
                 last_failure=event.last_failure,
+                metrics_only=event.metrics_only,
             ).log(
                 level,
-                "circuit {}: {} -> {}",
+                "circuit {}: {}{} -> {}",
                 event.circuit,
+                "metrics only, would go " if event.metrics_only else "",
                 event.from_state.value,
                 event.to_state.value,
             )

@@ -21,7 +21,6 @@ from tenacity import (
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from supervisor.breaker import CircuitBreaker
 from supervisor.checks import shown
 from supervisor.errors import CircuitBreakerOpenError
 from supervisor.logs import log_retry
@@ -85,11 +84,26 @@ def retried(
         return new_loop()(partial(attempt, *args, **kwargs))
 
     def guarded_attempts(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
-        return new_loop()(_GuardedAttempts(breaker, partial(attempt, *args, **kwargs)).make)
+        run = partial(attempt, *args, **kwargs)
+
+        async def first() -> Any:
+            return await breaker.get().call(run)
+
+        async def again() -> Any:
+            return await breaker.get().retry(run)
+
+        return _Attempts(first, again).make_all(new_loop())
 
     def guarded_loop(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
         own, run = breaker.get(), partial(attempt, *args, **kwargs)
-        return own.call(new_loop(), _Attempts(own, run).make if own.limits_retries else run)
+        if not own.limits_retries:
+            return own.call(new_loop(), run)
+
+        async def again() -> Any:
+            await own.spend_retry()
+            return await run()
+
+        return own.call(_Attempts(run, again).make_all, new_loop())
 
     match guard:
         case "loop":
@@ -117,39 +131,48 @@ def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
     return func if inspect.iscoroutinefunction(func) else attempt
 
 
-class _GuardedAttempts:
-    """The attempts of one call, each of them admitted by the circuit."""
-
-    __slots__ = ("_again", "_breaker", "_run")
-
-    def __init__(self, breaker: BreakerByName, run: Callable[[], Awaitable[Any]]) -> None:
-        self._breaker = breaker
-        self._run = run
-        self._again = False
-
-    async def make(self) -> Any:
-        """Make the next attempt."""
-        again, self._again = self._again, True
-        breaker = self._breaker.get()
-        return await (breaker.retry(self._run) if again else breaker.call(self._run))
-
-
 class _Attempts:
-    """The attempts of one call that the circuit has admitted as a whole, but for its budget."""
+    """The attempts of one call, as far as the budget of retries allows.
 
-    __slots__ = ("_again", "_breaker", "_run")
+    Args:
+        first: makes an attempt that is no retry.
+        again: makes one that is taken from the budget.
+    """
 
-    def __init__(self, breaker: CircuitBreaker, run: Callable[[], Awaitable[Any]]) -> None:
-        self._breaker = breaker
-        self._run = run
-        self._again = False
+    __slots__ = ("_again", "_first", "_last_error", "_refusal")
 
-    async def make(self) -> Any:
-        """Make the next attempt."""
-        again, self._again = self._again, True
-        if again:
-            await self._breaker.spend_retry()
-        return await self._run()
+    def __init__(
+        self, first: Callable[[], Awaitable[Any]], again: Callable[[], Awaitable[Any]]
+    ) -> None:
+        self._first = first
+        self._again = again
+        self._last_error: Exception | None = None
+        self._refusal: CircuitBreakerOpenError | None = None  # by the budget
+
+    async def make_all(self, loop: AsyncRetrying) -> Any:
+        """Make attempts until one succeeds, or the loop or the budget is at its end.
+
+        Raises:
+            Exception: that of the last attempt.
+        """
+        try:
+            return await loop(self._make)
+        except CircuitBreakerOpenError as error:
+            if error is not self._refusal or self._last_error is None:
+                raise
+            self._last_error.add_note(f"not tried again, since {error}")
+            raise self._last_error from None
+
+    async def _make(self) -> Any:
+        try:
+            return await (self._first() if self._last_error is None else self._again())
+        except CircuitBreakerOpenError as error:
+            if error.reason == "retry_budget":
+                self._refusal = error
+            raise
+        except Exception as error:
+            self._last_error = error
+            raise
 
 
 # Tenacity wraps each strategy that is no async function in one, again at every attempt. The two

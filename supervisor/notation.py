@@ -12,8 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeGuard, TypeVar
 
 from supervisor.checks import check_count, check_seconds, shown
-from supervisor.policy import CHECKS
-from supervisor.policy import OPTIONAL, Policy
+from supervisor.policy import CHECKS, OPTIONAL, Policy
 
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ class Probing:
         else:
             places = policy.success_threshold - self.successes - len(self.running)
         # Another policy may have come, by which there have been enough already.
-        return places if self.running else max(1, places)
+        return max(0 if self.running else 1, places)
 
     def begin(self, permit: int, policy: Policy, at: float) -> None:
         """Let a probe run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from supervisor import current
@@ -146,6 +147,8 @@ def with_circuit_breaker(
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not app_settings.circuit_breaker.enabled:
                 return await func(*args, **kwargs)
+            if "fallback" in kwargs:  # is the function's own here
+                return await breaker.get().call(partial(func, *args, **kwargs))
             result: R = await breaker.get().call(func, *args, **kwargs)
             return result
 

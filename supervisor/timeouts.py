@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from inspect import isawaitable
+from typing import TypeVar
 
 import anyio
 
 from supervisor.errors import CallTimeoutError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def limited(func: Callable[P, Awaitable[R]], seconds: float | None) -> Callable[P, Awaitable[R]]:
-    """Return `func` with a limit to the time that it may run, if there is one."""
-    if seconds is None:
-        return func
+def limited(awaitable: Awaitable[R], seconds: float | None) -> Awaitable[R]:
+    """Return `awaitable` with a limit to the time that it may take, if there is one."""
+    if seconds is None or not isawaitable(awaitable):  # whoever awaits it will be told
+        return awaitable
+    return _run_in_time(awaitable, seconds)
 
-    @functools.wraps(func)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with anyio.move_on_after(seconds):
-            return await func(*args, **kwargs)
-        raise _too_late(seconds)
 
-    return run
+async def _run_in_time(awaitable: Awaitable[R], seconds: float) -> R:
+    with anyio.move_on_after(seconds):
+        return await awaitable
+    raise _too_late(seconds)
 
 
 class TimeLimit:
@@ -54,8 +52,13 @@ class TimeLimit:
         Raises:
             CallTimeoutError: it has been cancelled for having run too long.
         """
-        kind, traceback = (type(error), error.__traceback__) if error else (None, None)
-        if self._scope.__exit__(kind, error, traceback):
+        kind, traceback = (type(error), error.__traceback__) if error is not None else (None, None)
+        try:
+            ended = self._scope.__exit__(kind, error, traceback)
+        except BaseException as rest:  # a group of errors, without its cancellations
+            report(rest)
+            raise
+        if ended and error is not None:  # trio's scopes say so of every block without an error
             late = _too_late(self._seconds)
             report(late)
             raise late from None

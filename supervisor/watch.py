@@ -90,12 +90,12 @@ class Watch:
 
     def renew(self, lease: Lease, policy: Policy) -> None:
         """Go by another lease, and perhaps another policy."""
-        if policy is not self.policy:
-            self._adapt(policy)
-        if lease.grant is not self.grant:
+        if lease.grant is not self.grant or policy is not self.policy:
             for call, began in self.running.items():
                 self._keep_other(call, self.grant, began)
             self.running.clear()
+        if policy is not self.policy:
+            self._adapt(policy)
         self.grant = lease.grant
         self.slack = lease.slack
         self.any_outcome = lease.any_outcome
@@ -103,6 +103,13 @@ class Watch:
         self.run_grant = None if lease.any_outcome else lease.grant
         self.look_at(self.overdue_at)
         self.run_ends = -math.inf if self.in_time else math.inf
+
+    def expect(self, policy: Policy) -> None:
+        """Keep nothing back until the next lease, which may be that of another policy."""
+        self.latest_policy = policy
+        self.any_outcome = True
+        self.run_grant = None
+        self._allow_for(policy)
 
     @property
     def headroom(self) -> int:
@@ -116,9 +123,8 @@ class Watch:
     def begin_run(self, now: float) -> None:
         """Let the successes from now on be one run, which ends with a time window's bucket."""
         self.run_began = now
-        self.run_ends = min(
-            (last_time(bucket_of(now, width), width) for width in self._widths), default=math.inf
-        )
+        ends = (last_time(bucket_of(now, width), width) for width in self._widths)
+        self.run_ends = min(self.expires, *ends) if self.in_time else math.inf
 
     def end_run(self) -> float | None:
         """Let the next success begin another run, and return the time of this one."""
@@ -189,11 +195,9 @@ class Watch:
     ) -> None:
         """Remember that a call is slow, and report it."""
         self.others[call] = (grant, began, True)
-        if grant.period == period:
-            policy = grant.policy
-            assert policy.slow_call_duration is not None
-            failed = policy.slow_call_rate is None
-            reports.append(Overdue(period, call, at, policy.slow_call_duration, failed))
+        after, rate = grant.policy.slow_call_duration, grant.policy.slow_call_rate
+        if grant.period >= period and after is not None:
+            reports.append(Overdue(grant.period, call, at, after, failed=rate is None))
 
     def _keep_other(self, call: int, grant: Grant, began: float) -> None:
         """Keep a call that was not admitted by the present lease."""
@@ -212,19 +216,26 @@ class Watch:
         )
         self._widths = [seconds / BUCKETS for seconds in windows if seconds is not None]
         self.in_time = bool(self._widths)
-        judges = policy.classify is not None or policy.failure_on_result is not None
-        self.judges_results = self.judges_results or judges
         self.slow_after = policy.slow_call_duration or math.inf
-        self.limits_time = self.limits_time or policy.timeout is not None
         self.keeps_calls = policy.slow_call_duration is not None
         self.admits_freely = not self.keeps_calls and policy.throttle is None
         self.failures_one_by_one = is_watched(policy)
+        self._allow_for(policy)
         self.successes_at_once = not (
             self.in_time
-            or judges
+            or _judges_results(policy)
             or self.slow_after < math.inf
             or policy.timeout is not None
         )
+
+    def _allow_for(self, policy: Policy) -> None:
+        """Look for what calls that are admitted by this policy will need when they end."""
+        self.judges_results = self.judges_results or _judges_results(policy)
+        self.limits_time = self.limits_time or policy.timeout is not None
+
+
+def _judges_results(policy: Policy) -> bool:
+    return policy.classify is not None or policy.failure_on_result is not None
 
 
 def is_watched(policy: Policy) -> bool:

@@ -262,7 +262,7 @@ class TestCancellation:
         """A call that is cancelled before it was admitted has not reached the dependency."""
         async with half_open(failure_on_cancel=True) as breaker:
             with await breaker.acquire():
-                for asking in (breaker.acquire(wait=9), breaker.call(succeed, wait=9)):
+                for asking in (breaker.acquire(wait=9), breaker.waiting(9).call(succeed)):
                     with anyio.move_on_after(1):
                         await asking
             assert counted(breaker) == {"failed": 1, "cancelled": 2, "succeeded": 1}

@@ -18,7 +18,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,15 @@ from supervisor.notation import written
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "CIRCUIT_BREAKER.md"
+POLICIES = ROOT / "docs" / "POLICIES.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MODULE = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
+MODULE = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
+FIELD = re.compile(r"^\| `([a-z_]+)` \| `([^`]+)` \|", re.MULTILINE)
 SETTING = re.compile(r"^\| `(BINDU_[A-Z_]+)` \| `([^`]+)` \|", re.MULTILINE)
 
 
@@ -139,7 +141,7 @@ def test_an_example_runs_and_prints_what_is_said(
     assert caplog.text == ""  # asyncio reports lost tasks and errors there
 
 
-@pytest.mark.parametrize("document", [README, GUIDE], ids=lambda document: document.name)
+@pytest.mark.parametrize("document", [README, GUIDE, POLICIES], ids=lambda document: document.name)
 def test_a_document_has_examples(document: Path) -> None:
     """The documents that teach by examples have some."""
     assert examples_of(document)
@@ -179,6 +181,29 @@ def test_the_tables_of_settings_are_complete() -> None:
         if name != "circuits"  # not one variable, but one per circuit and field
     }
     assert dict(SETTING.findall(GUIDE.read_text())) == expected
+
+
+def test_the_tables_of_policies_are_complete() -> None:
+    """Every field of a policy stands in one table, with the default that it has."""
+    defaults = {field.name: field.default for field in fields(supervisor.Policy)}
+    expected = {
+        name: default.__name__ if isinstance(default, type) else repr(default)
+        for name, default in defaults.items()
+    }
+    tables = [row for row in FIELD.findall(POLICIES.read_text()) if row[0] in expected]
+    assert sorted(tables) == sorted(expected.items())
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docs" / "policies").glob("*.toml")), ids=lambda file: file.name
+)
+def test_a_policy_is_shown_with_the_command_that_draws_it(file: Path) -> None:
+    """Each policy that is drawn has its picture in the document, and its command as in the file."""
+    text = POLICIES.read_text()
+    command = file.read_text().splitlines()[0].removeprefix("# ")
+    _, _, picture = command.rpartition(" docs/")
+    assert f"\n{command}\n" in text
+    assert f"]({picture})" in text
 
 
 def test_every_public_name_is_explained() -> None:

@@ -173,6 +173,23 @@ async def test_every_change_of_state_is_a_line(lines: list[Record]) -> None:
     assert {record["name"] for record in lines} == {"supervisor.logs"}
 
 
+async def test_what_would_have_changed_is_told_apart(lines: list[Record]) -> None:
+    """A circuit that only measures warns of nothing, since it refuses nothing."""
+    breaker = CircuitBreaker("api")
+    await breaker.call(succeed)
+    breaker.only_measure()
+    for _ in range(breaker.failure_threshold):
+        with pytest.raises(ConnectionError):
+            await breaker.call(fail)
+    await settle()
+    changes = [record for record in lines if "from_state" in record["extra"]]
+    assert said(changes) == [
+        ("INFO", "circuit api: closed -> metrics_only"),
+        ("INFO", "circuit api: metrics only, would go closed -> open"),
+    ]
+    assert [record["extra"]["metrics_only"] for record in changes] == [False, True]
+
+
 async def test_the_states_are_plain_strings(lines: list[Record]) -> None:
     """A structured sink gets `open`, not the name of an enum's member."""
     await open_circuit(CircuitBreaker("api"))
@@ -249,6 +266,7 @@ async def test_circuits_that_start_and_stop_are_debug_lines(lines: list[Record])
                 "failure_count": 4,
                 "retry_after": 30.0,
                 "last_failure": "ValueError: {}",
+                "metrics_only": False,
             },
             id="opened",
         ),

@@ -37,20 +37,16 @@ from tests.worlds import (
 pytestmark = pytest.mark.anyio
 
 WATCHED: dict[str, dict[str, Any]] = {
-    "a time window": {"window_seconds": 60, "failure_rate": 0.5},
+    "a time window": {"window_seconds": 60, "failure_rate": 0.75},
     "slow calls": {"slow_call_duration": 5},
     "a classifier": {"classify": lambda _: None},
     "results": {"failure_on_result": lambda result: result == "bad"},
     "errors": {"failure_on": ConnectionError},
     "a timeout": {"timeout": 50},
-    "a throttle": {"throttle": 2},
+    "a throttle": {"throttle": 4},
     "a budget": {"retry_budget": 0.1},
 }
 """Parts of a policy for which a circuit keeps more than the plainest one does."""
-
-PLAIN: dict[str, Any] = {
-    field: getattr(Policy(), field) for fields in WATCHED.values() for field in fields
-}
 
 some_watched = pytest.mark.parametrize("fields", WATCHED.values(), ids=WATCHED)
 
@@ -168,7 +164,6 @@ class TestWhatWasAdmittedBefore:
     """It is judged by the policy of its time, at whatever moment it ends."""
 
     @pytest.mark.parametrize("awake", [False, True])
-    @pytest.mark.parametrize("end", ["fail", "return"])
     @pytest.mark.parametrize(
         ("before", "after", "failures"),
         [
@@ -187,7 +182,6 @@ class TestWhatWasAdmittedBefore:
         after: dict[str, Any],
         failures: int,
         awake: bool,
-        end: str,
     ) -> None:
         """Whether an error is a failure, and what for one."""
         breaker = CircuitBreaker("x", 9, **before)
@@ -237,10 +231,6 @@ class TestWhatWasAdmittedBefore:
                 await settle_down()
             dependency.let_go()
         assert breaker.failure_count == 2 * failures
-        await breaker.call(succeed)
-        assert breaker.statistics().succeeded == (1 if failures or "time" in str(after) else 2) or (
-            breaker.statistics().in_flight == 0
-        )
 
     @every_way
     @pytest.mark.parametrize(("before", "after"), [(5, 50), (50, 5), (None, 5), (5, None)])
@@ -320,7 +310,7 @@ class TestPartsThatComeAndGo:
     @every_way
     async def test_there_and_back(self, guarded: Guarded, fields: dict[str, Any]) -> None:
         """Each call is counted once, and the circuit opens at its threshold."""
-        breaker = CircuitBreaker("x", 3, 10, minimum_calls=3)
+        breaker = CircuitBreaker("x", 3, 10, minimum_calls=4)
         plain = {field: getattr(Policy(), field) for field in fields}
         for change in ({}, fields, plain, fields, plain):
             breaker.reconfigure(**change)

@@ -544,6 +544,18 @@ async def test_the_decorator_guards_while_enabled() -> None:
     assert breaker.state is CLOSED
 
 
+@pytest.mark.usefixtures("enabled")
+async def test_a_decorated_function_may_have_a_fallback_of_its_own() -> None:
+    """What `call` understands as an option is an argument like any other here."""
+
+    @with_circuit_breaker("choice")
+    async def choose(key: str, fallback: str = "none") -> str:
+        return f"{key} or {fallback}"
+
+    assert await choose("tea", fallback="water") == "tea or water"
+    assert await choose("tea") == "tea or none"
+
+
 async def test_the_decorator_can_be_switched_at_run_time() -> None:
     """Switching circuits on or off takes effect on the next call, and loses no state."""
     service = Service()

@@ -347,7 +347,6 @@ class PolicyOracle:
         ):
             return
         self.overdue_calls.add(call)
-        self.ended.append(Ended(self.now, "overdue"))
         if failed or self.records_successes(self.policy):
             self.entries.append(Entry(self.now, failed, slow=not failed, call=call))
         self.judge(failed, f"still running after {after:g} s")
@@ -490,10 +489,10 @@ class PolicyOracle:
         """Count the outcome of a call while the circuit is closed."""
         failed = outcome == "failed"
         self.note_request("not" if failed else "accepted")
+        self.ended.append(Ended(self.now, outcome, of_kind.kind if failed else None))
         if call in self.overdue_calls:
             looked_at = self.change_overdue(call) if failed else False
         else:
-            self.ended.append(Ended(self.now, outcome, of_kind.kind if failed else None))
             weight = of_kind.weight if failed else 1
             looked_at = weight > 0
             if failed or self.records_successes(self.policy):
@@ -501,7 +500,6 @@ class PolicyOracle:
         asked_to = failed and of_kind.retry_after is not None
         of_its_kind = (
             failed
-            and call not in self.overdue_calls
             and of_kind.threshold is not None
             and self.failures_of(of_kind.kind) >= of_kind.threshold
         )
