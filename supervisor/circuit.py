@@ -246,11 +246,15 @@ class Circuit:
             CircuitBreakerOpenError: it is spent.
             CircuitCrashedError, CircuitStoppedError: see `ask`.
         """
-        if self.running and self.latest_policy.retry_budget is not None:
+        if self.latest_policy.retry_budget is None:
+            return
+        if self.running:
             permit = self._next_permit()
             answer = await self._answer_to(permit, Retry(permit, self.loop.time()))
-            if not isinstance(answer, Grant):
-                raise self._error_for(answer)
+        else:
+            answer = self._answer_without_actor()
+        if not isinstance(answer, Grant):
+            raise self._error_for(answer)
 
     def _next_permit(self) -> int:
         self._last_permit += 1
@@ -334,12 +338,12 @@ class Circuit:
         ):
             return
         now = self.now()
+        if now is not None:
+            self.tell_overdue(now)  # what was due before it, and perhaps this very call
         if isinstance(ticket, int):
             report = self._report_of_kept(ticket, judgement, failure, now)
         else:
             report = _report(ticket, judgement, failure, now)
-        if self.watch is not None and now is not None and now >= self.watch.overdue_at:
-            self.tell_overdue(now)
         self._put(report)
         if report.period >= self.lease.period and self._is_adverse(report):
             self._call_actor()

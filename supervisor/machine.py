@@ -57,6 +57,9 @@ _NOBODY: Final[dict[int, Acquire]] = {}
 _NEVER: Final[list[tuple[float, int]]] = []
 """Who waits where nobody does, and until when: shared, and never changed."""
 
+_NOTHING: Final[list[Change]] = []
+"""What has changed where nothing has: likewise."""
+
 _UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
 """Admit every call, whatever comes of it."""
 
@@ -92,7 +95,7 @@ class Machine:
         self.waiting = _NOBODY  # permit -> request, in the order of their coming
         self.wait_ends = _NEVER  # when each of them gives up, the first of them first
         self.released: tuple[tuple[int, Grant | Refusal], ...] = ()  # for the owner to collect
-        self.transitions: list[Change] = []  # likewise
+        self.transitions = _NOTHING  # likewise
         self.succeeded = self.failed = self.ignored = self.cancelled = 0
         self.stale = 0  # of those four, how many came too late to count
         self.times_opened = 0
@@ -193,7 +196,7 @@ class Machine:
         if self.waiting:
             twin.waiting, twin.wait_ends = self.waiting.copy(), self.wait_ends.copy()
         twin.released = ()
-        twin.transitions = []
+        twin.transitions = _NOTHING
         return twin
 
     def retry_after(self, now: float) -> float:
@@ -503,11 +506,16 @@ class Machine:
             self.budget = self.budget.reconfigured(policy, self.latest)
         if policy.ramp is None:
             self.ramp_step = 0
-        self.transitions.append(Reconfigured(policy, at))
+        self._tell(Reconfigured(policy, at))
 
     def _renew_grant(self) -> None:
         if self.would_be is CircuitState.CLOSED or self.would_be in _UNGUARDED:
             self.grant = Grant(self.period, self.policy)
+
+    def _tell(self, change: Change) -> None:
+        if self.transitions is _NOTHING:
+            self.transitions = []
+        self.transitions.append(change)
 
     def _add_transition(
         self, from_state: CircuitState, to_state: CircuitState, metrics_only: bool
@@ -515,7 +523,7 @@ class Machine:
         retry_after = self.retry_after(self.since)
         if to_state is CircuitState.OPEN:  # or what would have been, if it only measures
             retry_after = self.until - self.since
-        self.transitions.append(
+        self._tell(
             Transition(
                 from_state=from_state,
                 to_state=to_state,

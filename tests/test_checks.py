@@ -1,8 +1,7 @@
-"""Checks of arguments, and the policy that is made of checked ones."""
+"""Checks of arguments: each returns what is right, and says what is wrong."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import re
@@ -12,8 +11,18 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supervisor import Policy
-from supervisor.checks import check_async, check_count, check_name, check_seconds, is_async
+from supervisor.checks import (
+    check_async,
+    check_choice,
+    check_count,
+    check_factor,
+    check_name,
+    check_seconds,
+    check_share,
+    check_window,
+    check_window_calls,
+    is_async,
+)
 
 
 async def fetch(key: str = "") -> str:
@@ -190,62 +199,120 @@ def test_an_async_generator_is_sent_to_permits() -> None:
     assert "acquire" not in str(caught.value)
 
 
-def test_the_policy_of_the_issue_is_the_default() -> None:
-    """3 failures open it for 30 s, 1 probe closes it, and a probe may take 60 s."""
-    assert dataclasses.asdict(Policy()) == {
-        "failure_threshold": 3,
-        "recovery_timeout": 30.0,
-        "success_threshold": 1,
-        "probe_timeout": 60.0,
-    }
+@pytest.mark.parametrize("value", [0.001, 1, 1e9, 10**9], ids=["least", "one", "most", "whole"])
+def test_the_seconds_of_a_window_are_returned_as_a_float(value: float) -> None:
+    """A millisecond to 1e9 seconds, which a clock can divide into ten."""
+    seconds = check_window("field", value)
+    assert type(seconds) is float
+    assert seconds == value
 
 
-def test_policies_that_mean_the_same_are_equal() -> None:
-    """Whole seconds and floats make one policy, in the order of the arguments of a breaker."""
-    policy = Policy(5, 10, 2, 20)
-    assert policy == Policy(
-        failure_threshold=5, recovery_timeout=10.0, success_threshold=2, probe_timeout=20.0
-    )
-    assert hash(policy) == hash(Policy(5, 10.0, 2, 20.0))
-    assert type(policy.recovery_timeout) is type(policy.probe_timeout) is float
+@pytest.mark.parametrize("value", [0.0009, 1e-300, 1.1e9, 10**300])
+def test_a_window_of_too_few_or_too_many_seconds_is_refused(value: float) -> None:
+    """The error names both limits."""
+    text = f"field must be at least 0.001 and at most 1e+09 (seconds), got {value!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
+        check_window("field", value)
 
 
-def test_a_policy_cannot_be_changed() -> None:
-    """A running circuit's policy is frozen."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Policy().failure_threshold = 1  # type: ignore[misc]
+def test_what_is_no_time_is_no_window() -> None:
+    """It is refused by the same errors."""
+    with pytest.raises(
+        ValueError, match=r"^field must be more than 0 and finite \(seconds\), got 0$"
+    ):
+        check_window("field", 0)
+    with pytest.raises(TypeError, match=r"^field must be a number of seconds, got '60'$"):
+        check_window("field", "60")
+
+
+@pytest.mark.parametrize("value", [1, 1_000_000])
+def test_the_calls_of_a_window_are_returned(value: int) -> None:
+    """1 to 1,000,000, of a byte each."""
+    assert check_window_calls("field", value) == value
 
 
 @pytest.mark.parametrize(
-    ("value", "error"),
+    ("value", "error", "text"),
     [
-        pytest.param(0, ValueError, id="zero"),
-        pytest.param(-1, ValueError, id="negative"),
-        pytest.param("1", TypeError, id="str"),
-        pytest.param(True, TypeError, id="bool"),
-        pytest.param(None, TypeError, id="None"),
+        (0, ValueError, "field must be at least 1, got 0"),
+        (1_000_001, ValueError, "field must be at most 1000000, got 1000001"),
+        (10.0, TypeError, "field must be a whole number, got 10.0"),
     ],
 )
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Policy)])
-def test_a_policy_is_checked(field: str, value: Any, error: type[Exception]) -> None:
-    """Every field is checked, and the error names it and the value."""
-    with pytest.raises(error, match=rf"^{field} must be .*, got {re.escape(repr(value))}$"):
-        Policy(**{field: value})
+def test_a_window_of_no_or_too_many_calls_is_refused(
+    value: Any, error: type[Exception], text: str
+) -> None:
+    """The error names the limit."""
+    with pytest.raises(error, match=f"^{re.escape(text)}$"):
+        check_window_calls("field", value)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf], ids=["NaN", "inf"])
-@pytest.mark.parametrize("field", ["recovery_timeout", "probe_timeout"])
-def test_a_policy_has_finite_times(field: str, value: float) -> None:
-    """A circuit that could never recover, or never end a probe, is refused."""
-    with pytest.raises(ValueError, match=rf"^{field} must be more than 0 and finite"):
-        Policy(**{field: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("value", "zero"),
+    [(5e-324, False), (0.5, False), (1, False), (0, True), (0.0, True), (1, True)],
+)
+def test_a_share_is_returned_as_a_float(value: float, zero: bool) -> None:
+    """At most 1, and more than 0, or 0 where that is allowed."""
+    share = check_share("field", value, zero)
+    assert type(share) is float
+    assert share == value
 
 
-@pytest.mark.parametrize("field", ["failure_threshold", "success_threshold"])
-def test_a_policy_has_whole_thresholds(field: str) -> None:
-    """Half a failure is refused."""
-    with pytest.raises(TypeError, match=rf"^{field} must be a whole number, got 1.5$"):
-        Policy(**{field: 1.5})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("value", "zero", "error", "text"),
+    [
+        (0, False, ValueError, "more than 0 and at most 1, got 0"),
+        (-0.1, False, ValueError, "more than 0 and at most 1, got -0.1"),
+        (-0.1, True, ValueError, "0 or more and at most 1, got -0.1"),
+        (1.1, True, ValueError, "0 or more and at most 1, got 1.1"),
+        (50, False, ValueError, "more than 0 and at most 1, got 50"),
+        (math.nan, True, ValueError, "0 or more and at most 1, got nan"),
+        (math.inf, False, ValueError, "more than 0 and at most 1, got inf"),
+        ("50%", False, TypeError, "a number, got '50%'"),
+        (True, False, TypeError, "a number, got True"),
+        (None, True, TypeError, "a number, got None"),
+    ],
+)
+def test_what_is_no_share_is_refused(
+    value: Any, zero: bool, error: type[Exception], text: str
+) -> None:
+    """The error names the field, the value and the range."""
+    with pytest.raises(error, match=f"^field must be {re.escape(text)}$"):
+        check_share("field", value, zero)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, 1.5, 10**300], ids=["1", "1.0", "1.5", "huge"])
+def test_a_factor_is_returned_as_a_float(value: float) -> None:
+    """Any finite number from 1 on."""
+    factor = check_factor("field", value)
+    assert type(factor) is float
+    assert factor == value
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.99, ValueError, "at least 1 and finite, got 0.99"),
+        (0, ValueError, "at least 1 and finite, got 0"),
+        (math.inf, ValueError, "at least 1 and finite, got inf"),
+        (math.nan, ValueError, "at least 1 and finite, got nan"),
+        ("2", TypeError, "a number, got '2'"),
+        (False, TypeError, "a number, got False"),
+    ],
+)
+def test_what_is_no_factor_is_refused(value: Any, error: type[Exception], text: str) -> None:
+    """The error names the field, the value and the range."""
+    with pytest.raises(error, match=f"^field must be {re.escape(text)}$"):
+        check_factor("field", value)
+
+
+def test_a_choice_is_one_of_some_words() -> None:
+    """The error names them."""
+    check_choice("field", "allow", ("allow", "refuse"))
+    for value, shown in (("both", "'both'"), (None, "None"), (["allow"], "['allow']")):
+        with pytest.raises(ValueError, match="^field must be one of allow, refuse; got ") as caught:
+            check_choice("field", value, ("allow", "refuse"))
+        assert str(caught.value).endswith(shown)
 
 
 def test_a_time_beyond_floats_is_refused() -> None:

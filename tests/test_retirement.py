@@ -605,7 +605,9 @@ class TestFence:
             await anyio.sleep(LONG)
 
             def report_late() -> None:
-                for late in (grant, old.grant, Grant(0, Policy()), Grant(2, Policy(), 2), Grant(2, Policy(), 1)):
+                plain = Policy()
+                probes = (Grant(2, plain, 2), Grant(2, plain, 1))
+                for late in (grant, old.grant, Grant(0, plain), *probes):
                     before = breaker.statistics()
                     old.succeed(late)
                     old.fail(late, OSError())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -173,8 +174,8 @@ async def test_a_refusal_of_another_circuit_is_an_error_like_any() -> None:
     assert refused.value.operation_name == "other"
 
 
-async def test_a_stopped_or_crashed_circuit_leaves_nobody_waiting() -> None:
-    """Who asks for a retry is answered whatever happens to the circuit."""
+async def test_whatever_happens_to_the_circuit_nobody_waits_for_ever() -> None:
+    """Who asks for a retry is answered, also by a circuit that crashes, ends or has ended."""
     async with Supervisor() as supervisor:
         breaker = supervisor.circuit("x", retry_budget=0.1)
         await breaker.spend_retry()
@@ -182,10 +183,23 @@ async def test_a_stopped_or_crashed_circuit_leaves_nobody_waiting() -> None:
         await breaker.spend_retry()
 
         async def ask() -> None:
-            with pytest.raises(CircuitStoppedError):
+            with suppress(CircuitStoppedError):  # if its turn comes after the circuit's end
                 await breaker.spend_retry()
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await anyio.lowlevel.checkpoint()
             supervisor.stop("x")
+        with pytest.raises(CircuitStoppedError):
+            await breaker.spend_retry()
+
+
+async def test_who_is_cancelled_leaves_nothing_behind() -> None:
+    """Asking for a retry may be cancelled at any moment."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", retry_budget=0.1, retry_budget_minimum=2)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await breaker.spend_retry()
+        await breaker.spend_retry()
+        assert breaker.statistics().in_flight == 0

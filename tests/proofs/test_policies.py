@@ -45,7 +45,15 @@ from supervisor.messages import (
 from supervisor.outcomes import PLAIN_FAILURE, Failure
 from supervisor.policy import Policy
 from supervisor.windows import UNLIMITED
-from tests.proofs.policy_oracle import Admitted, Answer, Ask, Changed, PolicyOracle, Refused
+from tests.proofs.policy_oracle import (
+    OWN_STATES,
+    Admitted,
+    Answer,
+    Ask,
+    Changed,
+    PolicyOracle,
+    Refused,
+)
 
 STEPS = 50
 """Steps of one history."""
@@ -54,10 +62,11 @@ STEPS = 50
 TICK = 2**-6
 LONG = 2.0**17
 SHORT_SECONDS = st.sampled_from([1.0, 0.5, 4.0])
-TEN_STEPS = st.sampled_from([1.25, 5.0, 10.0, 80.0])
+TEN_STEPS = st.sampled_from([5.0, 1.25, 10.0, 80.0])
 RATES = st.sampled_from([0.5, 0.3, 2 / 3, 1.0, 0.1])
 DRAWS = st.sampled_from([0.0, 0.0, 0.25, 0.5, 0.75, 1 - 2**-53])
 SMALL = st.sampled_from(range(1, 5))
+THRESHOLDS = st.sampled_from([2, 1, 3, 4, 20])
 
 Fields = dict[str, Any]
 Wait = tuple[float, Literal["closed", "verdict"]]
@@ -72,7 +81,7 @@ def some(draw: st.DrawFn, **parts: st.SearchStrategy[Any]) -> Fields:
 @st.composite
 def tallies(draw: st.DrawFn) -> Fields:
     """When it opens."""
-    fields: Fields = {"failure_threshold": draw(SMALL)}
+    fields: Fields = {"failure_threshold": draw(THRESHOLDS)}
     match draw(st.sampled_from(["in a row", "calls", "seconds"])):
         case "in a row":
             return fields | draw(some(slow_call_duration=SHORT_SECONDS))
@@ -82,7 +91,7 @@ def tallies(draw: st.DrawFn) -> Fields:
             fields["minimum_calls"] = draw(st.sampled_from(range(1, calls + 1)))
         case _:
             fields["window_seconds"] = draw(TEN_STEPS)
-            fields["minimum_calls"] = draw(st.sampled_from(range(1, 7)))
+            fields["minimum_calls"] = draw(THRESHOLDS)
     fields |= draw(some(failure_rate=RATES, slow_call_duration=SHORT_SECONDS))
     if "slow_call_duration" in fields:
         fields |= draw(some(slow_call_rate=RATES))
@@ -112,7 +121,7 @@ def probings(draw: st.DrawFn) -> Fields:
 
 def shares(throttle_seconds: float, retry_budget_seconds: float) -> st.SearchStrategy[Fields]:
     """Which share of calls and retries is admitted, by windows of that length."""
-    ramps = some(ramp=st.sampled_from([1.25, 5.0]), ramp_start=st.sampled_from([0.25, 0.5, 1.0]))
+    ramps = some(ramp=TEN_STEPS, ramp_start=st.sampled_from([0.25, 0.5, 1.0]))
     throttles = some(
         throttle=st.sampled_from([1.0, 1.5, 2.0]), throttle_floor=st.sampled_from([0.25, 0.0625])
     )
@@ -416,6 +425,7 @@ class PolicyHistories(RuleBasedStateMachine):
             self.end_both(call, end)
         self.compare()
 
+    @precondition(lambda self: self.oracle.would_be not in ("open", "forced_open"))
     @rule(ends=st.lists(ENDS, min_size=2, max_size=6))
     def several_calls(self, ends: list[End]) -> None:
         for end in ends:
@@ -429,9 +439,11 @@ class PolicyHistories(RuleBasedStateMachine):
             if self.oracle.would_be == "closed":
                 self.call(0.0, retry=False, end=FAILED)
 
-    @precondition(lambda self: self.oracle.would_be == "half_open")
-    @rule(end=st.sampled_from([SUCCEEDED, SUCCEEDED, FAILED]))
+    @precondition(lambda self: self.oracle.would_be in ("open", "half_open"))
+    @rule(end=st.sampled_from([SUCCEEDED, SUCCEEDED, SUCCEEDED, FAILED]))
     def probe_until_verdict(self, end: End) -> None:
+        if self.oracle.would_be == "open":
+            self.wait_for_event(0.0)
         for _ in range(4):
             if self.oracle.would_be == "half_open":
                 self.call(0.0, retry=False, end=end)
@@ -478,20 +490,25 @@ class PolicyHistories(RuleBasedStateMachine):
         self.compare()
 
     @rule(
-        state=st.sampled_from(
-            ["reset", "closed", "forced_open", "forced_closed", "disabled", "metrics_only"]
-        ),
-        likely=st.sampled_from([False, False, True]),  # by hand is rare
+        state=st.sampled_from(["reset", "metrics_only", "forced_open", "forced_closed", "disabled"])
     )
-    def by_hand(self, state: str, likely: bool) -> None:
-        if not likely:
-            return
+    def by_hand(self, state: str) -> None:
+        """Forced states last for a step or two, since not much can happen there."""
+        if self.oracle.state not in (*OWN_STATES, "metrics_only") and state != "reset":
+            state = "closed"
         if state == "reset":
             self.tell(Reset(self.now))
             self.oracle.reset()
         else:
             self.tell(Force(CircuitState(state), self.now))
             self.oracle.force(state)
+        self.compare()
+
+    @precondition(lambda self: self.oracle.state not in OWN_STATES)
+    @rule()
+    def release(self) -> None:
+        self.tell(Force(CircuitState.CLOSED, self.now))
+        self.oracle.force("closed")
         self.compare()
 
     @rule(data=st.data(), likely=st.sampled_from([False, True]))
@@ -560,7 +577,7 @@ class PolicyHistories(RuleBasedStateMachine):
         self.look()
         self.compare()
 
-    @rule(seconds=st.sampled_from([TICK, 0.125, 0.25, 0.5, 1.0, 4.0, LONG]))
+    @rule(seconds=st.sampled_from([TICK, 0.125, 0.125, 0.25, 0.5, 0.5, 1.0, 4.0, LONG]))
     def pass_time(self, seconds: float) -> None:
         self.go_on(self.now + seconds)
 
