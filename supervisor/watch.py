@@ -96,6 +96,8 @@ class Watch:
             self.running.clear()
         if policy is not self.policy:
             self._adapt(policy)
+        # Calls of another lease may become slow, which counts as soon as they are.
+        self.admits_freely = not (self.keeps_calls or self._slow_at or policy.throttle is not None)
         self.grant = lease.grant
         self.slack = lease.slack
         self.any_outcome = lease.any_outcome
@@ -116,7 +118,7 @@ class Watch:
         """What the shortest path may go by: nothing if it leaves out what has to be done; 1 if
         it may admit calls and count successes, but has to report each failure.
         """
-        if self.any_outcome or not self.successes_at_once:
+        if self.any_outcome or self._slow_at or not self.successes_at_once:
             return 0
         return min(self.slack, 1) if self.failures_one_by_one else self.slack
 
@@ -218,7 +220,6 @@ class Watch:
         self.in_time = bool(self._widths)
         self.slow_after = policy.slow_call_duration or math.inf
         self.keeps_calls = policy.slow_call_duration is not None
-        self.admits_freely = not self.keeps_calls and policy.throttle is None
         self.failures_one_by_one = is_watched(policy)
         self._allow_for(policy)
         self.successes_at_once = not (

@@ -33,7 +33,7 @@ class Fragile(Machine):
         if isinstance(message, Acquire):
             self.requests -= 1
             if self.requests == 0:
-                self.failure_count = 99
+                self.trip.fail(at=0.0)
                 raise ZeroDivisionError
         return super().apply(message)
 

@@ -207,11 +207,11 @@ def test_the_seconds_of_a_window_are_returned_as_a_float(value: float) -> None:
     assert seconds == value
 
 
-@pytest.mark.parametrize("value", [0.0009, 1e-300, 1.1e9, 10**300])
+@pytest.mark.parametrize("value", [0.0009, 1e-300, 1.1e9, 10**12])
 def test_a_window_of_too_few_or_too_many_seconds_is_refused(value: float) -> None:
     """The error names both limits."""
     text = f"field must be at least 0.001 and at most 1e+09 (seconds), got {value!r}"
-    with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         check_window("field", value)
 
 
@@ -286,7 +286,7 @@ def test_a_factor_is_returned_as_a_float(value: float) -> None:
     """Any finite number from 1 on."""
     factor = check_factor("field", value)
     assert type(factor) is float
-    assert factor == value
+    assert factor == float(value)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,9 @@ def test_a_choice_is_one_of_some_words() -> None:
     """The error names them."""
     check_choice("field", "allow", ("allow", "refuse"))
     for value, shown in (("both", "'both'"), (None, "None"), (["allow"], "['allow']")):
-        with pytest.raises(ValueError, match="^field must be one of allow, refuse; got ") as caught:
+        with pytest.raises(
+            ValueError, match=r"^field must be one of allow, refuse; got "
+        ) as caught:
             check_choice("field", value, ("allow", "refuse"))
         assert str(caught.value).endswith(shown)
 

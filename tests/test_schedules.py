@@ -57,11 +57,8 @@ def kind_of(ended_with: object) -> Failure | Outcome | None:
     return KINDS.get(str(ended_with))
 
 
-# Most times, and the steps of all windows, are multiples of this one, so that no sum is rounded.
+# All times, and the steps of all windows, are multiples of this one, so that no sum is rounded.
 TICK = 0.25
-
-# No call ends at such a time: whether it is overdue before is no matter of order then.
-SLOW = 21 / 32
 
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
@@ -71,18 +68,18 @@ POLICIES: dict[str, dict[str, Any]] = {
     "last seconds": {"window_seconds": 5.0},
     "rate of calls": {"window_calls": 6, "failure_rate": 0.6, "minimum_calls": 4},
     "rate in time": {"window_seconds": 2.5, "failure_rate": 0.6, "minimum_calls": 4},
-    "slow calls": {"slow_call_duration": SLOW},
+    "slow calls": {"slow_call_duration": 2 * TICK},
     "rate of slow calls": {
         "window_seconds": 5.0,
         "minimum_calls": 3,
         "failure_rate": 0.9,
-        "slow_call_duration": SLOW,
+        "slow_call_duration": 2 * TICK,
         "slow_call_rate": 0.4,
     },
     "rate of slow last calls": {
         "window_calls": 5,
         "minimum_calls": 3,
-        "slow_call_duration": SLOW,
+        "slow_call_duration": 2 * TICK,
         "slow_call_rate": 0.6,
     },
     "kinds": {"classify": kind_of, "failure_threshold": 4},
@@ -201,7 +198,7 @@ class Specification:
         self.catch_up()
         now = anyio.current_time()
         ended = self.running.pop(call)
-        slow = ended.slow_from is not None and now > ended.slow_from
+        slow = ended.slow_from is not None and now >= ended.slow_from
         if slow and judgement is Outcome.SUCCEEDED and ended.grant.policy.slow_call_rate is None:
             judgement = PLAIN_FAILURE
         failure = judgement if isinstance(judgement, Failure) else None
@@ -321,7 +318,7 @@ async def one_history(policy_name: str, seed: int, workers: int = 6, steps: int 
                 case "reset":
                     breaker.reset()
                     specification.tell(Reset(now))
-                case "block" if not specification.becoming_slow(now + TICK):
+                case "block":
                     block_loop(TICK)
                 case "reconfigure":
                     changed = draw_policy(draw, draw.choice(list(POLICIES)))

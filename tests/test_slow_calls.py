@@ -89,7 +89,7 @@ class TestWithoutARate:
     async def test_one_that_has_blocked_the_event_loop(
         self, guarded: Guarded, seconds: float, counts: tuple[int, int, int]
     ) -> None:
-        """It is the same, though nobody could notice before it ended."""
+        """It is the same, though nobody could look before it ended."""
         breaker = CircuitBreaker("x", slow_call_duration=5)
         assert await guarded(breaker, lambda: block(seconds)) == "fine"
         assert call_counts(breaker) == counts
@@ -97,11 +97,11 @@ class TestWithoutARate:
     @every_way
     @pytest.mark.parametrize("function", [take, block])
     async def test_what_a_refusal_says(self, guarded: Guarded, function: Any) -> None:
-        """How long the call has run, as far as that was known when the circuit opened."""
+        """Why the circuit has opened, and that it has when the call became slow."""
         breaker = CircuitBreaker("x", 1, slow_call_duration=5)
         await guarded(breaker, lambda: function(7.5))
-        text = "still running after 5 s" if function is take else "took 7.5 s"
-        with pytest.raises(CircuitBreakerOpenError, match=rf"last failure: {text}\)$"):
+        text = r"27\.5 s \(last failure: still running after 5 s\)$"
+        with pytest.raises(CircuitBreakerOpenError, match=text):
             await guarded(breaker, succeed)
 
     @every_way
@@ -113,26 +113,13 @@ class TestWithoutARate:
             await guarded(breaker, lambda: take_and_fail(seconds))
         assert call_counts(breaker) == (0, 1, 1)
 
-    async def test_one_that_fails_in_the_end_is_described_by_its_error(self) -> None:
-        """If nobody could notice before that it was slow."""
-
-        async def block_and_fail() -> None:
-            block_loop(9)
-            raise Down("down")
-
-        breaker = CircuitBreaker("x", 1, slow_call_duration=5)
-        with pytest.raises(Down):
-            await breaker.call(block_and_fail)
-        assert breaker.statistics().last_failure == "Down: down"
-
     @pytest.mark.parametrize("function", [take, block])
     async def test_one_that_is_ignored(self, function: Any) -> None:
         """It counts as nothing when it ends; what has been counted before stays."""
         breaker = CircuitBreaker("x", slow_call_duration=5, classify=lambda _: Outcome.IGNORED)
         await breaker.call(function, 9)
         now = breaker.statistics()
-        assert (now.ignored, now.failed) == (1, 0)
-        assert now.failure_count == (1 if function is take else 0)
+        assert (now.ignored, now.failed, now.failure_count) == (1, 0, 1)
 
     @every_way
     async def test_one_that_is_cancelled(self, guarded: Guarded) -> None:
@@ -423,8 +410,7 @@ class TestWithARate:
         await guarded(breaker, lambda: function(6))
         now = breaker.statistics()
         assert (now.state, now.failure_count, now.failed) == ("open", 0, 0)
-        text = "still running after 5 s" if function is take else "took 6 s"
-        assert now.last_failure == text
+        assert now.last_failure == "still running after 5 s"
 
     async def test_a_fast_call_can_make_the_share_count(self) -> None:
         """The call that fills the window up to its minimum."""

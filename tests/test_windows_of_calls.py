@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.policy import Policy
+from tests.test_schedules import run as run_in_some_order
 from tests.worlds import (
     Down,
     Guarded,
@@ -99,14 +101,20 @@ class Model:
         self.ended: list[Ended] = []
         self.running: list[Running] = []
 
-    def begin(self, now: float) -> Running | None:
-        """Whether a call that asks now is admitted."""
+    def admit(self, now: float) -> Running | None:
+        """Admit a call that asks now, or not."""
         self.advance(now)
         probes = sum(call.probe and self.counts(call) for call in self.running)
         if self.state == "open" or (self.state == "half_open" and probes):
             return None
         self.running.append(Running(math.inf, self.period, self.state == "half_open"))
         return self.running[-1]
+
+    def start(self, call: Running, now: float) -> None:
+        """The call that has been admitted begins."""
+        call.began = now
+        self.running.remove(call)
+        self.running.append(call)
 
     def end(self, call: Running, failed: bool | None, now: float) -> None:
         """None: it has counted neither as a failure nor as a success."""
@@ -227,7 +235,7 @@ class History:
                 await self.call()
 
     async def call(self) -> None:
-        expected = self.model.begin(anyio.current_time())  # who asks first is answered first
+        expected = self.model.admit(anyio.current_time())  # who asks first is answered first
         try:
             permit = await self.breaker.acquire()
         except CircuitBreakerOpenError:
@@ -236,7 +244,7 @@ class History:
             return
         with permit:  # which lets go of it if a comparison fails
             assert expected is not None
-            expected.began = anyio.current_time()
+            self.model.start(expected, anyio.current_time())
             await self.take_time()
             failed = self.draw.choices([True, False, None], [self.failing, 1 - self.failing, 0.1])[
                 0
@@ -283,6 +291,15 @@ class TestAgainstAModel:
         history = History(99, fields)
         await history.play(workers=1, steps=400)
         assert history.refused > 0
+
+
+@each_policy
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_in_any_order(fields: dict[str, Any], backend: str) -> None:
+    """The same whichever of the tasks that are ready go on first."""
+    for seed in range(100, 100 + SEEDS):
+        history = History(seed, fields)
+        run_in_some_order(backend, seed, partial(history.play, workers=8, steps=25))
 
 
 class TestRates:

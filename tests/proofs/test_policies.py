@@ -288,10 +288,17 @@ class PolicyHistories(RuleBasedStateMachine):
         self.figure = figure
 
     @initialize(
-        data=st.data(), windows=st.tuples(TEN_STEPS, TEN_STEPS), kinds=st.tuples(FAILURES, FAILURES)
+        data=st.data(),
+        windows=st.tuples(TEN_STEPS, TEN_STEPS),
+        kinds=st.tuples(FAILURES, FAILURES),
+        scene=st.sampled_from(["closed", "recovered", "half_open"]),
     )
     def begin(
-        self, data: st.DataObject, windows: tuple[float, float], kinds: tuple[Failure, Failure]
+        self,
+        data: st.DataObject,
+        windows: tuple[float, float],
+        kinds: tuple[Failure, Failure],
+        scene: str,
     ) -> None:
         policy = data.draw(policies(*windows), "policy")
         self.windows = windows
@@ -307,6 +314,11 @@ class PolicyHistories(RuleBasedStateMachine):
         self.running: list[int] = []  # admitted, not yet settled
         self.overdue_calls: set[int] = set()
         self.look()
+        if scene != "closed":
+            self.fail_until_open()
+            self.wait_for_event(0.0)
+        if scene == "recovered":
+            self.probe_until_verdict(SUCCEEDED)
 
     # What is done to both
 
@@ -435,7 +447,7 @@ class PolicyHistories(RuleBasedStateMachine):
     @rule()
     def fail_until_open(self) -> None:
         """By chance alone, circuits would not open often enough."""
-        for _ in range(8):
+        for _ in range(20):
             if self.oracle.would_be == "closed":
                 self.call(0.0, retry=False, end=FAILED)
 
@@ -581,10 +593,10 @@ class PolicyHistories(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.go_on(self.now + seconds)
 
-    @precondition(lambda self: self.oracle.next_event < math.inf)
     @rule(off=st.sampled_from([0.0, 0.0, -TICK, TICK]))
     def wait_for_event(self, off: float) -> None:
-        self.go_on(max(self.now, self.oracle.next_event + off))
+        if self.oracle.next_event < math.inf:
+            self.go_on(max(self.now, self.oracle.next_event + off))
 
     def go_on(self, now: float) -> None:
         self.now = now
