@@ -287,9 +287,17 @@ class CircuitBreaker:
             circuit.succeed(grant, result)
         return result
 
+    @overload
+    async def retry(
+        self, func: Callable[..., Awaitable[R]], /, *args: Any, fallback: Any, **kwargs: Any
+    ) -> R | Any: ...
+
+    @overload
     async def retry(
         self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    ) -> R: ...
+
+    async def retry(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Do what `call` does, for another attempt of a call that has failed before.
 
         If the policy has a `retry_budget`, the attempt is taken from it in the same step in which
@@ -299,8 +307,8 @@ class CircuitBreaker:
             CircuitBreakerOpenError, CallTimeoutError, CircuitCrashedError, CircuitStoppedError,
             PolicyConflictError, TypeError: see `call`.
         """
-        result: R = await self._call_by(func, args, kwargs, retry=True)
-        return result
+        fallback = kwargs.pop("fallback", RAISE)
+        return await self._call_by(func, args, kwargs, fallback, retry=True)
 
     def waiting(self, wait: float, wait_for: WaitFor = "closed") -> WaitingBreaker:
         """Return the same circuit for callers who would rather wait than be refused at once.

@@ -386,17 +386,13 @@ class Circuit:
 
     def _add_to_run(self, watch: Watch, ticket: Ticket) -> bool:
         """Count a success with those before it, and return true, if nothing depends on it."""
+        if ticket not in watch.running if isinstance(ticket, int) else ticket is not watch.grant:
+            return False
         now = 0.0
-        if isinstance(ticket, int):
+        if watch.in_time or watch.overdue_at < math.inf:
             now = self.loop.time()
-            if ticket not in watch.running or now >= watch.overdue_at:
+            if now > watch.expires or now >= watch.overdue_at:
                 return False
-        elif ticket is not watch.grant:
-            return False
-        elif watch.in_time:
-            now = self.loop.time()
-        if now > watch.expires:
-            return False
         if watch.any_outcome:
             if watch.slack <= 1:
                 return False

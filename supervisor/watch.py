@@ -102,7 +102,7 @@ class Watch:
         self.slack = lease.slack
         self.any_outcome = lease.any_outcome
         self.expires = lease.expires
-        self.run_grant = None if lease.any_outcome else lease.grant
+        self.run_grant = None if lease.any_outcome or self._slow_at else lease.grant
         self.look_at(self.overdue_at)
         self.run_ends = -math.inf if self.in_time else math.inf
 
@@ -158,11 +158,9 @@ class Watch:
         began = self.running.pop(call, None)
         return self.others.pop(call) if began is None else (self.grant, began, False)
 
-    def grant_of(self, ticket: Ticket) -> Grant:
+    def grant_of(self, call: int) -> Grant:
         """Return the grant of a call that still runs."""
-        if isinstance(ticket, Grant):
-            return ticket
-        return self.grant if ticket in self.running else self.others[ticket][0]
+        return self.grant if call in self.running else self.others[call][0]
 
     @property
     def slow_next(self) -> float:

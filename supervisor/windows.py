@@ -254,11 +254,9 @@ def bucket_of(at: float, width: float) -> int:
 
 def last_time(bucket: int, width: float) -> float:
     """Return the last time that is in that bucket."""
-    time = (bucket + 1) * width  # its end, which is not in it, give or take what is rounded
-    while bucket_of(time, width) > bucket:
+    time = (bucket + 1) * width
+    while bucket_of(time, width) > bucket:  # its end is not in it; nor may what rounding brings be
         time = math.nextafter(time, -math.inf)
-    while bucket_of(later := math.nextafter(time, math.inf), width) <= bucket:
-        time = later
     return time
 
 

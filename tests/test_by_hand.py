@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -15,6 +17,7 @@ from supervisor import (
     Statistics,
     Supervisor,
 )
+from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
 from tests.worlds import (
     Dependency,
     Down,
@@ -458,3 +461,18 @@ async def test_threads_and_tasks_alike() -> None:
         with pytest.raises(Down):
             await guarded(breaker, fail)
     assert breaker.state is CircuitState.DISABLED
+
+
+@pytest.mark.parametrize("new_loop", [VirtualTimeLoop, VirtualTimeUvloop])
+def test_while_the_event_loop_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A state can be set then, too, and holds when the loop goes on."""
+    breaker = CircuitBreaker("x", 1, slow_call_duration=5)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(breaker.call(succeed)) == "fine"
+        breaker.force_open()
+        assert breaker.state == "forced_open"
+        assert runner.run(is_refused(breaker))
+        breaker.release()
+        breaker.reconfigure(failure_threshold=2)
+        assert (breaker.state, breaker.failure_threshold) == ("closed", 2)
+        assert not runner.run(is_refused(breaker))

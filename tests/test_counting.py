@@ -385,6 +385,54 @@ class TestKinds:
         assert asked == errors
 
 
+class TestTimeOpen:
+    """How long the circuit stays open, if nobody else says so."""
+
+    async def test_it_grows_with_each_failed_recovery(self) -> None:
+        """Up to its maximum; once the circuit has closed, it begins anew."""
+        breaker = CircuitBreaker("x", 1, 10, recovery_factor=3, max_recovery_timeout=50)
+        for round_ in range(2):
+            seconds = [await seconds_open(breaker) for _ in range(4)]
+            assert seconds == [10.0, 30.0, 50.0, 50.0], round_
+            await breaker.call(succeed)
+            assert breaker.state is CircuitState.CLOSED
+
+    async def test_what_a_failure_asks_for_grows_too(self) -> None:
+        """But a server's own request is respected, however long."""
+        answers = [Failure(recovery_timeout=20), Failure(retry_after=500)]
+        breaker = CircuitBreaker(
+            "x",
+            1,
+            10,
+            recovery_factor=2,
+            max_recovery_timeout=50,
+            classify=lambda _: answers[min(1, breaker.statistics().times_opened // 3)],
+        )
+        assert [await seconds_open(breaker) for _ in range(4)] == [20.0, 40.0, 50.0, 500.0]
+
+    async def test_jitter(self) -> None:
+        """Many circuits that have opened at once do not probe at once."""
+        seconds: list[float] = []
+        for number in range(100):
+            breaker = CircuitBreaker(f"{number}", 1, 10, recovery_jitter=0.3)
+            with pytest.raises(Down):
+                await breaker.call(fail)
+            seconds.append(breaker.retry_after)
+        assert len(set(seconds)) == 100
+        assert 7 <= min(seconds) < 8
+        assert 12 < max(seconds) <= 13
+
+
+async def seconds_open(breaker: CircuitBreaker) -> float:
+    """Let a call open the circuit, and return for how long; wait for that time."""
+    with pytest.raises(Down):
+        await breaker.call(fail)
+    seconds = breaker.retry_after
+    await anyio.sleep(seconds)
+    assert breaker.state is CircuitState.HALF_OPEN
+    return seconds
+
+
 class TestPermitsByHand:
     """`permit.fail(error)`: a failure, whatever the policy says of such an error."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -389,3 +390,16 @@ async def test_it_runs_outside_the_guard() -> None:
 
     assert await breaker.call(dependency.call, fallback=slow) == "instead"
     assert (breaker.failure_count, breaker.statistics().failed) == (1, 1)
+
+
+async def test_a_function_with_an_argument_of_that_name() -> None:
+    """A decorated function keeps it; others can be given it beforehand."""
+
+    async def function(*, fallback: str) -> str:
+        return fallback
+
+    breaker = CircuitBreaker("x")
+    assert await breaker(function)(fallback="own") == "own"
+    assert await breaker.waiting(5)(function)(fallback="own") == "own"
+    for call in (by_call, by_waiting, by_retry):
+        assert await call(breaker, partial(function, fallback="own")) == "own"

@@ -437,6 +437,14 @@ class TestBeforeUse:
             breaker.reconfigure(window_seconds=5)
         assert breaker.policy == Policy(1, 5.0, window_calls=5)
 
+    def test_unknown_fields(self) -> None:
+        """They are refused as those of a new breaker are."""
+        for policy in ({"failure_treshold": 3}, {"name": "y"}):
+            with pytest.raises(TypeError, match=r"failure_treshold|name"):
+                CircuitBreaker("x").reconfigure(**policy)
+            with pytest.raises(TypeError, match=r"failure_treshold|name"):
+                CircuitBreaker("x", **policy)
+
     async def test_on_an_event_loop(self) -> None:
         """Nothing is started by it."""
         breaker = CircuitBreaker("x", 3)

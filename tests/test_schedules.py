@@ -298,9 +298,10 @@ WAYS = ["call", "block", "decorator", "permit", "retry", "waiting", "waiting per
 ACTIONS = {"call": 40, "read": 16, "reset": 3, "block": 3, "reconfigure": 1, "by hand": 1}
 
 
-async def one_history(policy_name: str, seed: int, workers: int = 6, steps: int = 12) -> int:
+async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
     """Let some workers call, fail, hang, reset, read and so on at random; return the refusals."""
     draw = random.Random(f"{policy_name} {seed}")
+    workers, failing, looking = draw.choice([3, 6]), draw.choice([0.2, 0.6]), draw.choice([0.1, 1])
     policy = draw_policy(draw, policy_name)
     specification = Specification(policy)
     refusals = 0
@@ -329,8 +330,9 @@ async def one_history(policy_name: str, seed: int, workers: int = 6, steps: int 
                     BY_HAND[state](breaker)
                     specification.tell(Force(state, now))
                 case _:
-                    pass
-            specification.see(breaker)
+                    specification.see(breaker)
+            if draw.random() < looking:  # which ends what callers keep back
+                specification.see(breaker)
 
     async def pause(checkpoints: int) -> None:
         for _ in range(draw.randrange(checkpoints)):
@@ -345,7 +347,7 @@ async def one_history(policy_name: str, seed: int, workers: int = 6, steps: int 
 
         async def work() -> str:
             policy = specification.begin(number)
-            raised = draw.random() < 0.6
+            raised = draw.random() < failing
             text = draw.choice(["down", *KINDS] if raised else ["fine", "fine", "poor", "busy"])
             try:
                 await pause(4)

@@ -117,7 +117,7 @@ class TestThrottle:
         await breaker.call(succeed)
         assert breaker.statistics().rejected == 0
 
-    @pytest.mark.parametrize("floor", [0.05, 0.2])
+    @pytest.mark.parametrize("floor", [0.1, 0.3])
     @pytest.mark.usefixtures("seeded")
     async def test_the_floor_keeps_probing(self, floor: float) -> None:
         """However long all have failed, so large a share of the calls is admitted."""
@@ -125,10 +125,9 @@ class TestThrottle:
         for _ in range(200):
             await refusal_of(by_call, breaker, fail)
         before = breaker.statistics().failed
-        for _ in range(4000):
+        for _ in range(1000):
             await refusal_of(by_call, breaker, fail)
-            await anyio.sleep(0.001)
-        assert breaker.statistics().failed - before == pytest.approx(4000 * floor, rel=0.15)
+        assert breaker.statistics().failed - before == pytest.approx(1000 * floor, rel=0.3)
 
     @pytest.mark.usefixtures("seeded")
     async def test_it_recovers(self) -> None:
@@ -390,7 +389,7 @@ class TestRetryBudget:
         assert await refusal_of(by_call, breaker, succeed) is None
 
     async def test_without_a_budget(self) -> None:
-        """It is a call like any other, also with a fallback."""
+        """It is a call like any other."""
         breaker = CircuitBreaker("x", 1)
         for _ in range(100):
             assert await breaker.retry(succeed) == "fine"

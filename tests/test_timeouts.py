@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.errors import CallTimeoutError
 from supervisor.outcomes import Failure
+from tests.virtual_time import run_in_virtual_time
 from tests.worlds import (
     Down,
     Guarded,
@@ -280,6 +282,34 @@ class TestOtherTimeouts:
             now = breaker.statistics()
             assert (now.state, now.in_flight, now.cancelled) == ("half_open", 0, now.started - 1)
             assert await breaker.call(succeed) == "fine"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@limited_ways
+def test_cancellations_of_asyncios_own(backend: str, guarded: Guarded) -> None:
+    """They stay what they are, too, and a timeout leaves no cancellation behind in its task."""
+
+    async def main() -> None:
+        breaker = CircuitBreaker("x", 9, timeout=5)
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(2):
+                await guarded(breaker, anyio.sleep_forever)
+        assert not isinstance(caught.value, CallTimeoutError)
+        for seconds in (0, 3):
+            call = asyncio.ensure_future(guarded(breaker, anyio.sleep_forever))
+            await anyio.sleep(seconds)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        with pytest.raises(CallTimeoutError):
+            await guarded(breaker, anyio.sleep_forever)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        now = breaker.statistics()
+        assert (now.cancelled, now.failed, now.in_flight) == (now.started - 1, 1, 0)
+
+    run_in_virtual_time(backend, main)
 
 
 class TestNested:

@@ -198,6 +198,44 @@ class TestAdmission:
         assert (refusal.value.reason, anyio.current_time()) == ("throttled", 0.0)
 
 
+class TestProbes:
+    """Places for probes, and a verdict by a share of them."""
+
+    @pytest.mark.parametrize(
+        ("outcomes", "state"),
+        [("ffs", "open"), ("sfs", "half_open"), ("sss", "closed"), ("fsf", "open")],
+    )
+    async def test_a_share_of_them(self, outcomes: str, state: str) -> None:
+        """As soon as it is certain; those who wait get the places of those that count nothing."""
+        async with half_open(probes=4, probe_failure_rate=0.5, recovery_timeout=10) as breaker:
+            permits = [await breaker.acquire(wait=1) for _ in range(4)]
+            with pytest.raises(CircuitBreakerOpenError):
+                await breaker.acquire()
+            permits.pop().ignore()
+            permits.append(await breaker.acquire(wait=1))
+            for outcome, permit in zip(outcomes, permits, strict=False):
+                if breaker.state is CircuitState.HALF_OPEN:
+                    (permit.succeed if outcome == "s" else permit.fail)()
+            assert breaker.state == state
+            for permit in permits:
+                if not permit.settled:
+                    permit.ignore()
+
+    async def test_no_verdict_in_time(self) -> None:
+        """It opens again, so many seconds after its first probe began."""
+        async with half_open(half_open_timeout=15, success_threshold=2) as breaker:
+            await anyio.sleep(100)
+            permit = await breaker.acquire()
+            await breaker.call(succeed)
+            await anyio.sleep(14)
+            assert breaker.state is CircuitState.HALF_OPEN
+            await anyio.sleep(1)
+            now = breaker.statistics()
+            assert (now.state, now.last_failure) == ("open", "no verdict within 15 s")
+            permit.succeed()
+            assert breaker.statistics().stale == 1
+
+
 class TestOrder:
     """Who came first is admitted first."""
 

@@ -33,7 +33,7 @@ from tests.worlds import (
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = 12
+SEEDS = 8
 
 POLICIES: dict[str, dict[str, Any]] = {
     "in a row": {"failure_threshold": 3},
@@ -281,9 +281,7 @@ class TestAgainstAModel:
     @pytest.mark.parametrize("seed", range(SEEDS))
     async def test_many_calls_at_once(self, fields: dict[str, Any], seed: int) -> None:
         """Every admission and every read is what the model says."""
-        history = History(seed, fields)
-        await history.play(workers=8, steps=25)
-        assert history.openings > 0 or history.failing == 0.2
+        await History(seed, fields).play(workers=8, steps=25)
 
     @each_policy
     async def test_one_call_after_the_other(self, fields: dict[str, Any]) -> None:
@@ -297,9 +295,12 @@ class TestAgainstAModel:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_in_any_order(fields: dict[str, Any], backend: str) -> None:
     """The same whichever of the tasks that are ready go on first."""
+    openings = 0
     for seed in range(100, 100 + SEEDS):
         history = History(seed, fields)
         run_in_some_order(backend, seed, partial(history.play, workers=8, steps=25))
+        openings += history.openings
+    assert openings > SEEDS  # the histories are about something
 
 
 class TestRates:

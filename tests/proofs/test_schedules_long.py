@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,21 +11,29 @@ import pytest
 
 from supervisor.circuit import Circuit
 from supervisor.machine import Machine
-from supervisor.messages import Lease
-from tests.test_schedules import refusals_in
+from supervisor.messages import Lease, Overdue
+from supervisor.watch import Watch
+from tests.test_schedules import POLICIES, refusals_in
 
-SEEDS = 200
+SEEDS = 40
+"""Histories of each policy."""
+
+ENOUGH = 300
+"""Histories within which a fault has to be found."""
+
+pytestmark = pytest.mark.usefixtures("seeded")
 
 backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
 @backends
+@pytest.mark.parametrize("policy", POLICIES)
 def test_what_is_seen_is_what_has_happened(
-    backend: str, effort: int, figures: Counter[str]
+    backend: str, policy: str, effort: int, figures: Counter[str]
 ) -> None:
     """Every read and every admission agrees with the specification, in every order tried."""
     seeds = SEEDS * effort
-    assert refusals_in(backend, range(seeds)) > seeds
+    assert refusals_in(backend, policy, range(seeds)) > seeds
     figures[f"schedules, {backend}"] += seeds
 
 
@@ -36,29 +45,93 @@ def refuses_too_long(lease: Lease) -> Lease:
     return replace(lease, refuse_until=lease.refuse_until + 2**-10)
 
 
+def looks_at_failures_only(lease: Lease) -> Lease:
+    return replace(lease, any_outcome=False)
+
+
+def never_expires(lease: Lease) -> Lease:
+    return replace(lease, expires=math.inf)
+
+
+def expires_a_step_too_late(lease: Lease) -> Lease:
+    return replace(lease, expires=lease.expires + 0.5)
+
+
 @backends
-@pytest.mark.parametrize("broken", [too_much_slack, refuses_too_long])
+@pytest.mark.parametrize(
+    ("policy", "broken"),
+    [
+        ("in a row", too_much_slack),
+        ("in a row", refuses_too_long),
+        ("last calls", too_much_slack),
+        ("rate of calls", too_much_slack),
+        ("rate of calls", looks_at_failures_only),
+        ("rate in time", too_much_slack),
+        ("rate in time", looks_at_failures_only),
+        ("rate in time", never_expires),
+        ("rate in time", expires_a_step_too_late),
+        ("slow calls", too_much_slack),
+        ("rate of slow calls", too_much_slack),
+        ("rate of slow calls", looks_at_failures_only),
+        ("kinds", too_much_slack),
+        ("throttle", too_much_slack),
+        ("throttle", never_expires),
+    ],
+)
 def test_a_wrong_lease_is_found(
-    backend: str, broken: Callable[[Lease], Lease], monkeypatch: pytest.MonkeyPatch
+    backend: str, policy: str, broken: Callable[[Lease], Lease], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lease with one too much slack, or that refuses a moment too long, is seen by someone."""
+    """A lease that promises too much is seen by someone: one too much slack, a success that does
+    not matter below the minimum of calls, a window that nothing leaves.
+    """
     lease = Machine.lease
     monkeypatch.setattr(Machine, "lease", lambda machine: broken(lease(machine)))
-    assert disagrees(backend)
+    assert disagrees(backend, policy)
+
+
+def nothing(*_: object) -> None:
+    """In the place of something that is forgotten."""
+
+
+def nobody_is_overdue(watch: Watch, now: float, period: int) -> list[Overdue]:
+    return []
+
+
+def one_run(watch: Watch, now: float) -> None:
+    watch.run_began, watch.run_ends = now, math.inf
 
 
 @backends
-def test_a_lease_that_is_not_voided_is_found(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure that uses up the slack must stop callers before the actor's next turn."""
-    monkeypatch.setattr(Circuit, "_void_lease", lambda _: None)
-    assert disagrees(backend)
+@pytest.mark.parametrize(
+    ("policy", "owner", "method", "faulty"),
+    [
+        pytest.param("in a row", Circuit, "_void_lease", nothing, id="a lease not voided"),
+        pytest.param("rate in time", Circuit, "_void_lease", nothing, id="the same in time"),
+        pytest.param("slow calls", Watch, "newly_overdue", nobody_is_overdue, id="nobody overdue"),
+        pytest.param("rate in time", Watch, "begin_run", one_run, id="a run without an end"),
+        pytest.param("in a row", Watch, "expect", nothing, id="another policy not expected"),
+    ],
+)
+def test_a_fault_of_callers_is_found(
+    backend: str,
+    policy: str,
+    owner: type,
+    method: str,
+    faulty: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failure that uses up the slack must stop callers before the actor's next turn, and so on:
+    what callers do by themselves is as much a part of the promise.
+    """
+    monkeypatch.setattr(owner, method, faulty)
+    assert disagrees(backend, policy)
 
 
-def disagrees(backend: str) -> bool:
+def disagrees(backend: str, policy: str) -> bool:
     """Whether what is seen in one of the orders is not what has happened."""
     found = False
     try:
-        refusals_in(backend, range(SEEDS))
+        refusals_in(backend, policy, range(ENOUGH))
     except* AssertionError:  # of some of the tasks
         found = True
     return found

@@ -1,0 +1,451 @@
+"""Everything that callers can do to a breaker under every policy, compared with an oracle.
+
+As in test_model.py the steps are written down with what must be seen, and played at the end. Time
+decides here which calls are slow, exceptions decide of what kind a failure is, and those who wait
+do so in tasks of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+from unittest import mock
+
+import anyio
+import anyio.abc
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import initialize, precondition, rule
+
+from supervisor import CircuitBreakerOpenError, Permit, StateChanged, Supervisor
+from supervisor.errors import describe
+from supervisor.messages import NO_PROBE
+from supervisor.outcomes import Failure, Outcome
+from supervisor.policy import Policy
+from tests.proofs.oracle import View
+from tests.proofs.player import Call, Cancelled, Player, held, settle
+from tests.proofs.policy_histories import (
+    FAILURES,
+    LONG,
+    SEED,
+    TEN_STEPS,
+    TICK,
+    End,
+    PolicyHistories,
+    Wait,
+    policies,
+)
+from tests.proofs.policy_oracle import Admitted, Answer, Changed, Refused
+from tests.proofs.search import STEPS, search
+from tests.virtual_time import BACKENDS
+from tests.virtual_time import run_in_virtual_time as run
+from tests.worlds import Down, by_block, by_call, by_decorator, by_permit, settle_down
+
+FOR_EVER = 4 * STEPS * LONG  # comes at once if a caller is never answered
+WAYS = (by_call, by_block, by_decorator, by_permit)
+
+
+class Sorted(Down):
+    """An error that says itself what it counts as."""
+
+    def __init__(self, judgement: Failure | Outcome) -> None:
+        super().__init__("sorted")
+        self.judgement = judgement
+
+
+def by_itself(what: object) -> Failure | Outcome | None:
+    """Classify errors, and results, which are never of that kind."""
+    return what.judgement if isinstance(what, Sorted) else None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView(View):
+    """What must be seen at one moment, of whatever policy."""
+
+    would_be: str
+    would_have_refused: int
+    waiting: int
+    last_failure: str | None
+
+
+class Step(NamedTuple):
+    """What is to be done to a breaker, and what must be seen after it."""
+
+    action: str
+    details: tuple[Any, ...]
+    view: PolicyView
+    answers: dict[int, Answer]  # to those who waited
+
+
+class BreakerHistories(PolicyHistories):
+    """Histories of a breaker, its circuit, its actor and their supervisor."""
+
+    def __init__(self, figures: Counter[str], figure: str, backend: str) -> None:
+        super().__init__(figures, figure)
+        self.backend = backend
+        self.program: list[Step] = []
+        self.began: dict[int, float] = {}
+
+    @initialize(
+        data=st.data(),
+        windows=st.tuples(TEN_STEPS, TEN_STEPS),
+        kinds=st.none() | st.tuples(FAILURES, FAILURES),
+        scene=st.sampled_from(["closed", "recovered", "half_open"]),
+        read_always=st.booleans(),
+        backlog=st.sampled_from([1024, 4]),
+    )
+    def begin(  # type: ignore[override]
+        self,
+        data: st.DataObject,
+        windows: tuple[float, float],
+        kinds: tuple[Failure, Failure] | None,
+        scene: str,
+        read_always: bool,
+        backlog: int,
+    ) -> None:
+        self.classify = None if kinds is None else by_itself
+        self.read_always = read_always
+        self.backlog = backlog
+        super().begin(data, windows, kinds or (Failure(), Failure()), scene)
+
+    def draw_policy(self, data: st.DataObject) -> Policy:
+        policy = replace(data.draw(policies(*self.windows), "policy"), classify=self.classify)
+        if not self.program:
+            self.first_policy = policy
+        return policy
+
+    def welcome(self, now: float) -> None:
+        """Let those who have waited begin."""
+        for (call, answer), (_, expected) in zip(self.answers, self.oracle.answered, strict=True):
+            if isinstance(expected, Admitted) and call not in self.grants:
+                self.began[call] = now
+                self.check_answer(call, answer, expected)
+
+    # What callers do
+
+    def ask_both(
+        self, draw: float, retry: bool = False, wait: Wait | None = None
+    ) -> tuple[int, Answer | None]:
+        self.began[self.asked + 1] = self.now
+        return super().ask_both(draw, retry and wait is None, wait)
+
+    def end_both(self, call: int, end: End) -> None:
+        if self.classify is None:  # callers have no words for it
+            end = End("cancelled" if end.outcome == "ignored" else end.outcome)
+        super().end_both(call, end)
+
+    def is_slow(self, call: int, _end: End) -> bool:
+        duration = self.grants[call].policy.slow_call_duration
+        return duration is not None and self.now >= self.began[call] + duration
+
+    def text_of(self, call: int, end: End, _outcome: str) -> str | None:
+        if end.outcome == "failed":
+            return describe(error_of(end, self.kinds))
+        if self.is_slow(call, end) and end.outcome == "succeeded":
+            return f"took {self.now - self.began[call]:g} s"
+        return None
+
+    def done(self, what: str, *details: Any) -> None:
+        self.welcome(self.now)
+        oracle, figures = self.oracle, self.oracle.figures
+        view = PolicyView(
+            state=oracle.state,
+            failure_count=oracle.failure_count,
+            retry_after=oracle.retry_after,
+            succeeded=figures["succeeded"],
+            failed=figures["failed"],
+            ignored=figures["ignored"],
+            cancelled=figures["cancelled"],
+            stale=figures["stale"],
+            times_opened=oracle.times_opened,
+            would_be=oracle.would_be,
+            would_have_refused=figures["would_have_refused"],
+            waiting=len(oracle.waiting),
+            last_failure=oracle.last_failure,
+        )
+        self.program.append(Step(what, details, view, dict(oracle.answered)))
+
+    def compare(self) -> None:
+        """Another test has compared the machine by itself."""
+
+    def become_overdue(self) -> None:  # type: ignore[override]
+        """Not by rule: time decides."""
+
+    def report_together(self) -> None:  # type: ignore[override]
+        """Not by rule: they do so of themselves."""
+
+    @precondition(lambda self: self.oracle.waiting)
+    @rule(pick=st.sampled_from(range(8)))
+    def withdraw(self, pick: int) -> None:
+        waiting = self.oracle.waiting
+        self.withdraw_both(waiting[pick % len(waiting)].call)
+
+    @rule(action=st.sampled_from(["let_actor_run", "crash", "read"]))
+    def read(self, action: str) -> None:  # type: ignore[override]
+        self.done(action)
+
+    @rule(
+        seconds=st.sampled_from([TICK, 0.125, 0.25, 0.5, 0.5, 1.0, 4.0, LONG]),
+        blocked=st.booleans(),
+    )
+    def pass_time(self, seconds: float, blocked: bool) -> None:  # type: ignore[override]
+        self.go_on(self.now + seconds, blocked)
+
+    @rule(off=st.sampled_from([0.0, 0.0, -TICK, TICK]), blocked=st.booleans())
+    def wait_for_event(self, off: float, blocked: bool = False) -> None:
+        next_event = min(self.oracle.next_event, self.next_overdue[0])
+        if next_event < math.inf:
+            tick = math.ceil(next_event / TICK) * TICK  # the event loop's times stay exact
+            self.go_on(max(self.now, tick + off), blocked)
+
+    def go_on(self, now: float, blocked: bool = False) -> None:
+        before = self.now
+        while (next_event := min(self.oracle.next_event, self.next_overdue[0])) <= now:
+            self.now = next_event
+            self.look()
+            self.oracle.advance(self.now)
+            self.welcome(now if blocked else self.now)
+            overdue, call = self.next_overdue
+            if overdue <= self.now:
+                self.report_overdue(call)
+                self.welcome(now if blocked else self.now)
+        self.now = now
+        self.look()
+        self.oracle.advance(now)
+        self.done("wait", now - before, blocked)
+
+    @property
+    def next_overdue(self) -> tuple[float, int]:
+        """When a running call will be slow, and which."""
+        return min(
+            (
+                (self.began[call] + duration, call)
+                for call in self.running
+                if (duration := self.grants[call].policy.slow_call_duration) is not None
+                and self.grants[call].probe == NO_PROBE
+                and call not in self.overdue_calls
+            ),
+            default=(math.inf, 0),
+        )
+
+    # How it is played
+
+    def teardown(self) -> None:
+        if not self.program:
+            return
+        self.draws = Draws()
+        with mock.patch.multiple(
+            "supervisor.circuit",
+            BACKLOG=self.backlog,
+            CHEAP_TO_READ=self.backlog // 2,
+            random=self.draws,
+        ):
+            run(self.backend, self.play)
+        self.figures[self.figure] += len(self.program)
+
+    async def play(self) -> None:
+        """Do to a breaker all that has been written down."""
+        async with Supervisor(max_restarts=STEPS * STEPS) as supervisor:
+            events = supervisor.events(buffer=STEPS * STEPS)
+            async with anyio.create_task_group() as tasks:
+                player = PolicyPlayer(supervisor, self.first_policy, self.kinds)
+                player.draws, player.tasks = self.draws, tasks
+                try:
+                    with anyio.fail_after(FOR_EVER):
+                        for step in self.program:
+                            await player.take(step)
+                            if self.read_always:
+                                await player.read()
+                    await player.let_actor_run()
+                    await player.read()
+                    player.check_end()
+                finally:
+                    player.end_all()
+                    tasks.cancel_scope.cancel()
+        changes = [
+            Changed(
+                str(event.from_state.value),
+                str(event.to_state.value),
+                event.at,
+                event.period,
+                event.failure_count,
+                event.retry_after,
+                event.last_failure,
+                event.metrics_only,
+            )
+            async for event in events
+            if isinstance(event, StateChanged)
+        ]
+        assert changes == [
+            change for change in self.oracle.changes if change.from_state != change.to_state
+        ]
+
+
+class Draws:
+    """Stands for the module `random`: the test draws."""
+
+    next = 0.0
+
+    def random(self) -> float:
+        return self.next
+
+    def getrandbits(self, _bits: int) -> int:
+        return SEED
+
+
+class PolicyPlayer(Player):
+    """Does to a breaker of some policy what it is told."""
+
+    view: PolicyView
+    draws: Draws
+    tasks: anyio.abc.TaskGroup
+
+    def __init__(self, supervisor: Supervisor, policy: Policy, kinds: tuple[Failure, ...]) -> None:
+        super().__init__(supervisor, as_fields(policy))
+        self.kinds = kinds
+        self.scopes: dict[int, anyio.CancelScope] = {}  # of those who wait
+        self.answers: dict[int, Permit | CircuitBreakerOpenError] = {}  # to them
+
+    async def take(self, step: Step) -> None:
+        self.view = step.view
+        await getattr(self, step.action)(*step.details)
+        if self.scopes:
+            await settle_down()
+        for call, expected in step.answers.items():
+            self.check_answer(call, expected)
+
+    async def ask(
+        self, call: int, draw: float, retry: bool, wait: Wait | None, expected: Answer | None
+    ) -> None:
+        self.draws.next = draw
+        if wait is not None:
+            self.scopes[call] = anyio.CancelScope()
+            self.tasks.start_soon(self.stand_in_line, call, *wait)
+            await settle_down()
+            if expected is not None:
+                self.check_answer(call, expected)
+            return
+        try:
+            if retry or call % 5:
+                way = WAYS[call % 4]
+                guarded = self.breaker.retry(held) if retry else way(self.breaker, held)  # type: ignore[arg-type]
+                self.calls[call] = Call(guarded)  # type: ignore[arg-type]
+                await self.calls[call]
+            else:
+                self.permits[call] = await self.breaker.acquire()
+        except CircuitBreakerOpenError as refusal:
+            self.calls.pop(call, None)
+            self.rejected += 1
+            assert as_refused(refusal) == expected
+        else:
+            assert isinstance(expected, Admitted)
+
+    async def stand_in_line(self, call: int, seconds: float, wait_for: Any) -> None:
+        with self.scopes[call]:
+            try:
+                permit = await self.breaker.acquire(wait=seconds, wait_for=wait_for)
+            except CircuitBreakerOpenError as refusal:
+                self.rejected += 1
+                self.answers[call] = refusal
+            else:
+                self.answers[call] = self.permits[call] = permit
+        del self.scopes[call]
+
+    def check_answer(self, call: int, expected: Answer) -> None:
+        answer = self.answers[call]
+        if isinstance(answer, CircuitBreakerOpenError):
+            assert as_refused(answer) == expected
+        else:
+            assert isinstance(expected, Admitted)
+
+    async def end(self, call: int, end: End) -> None:  # type: ignore[override]
+        if call in self.calls:
+            running = self.calls.pop(call)
+            if end.outcome == "succeeded":
+                running.end("succeeded")
+            else:
+                running.throw(error_of(end, self.kinds))
+        elif end.outcome == "failed":
+            self.permits[call].fail(error_of(end, self.kinds))
+        else:
+            settle(self.permits[call], end.outcome)
+
+    async def withdraw(self, call: int) -> None:  # type: ignore[override]
+        self.scopes[call].cancel()
+        await settle_down()
+        assert call not in self.answers
+
+    async def spend_retry(self, granted: bool) -> None:
+        try:
+            await self.breaker.spend_retry()
+        except CircuitBreakerOpenError as refusal:
+            assert not granted
+            last = self.view.last_failure
+            assert as_refused(refusal) == Refused(self.view.state, 0.0, last, "retry_budget")
+        else:
+            assert granted
+
+    async def force(self, state: str) -> None:
+        match state:
+            case "forced_open":
+                self.breaker.force_open()
+            case "forced_closed":
+                self.breaker.force_close()
+            case "disabled":
+                self.breaker.disable()
+            case "metrics_only":
+                self.breaker.only_measure()
+            case "closed":
+                self.breaker.release()
+
+    async def reconfigure(self, policy: Policy) -> None:
+        self.breaker.reconfigure(**as_fields(policy))
+        assert self.breaker.policy == policy
+
+    async def read(self) -> None:
+        statistics = self.breaker.statistics()
+        for name in fields(PolicyView):
+            assert getattr(statistics, name.name) == getattr(self.view, name.name), name.name
+        assert (self.breaker.state, self.breaker.failure_count, self.breaker.retry_after) == (
+            self.view.state,
+            self.view.failure_count,
+            self.view.retry_after,
+        )
+        under_way = sum(not permit.settled for permit in self.permits.values()) + len(self.calls)
+        assert statistics.in_flight == under_way + len(self.scopes)
+        assert statistics.rejected == self.rejected
+
+
+def as_fields(policy: Policy) -> dict[str, Any]:
+    return {field.name: getattr(policy, field.name) for field in fields(Policy)}
+
+
+def as_refused(refusal: CircuitBreakerOpenError) -> Refused:
+    return Refused(
+        str(refusal.state.value), refusal.retry_after, refusal.last_failure, refusal.reason
+    )
+
+
+def error_of(end: End, kinds: tuple[Failure, ...]) -> BaseException:
+    """What a call raises that ends so."""
+    match end.outcome:
+        case "failed":
+            return Sorted(kinds[end.of_kind]) if end.of_kind else Down("down")
+        case "ignored":
+            return Sorted(Outcome.IGNORED)
+        case _:
+            return Cancelled()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_breaker_agrees_with_the_oracle_under_every_policy(
+    backend: str, effort: int, figures: Counter[str]
+) -> None:
+    """Whatever callers do under whatever policy, they see what it makes of the facts."""
+    search(
+        lambda: BreakerHistories(figures, f"steps under every policy, {backend}", backend),
+        examples=150,
+        effort=effort,
+    )
