@@ -209,7 +209,7 @@ class Circuit:
     def _begin_call(self, watch: Watch, grant: Grant, now: float) -> int:
         """Keep a call while it runs, and see to it that the actor looks after it in time."""
         call = watch.begin_call(grant, now)
-        slow_next = watch.slow_next
+        slow_next = watch.slow_next()
         if slow_next < watch.overdue_at:
             self.mailbox.ring()
         watch.look_at(min(slow_next, watch.overdue_at))

@@ -162,9 +162,10 @@ class Watch:
         """Return the grant of a call that still runs."""
         return self.grant if call in self.running else self.others[call][0]
 
-    @property
     def slow_next(self) -> float:
-        """When the first of the running calls is slow, or one that has ended would have been."""
+        """Return when the first of the running calls is slow, or one that has ended would be."""
+        while self._slow_at and self._slow_at[0][1] not in self.others:
+            heappop(self._slow_at)  # or the actor would wake for each of those that have ended
         first = next(iter(self.running.values()), math.inf) + self.slow_after
         return min(first, self._slow_at[0][0]) if self._slow_at else first
 
@@ -187,7 +188,7 @@ class Watch:
             self._tell(reports, call, self.grant, began, began + self.slow_after, period)
         if others:
             reports.sort(key=lambda report: report.at)
-        self.look_at(self.slow_next)
+        self.look_at(self.slow_next())
         return reports
 
     def _tell(

@@ -1344,9 +1344,3 @@ def test_replay_leaves_out_what_raises() -> None:
         alone.apply(message)
     assert plain(twin) == plain(alone)
     assert (twin.failure_count, circuit.failure_count) == (2, 0)
-
-
-@pytest.mark.parametrize("state", list(CircuitState))
-def test_states_equal_their_strings(state: CircuitState) -> None:
-    """Those that are set by hand, too."""
-    assert state == state.value == state.name.lower()

@@ -33,6 +33,7 @@ from supervisor.messages import (
     Reconfigure,
     Refusal,
     Reset,
+    Retry,
     Settle,
     WaitFor,
 )
@@ -41,8 +42,8 @@ from supervisor.policy import Policy, fields_of
 from tests.virtual_time import VirtualTimeLoop
 from tests.worlds import Down, block_loop, by_block, by_call, by_decorator, by_permit
 
-SEEDS = 10
-"""Histories of each policy."""
+SEEDS = 60
+"""Orders that a test tries; a tenth of them with each policy."""
 
 KINDS: dict[str, Failure | Outcome] = {
     "busy": Failure("busy", weight=2, threshold=2),
@@ -57,7 +58,7 @@ def kind_of(ended_with: object) -> Failure | Outcome | None:
     return KINDS.get(str(ended_with))
 
 
-# All times, and the steps of all windows, are multiples of this one, so that no sum is rounded.
+# All times are multiples of this one, which holds whole steps of all windows: no sum is rounded.
 TICK = 0.25
 
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
@@ -67,7 +68,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "last calls": {"window_calls": 4, "failure_threshold": 3},
     "last seconds": {"window_seconds": 5.0},
     "rate of calls": {"window_calls": 6, "failure_rate": 0.6, "minimum_calls": 4},
-    "rate in time": {"window_seconds": 2.5, "failure_rate": 0.6, "minimum_calls": 4},
+    "rate in time": {"window_seconds": 1.25, "failure_rate": 0.75, "minimum_calls": 2},
     "slow calls": {"slow_call_duration": 2 * TICK},
     "rate of slow calls": {
         "window_seconds": 5.0,
@@ -181,9 +182,17 @@ class Specification:
             self.answers[self.asked] = answer
         return self.asked
 
+    def spend_retry(self) -> bool:
+        """Take a retry from the budget as a caller is about to; return whether there is one."""
+        if self.machine.policy.retry_budget is None:
+            return True
+        self.asked += 1
+        return isinstance(self.tell(Retry(self.asked, anyio.current_time())), Grant)
+
     def answer(self, call: int) -> Grant | Refusal:
         """Return what the caller has been told, who waits no longer."""
         self.catch_up()
+        assert call in self.answers, "it waits"
         return self.answers.pop(call)
 
     def begin(self, call: int) -> Policy:
@@ -295,13 +304,21 @@ BY_HAND = {
     CircuitState.CLOSED: CircuitBreaker.release,
 }
 WAYS = ["call", "block", "decorator", "permit", "retry", "waiting", "waiting permit"]
-ACTIONS = {"call": 40, "read": 16, "reset": 3, "block": 3, "reconfigure": 1, "by hand": 1}
+ACTIONS = {
+    "call": 40,
+    "read": 16,
+    "spend a retry": 4,
+    "reset": 3,
+    "block": 3,
+    "reconfigure": 1,
+    "by hand": 1,
+}
 
 
 async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
     """Let some workers call, fail, hang, reset, read and so on at random; return the refusals."""
     draw = random.Random(f"{policy_name} {seed}")
-    workers, failing, looking = draw.choice([3, 6]), draw.choice([0.2, 0.6]), draw.choice([0.1, 1])
+    workers, failing, looking = draw.choice([3, 6]), draw.choice([0.2, 0.6]), draw.choice([0, 1])
     policy = draw_policy(draw, policy_name)
     specification = Specification(policy)
     refusals = 0
@@ -319,6 +336,8 @@ async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
                 case "reset":
                     breaker.reset()
                     specification.tell(Reset(now))
+                case "spend a retry":
+                    assert specification.spend_retry() is await may_retry(breaker)
                 case "block":
                     block_loop(TICK)
                 case "reconfigure":
@@ -333,6 +352,13 @@ async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
                     specification.see(breaker)
             if draw.random() < looking:  # which ends what callers keep back
                 specification.see(breaker)
+
+    async def may_retry(breaker: CircuitBreaker) -> bool:
+        try:
+            await breaker.spend_retry()
+        except CircuitBreakerOpenError:
+            return False
+        return True
 
     async def pause(checkpoints: int) -> None:
         for _ in range(draw.randrange(checkpoints)):
@@ -366,6 +392,8 @@ async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
             match way:
                 case "call":
                     await by_call(breaker, work)
+                case "spend a retry":
+                    assert specification.spend_retry() is await may_retry(breaker)
                 case "block":
                     await by_block(breaker, work)
                 case "decorator":
@@ -413,7 +441,8 @@ def refusals_in(backend: str, policy: str, seeds: Iterable[int]) -> int:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_what_is_seen_is_what_has_happened(backend: str, policy: str) -> None:
     """Every read and every admission agrees with the specification, in every order tried."""
-    assert refusals_in(backend, policy, range(SEEDS)) > SEEDS  # the histories are about something
+    seeds = SEEDS // 10
+    assert refusals_in(backend, policy, range(seeds)) > seeds / 2  # they are about something
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

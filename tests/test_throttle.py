@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -288,6 +289,14 @@ class TestRamp:
             breaker.reset()
             assert await refusal_of(by_call, breaker, succeed) is None
 
+    async def test_one_that_has_just_come(self) -> None:
+        """It holds for the next call, though the actor has not had a turn since."""
+        async with half_open() as breaker:
+            permit = await breaker.acquire()
+            breaker.reconfigure(ramp=100, ramp_start=1e-9)
+            permit.succeed()
+            assert await refusal_of(by_call, breaker, succeed) == "ramp"
+
     async def test_failures_open_the_circuit_as_ever(self) -> None:
         """And the next recovery has a ramp of its own."""
         async with half_open(ramp=100, ramp_start=1, recovery_timeout=30) as breaker:
@@ -450,6 +459,22 @@ class TestRetryBudget:
             assert (breaker.state, breaker.retry_after) == ("open", 29.5)
             dependency.let_go()
         assert breaker.statistics().stale == 2
+
+    async def test_retries_that_have_ended_are_forgotten(self) -> None:
+        """However long they might have taken before they were slow."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", retry_budget=1, slow_call_duration=1e6)
+            circuit = supervisor.find("x")
+            assert circuit is not None
+            assert circuit.watch is not None
+            for _ in range(1000):
+                await breaker.call(succeed)
+                await breaker.retry(succeed)
+            with await breaker.acquire():
+                assert circuit.watch.slow_next() == 1e6
+            await breaker.retry(succeed)
+            assert circuit.watch.slow_next() == math.inf
+            assert not circuit.watch.others
 
     async def test_cancelled_while_it_asks(self) -> None:
         """Nothing is left behind, and nobody is held up."""

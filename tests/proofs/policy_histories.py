@@ -137,14 +137,18 @@ def policies(draw: st.DrawFn, throttle: float, budget: float) -> Policy:
     return Policy(**fields)
 
 
-FAILURES = st.builds(
-    Failure,
-    kind=st.sampled_from(["busy", "broken"]),
-    weight=st.sampled_from([1, 0, 2, 3]),
-    threshold=st.sampled_from([None, 1, 2, 3]),
-    recovery_timeout=st.sampled_from([None, None, 2.0, 16.0]),
-    retry_after=st.sampled_from([None, None, None, 0.25, 32.0]),
-)
+def failures(kind: str) -> st.SearchStrategy[Failure]:
+    return st.builds(
+        Failure,
+        kind=st.just(kind),
+        weight=st.sampled_from([1, 0, 2, 3]),
+        threshold=st.sampled_from([None, 1, 2, 3]),
+        recovery_timeout=st.sampled_from([None, None, 2.0, 16.0]),
+        retry_after=st.sampled_from([None, None, None, 0.25, 32.0]),
+    )
+
+
+KINDS = st.tuples(failures("busy"), failures("broken"))
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class PolicyHistories(RuleBasedStateMachine):
     @initialize(
         data=st.data(),
         windows=st.tuples(TEN_STEPS, TEN_STEPS),
-        kinds=st.tuples(FAILURES, FAILURES),
+        kinds=KINDS,
         scene=st.sampled_from(["closed", "recovered", "half_open"]),
     )
     def begin(

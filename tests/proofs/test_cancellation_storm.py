@@ -7,6 +7,9 @@ situation that a circuit can be in. A storm does the same with many tasks at ran
 
 The callers keep their own account, which the circuit's figures must agree with: that these add
 up proves nothing by itself, since `in_flight` is what is left of the others.
+
+All of it is done with the plainest policy, and then with others: storms with one of each sort,
+and every await under one of many parts.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import count, product
+from itertools import chain, count, product
 from typing import Any
 
 import anyio
@@ -28,12 +31,16 @@ import pytest
 from anyio.abc import TaskGroup
 
 from supervisor import (
+    CallTimeoutError,
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitCrashedError,
     CircuitState,
     CircuitStoppedError,
     EventStream,
+    FailedResultError,
+    Failure,
+    Outcome,
     Permit,
     Supervisor,
     app_settings,
@@ -41,7 +48,9 @@ from supervisor import (
     execute_with_retry,
     with_circuit_breaker,
 )
+from supervisor.breaker import WaitingBreaker
 from supervisor.circuit import Circuit, _Asker
+from supervisor.watch import Watch
 from tests import test_schedules
 from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 from tests.worlds import (
@@ -51,13 +60,83 @@ from tests.worlds import (
     by_decorator,
     by_permit,
     crash,
+    fail,
     fail_times,
     is_refused,
     settle_down,
 )
 
-POLICY = {"failure_threshold": 2, "recovery_timeout": 4.0, "success_threshold": 1}
-STORM_POLICY = {"failure_threshold": 3, "recovery_timeout": 1.0, "success_threshold": 2}
+
+class Mistaken(Exception):
+    """What some policies ignore."""
+
+
+def kind_of(ended_with: object) -> Failure | Outcome | None:
+    """Tell failures apart, and whose mistake they are."""
+    match ended_with:
+        case Down():
+            return Failure("down", weight=2, threshold=4)
+        case Mistaken():
+            return Outcome.IGNORED
+        case _:
+            return None
+
+
+SLOW = 0.75
+"""What takes the usual second is slow, and is told to be before it has ended."""
+
+POLICY: dict[str, Any] = {
+    "failure_threshold": 2,
+    "recovery_timeout": 4.0,
+    "success_threshold": 1,
+}
+POLICY_OF_PARTS: dict[str, Any] = {
+    **POLICY,
+    "slow_call_duration": SLOW,
+    "failure_on_result": "poor".__eq__,
+    "retry_budget": 0.5,
+    "retry_budget_minimum": 1,
+}
+STORM_POLICY: dict[str, Any] = {
+    "failure_threshold": 3,
+    "recovery_timeout": 1.0,
+    "success_threshold": 2,
+}
+STORM_POLICIES: dict[str, dict[str, Any]] = {
+    "rate in time": {"window_seconds": 4.0, "failure_rate": 0.6, "minimum_calls": 5},
+    "rate of calls": {"window_calls": 20, "failure_rate": 0.6, "minimum_calls": 5},
+    "slow calls": {"failure_threshold": 9, "window_seconds": 3.0, "slow_call_duration": SLOW},
+    "rate of slow calls": {
+        "window_calls": 20,
+        "minimum_calls": 5,
+        "failure_rate": 0.7,
+        "slow_call_duration": SLOW,
+        "slow_call_rate": 0.9,
+    },
+    "kinds and results": {
+        "failure_threshold": 9,
+        "classify": kind_of,
+        "failure_on_result": "poor".__eq__,
+        "ignore": (Mistaken,),
+    },
+    "timeouts": {"timeout": 1.5},
+    "shares": {
+        "ramp": 2.0,
+        "ramp_start": 0.3,
+        "throttle": 1.5,
+        "throttle_seconds": 5.0,
+        "throttle_floor": 0.4,
+    },
+    "probes": {
+        "probes": 4,
+        "probe_failure_rate": 0.6,
+        "half_open_timeout": 3.0,
+        "recovery_factor": 2.0,
+        "max_recovery_timeout": 3.0,
+        "recovery_jitter": 0.5,
+    },
+    "retry budget": {"retry_budget": 0.1, "retry_budget_minimum": 1},
+}
 LONG = 1e6
 """Virtual seconds after which somebody hangs."""
 
@@ -71,9 +150,19 @@ ROUNDS = 1
 """How often each await is tried, each time in another way."""
 
 STORMS, CALLERS, CALLS = 14, 100, 10
+SMALL_STORMS, FEW_CALLERS = 3, 50
 AUDIENCES, EVENTS = 8, 30
 
-TRACES = {Circuit, CircuitBreaker, EventStream, Permit, Supervisor, _Asker}
+TRACES = {
+    Circuit,
+    CircuitBreaker,
+    EventStream,
+    Permit,
+    Supervisor,
+    WaitingBreaker,
+    Watch,
+    _Asker,
+}
 """What must be gone with the event loop."""
 
 OUTCOMES = ("succeeded", "failed", "ignored", "cancelled", "rejected")
@@ -89,7 +178,8 @@ class World:
         self.supervisor = supervisor
         self.name = name
         self.breaker = breaker
-        self.limit = breaker.success_threshold  # of probes at once
+        self.policy = breaker.policy
+        self.limit = self.policy.probes or self.policy.success_threshold  # of probes at once
         self.circuits: list[Circuit] = []  # those that have been stopped
         self.before: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()  # how they have ended
@@ -152,29 +242,60 @@ class World:
         counted = self.counted()
         assert counted["in_flight"] == 0
         assert counted["started"] == sum(counted[outcome] for outcome in OUTCOMES)
-        ended = {outcome: counted[outcome] for outcome in OUTCOMES}
+        ended = self._judged({outcome: counted[outcome] for outcome in OUTCOMES})
         if self.name == ATTEMPTS:
-            asking = ended["cancelled"] - self.attempts["cancelled"]
+            attempts = self._judged(self.attempts)
+            asking = ended["cancelled"] - attempts["cancelled"]
             assert 0 <= asking <= self.calls["cancelled"]
-            assert ended["succeeded"] == self.attempts["succeeded"]
-            assert ended["failed"] == self.attempts["failed"]
+            for outcome in ("succeeded", "failed", "ignored"):
+                assert ended[outcome] == attempts[outcome], outcome
         else:
-            assert ended == {outcome: self.calls[outcome] for outcome in OUTCOMES}
+            assert ended == self._judged(self.calls)
         for circuit in self._all_circuits():
             assert circuit._askers == {}
             machine = circuit.project()
+            assert not machine.waiting
+            assert not machine.wait_ends
             assert machine.probing is None or machine.probing.running == {}
+            if circuit.watch is not None:
+                assert circuit.watch.running == circuit.watch.others == {}
+
+    def _judged(self, ended: dict[str, int]) -> dict[str, int]:
+        """How so many calls have ended; which of them were slow, and failures for that, the
+        callers do not say.
+        """
+        judged = {outcome: ended[outcome] for outcome in OUTCOMES}
+        if self.policy.slow_call_duration is not None and self.policy.slow_call_rate is None:
+            judged["failed"] += judged.pop("succeeded")
+            judged["succeeded"] = 0
+        return judged
 
     async def verify_recovery(self) -> None:
         """The circuit opens, lets probes through after its time, and closes; twice."""
         breaker = self.breaker
         for _ in range(2):
-            await anyio.sleep(breaker.recovery_timeout)
-            for _ in range(breaker.success_threshold):
-                assert not await is_refused(breaker)
+            await anyio.sleep(breaker.retry_after)
+            if breaker.state is CircuitState.HALF_OPEN:
+                for probes in count(1):
+                    assert not await is_refused(breaker)
+                    if breaker.state is CircuitState.CLOSED:
+                        break
+                    assert probes < self.limit
             assert breaker.state is CircuitState.CLOSED
-            await fail_times(breaker, breaker.failure_threshold)
+            await self._fail_until_open()
             assert await is_refused(breaker)
+
+    async def _fail_until_open(self) -> None:
+        """Make calls fail; those that a share refuses need more, but none needs many."""
+        if self.policy == Policy(**POLICY) or self.policy == Policy(**STORM_POLICY):
+            self.breaker.reset()
+            await fail_times(self.breaker, self.policy.failure_threshold)
+        for _ in range(200):
+            if self.breaker.state is CircuitState.OPEN:
+                return
+            with suppress(Down, CircuitBreakerOpenError):
+                await self.breaker.call(fail)
+        raise AssertionError("it does not open")
 
     def _all_circuits(self) -> list[Circuit]:
         present = self.supervisor.find(self.name)
