@@ -480,6 +480,32 @@ class TestBeforeUse:
             assert breaker.state is CircuitState.OPEN
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])  # where tasks start in their order
+def test_a_call_that_is_admitted_while_the_policy_changes(backend: str) -> None:
+    """It goes by the one that there was when it asked, though that is gone when it begins."""
+
+    async def main() -> None:
+        breaker = CircuitBreaker("x", 9, timeout=5, slow_call_duration=3)
+        ended: list[float] = []
+
+        async def call() -> None:
+            with pytest.raises(CallTimeoutError):
+                await breaker.call(anyio.sleep_forever)
+            ended.append(anyio.current_time())
+
+        async def reconfigure() -> None:
+            breaker.reconfigure(timeout=None, slow_call_duration=None)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            tasks.start_soon(reconfigure)
+            await anyio.sleep(4)
+            assert (breaker.policy.timeout, breaker.failure_count) == (None, 1)
+        assert ended == [5.0]
+
+    run_in_virtual_time(backend, main)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("awake", [False, True])
 @pytest.mark.parametrize("within", [False, True])

@@ -512,6 +512,36 @@ class TestLimitsOfSeveralPolicies:
             for permit in permits:
                 permit.succeed()
 
+    async def test_a_shorter_limit_while_another_call_hangs(self) -> None:
+        """Calls are overdue in their time, though nobody has to look for long."""
+        breaker = CircuitBreaker("x", 9, slow_call_duration=100)
+        hanging = await breaker.acquire()
+        breaker.reconfigure(slow_call_duration=5)
+        await breaker.call(succeed)
+        await anyio.sleep(10)
+        permit = await breaker.acquire()
+        await anyio.sleep(6)
+        assert breaker.failure_count == 1
+        for each in (permit, hanging):
+            each.succeed()
+
+    @pytest.mark.parametrize("part", [{}, {"retry_budget": 1}, {"failure_on": Down}])
+    async def test_a_success_comes_after_what_was_overdue_before_it(
+        self, part: dict[str, Any]
+    ) -> None:
+        """Also if calls have no limit any more."""
+        breaker = CircuitBreaker("x", 2, slow_call_duration=5)
+        hanging = await breaker.acquire()
+        await fail_times(breaker, 1)
+        breaker.reconfigure(slow_call_duration=None, **part)
+        permit = await breaker.acquire()
+        await settle_down()
+        block_loop(7)
+        permit.succeed()
+        now = breaker.statistics()
+        assert (now.state, now.retry_after) == ("open", 28.0)
+        hanging.succeed()
+
     async def test_a_limit_that_is_taken_away(self) -> None:
         """Later calls may take their time, earlier ones not."""
         breaker = CircuitBreaker("x", 9, slow_call_duration=5)

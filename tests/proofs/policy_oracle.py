@@ -290,7 +290,7 @@ class PolicyOracle:
                 if at > self.now and self.waiting:
                     yield at, 2, self.ask_anew
         for ask in self.waiting:
-            yield ask.wait_until, 2, self.ask_anew
+            yield ask.wait_until, 3, self.give_final_answers
 
     # What is told
 
@@ -437,6 +437,14 @@ class PolicyOracle:
             if answer is not None:
                 self.waiting.remove(ask)
                 self.answered.append((ask.call, answer))
+
+    def give_final_answers(self) -> None:
+        """Answer those who have waited for as long as they would."""
+        for ask in [ask for ask in self.waiting if ask.wait_until <= self.now]:
+            self.waiting.remove(ask)
+            answer = self.answer(ask, final=True)
+            assert answer is not None
+            self.answered.append((ask.call, answer))
 
     def is_running(self, call: int) -> bool:
         return any(probe.call == call for probe in self.period.probes)

@@ -87,6 +87,7 @@ class BreakerHistories(PolicyHistories):
         self.backend = backend
         self.program: list[Step] = []
         self.began: dict[int, float] = {}
+        self.first_policy: Policy | None = None
 
     @initialize(
         data=st.data(),
@@ -112,8 +113,7 @@ class BreakerHistories(PolicyHistories):
 
     def draw_policy(self, data: st.DataObject) -> Policy:
         policy = replace(data.draw(policies(*self.windows), "policy"), classify=self.classify)
-        if not self.program:
-            self.first_policy = policy
+        self.first_policy = self.first_policy or policy
         return policy
 
     def welcome(self, now: float) -> None:
@@ -252,6 +252,7 @@ class BreakerHistories(PolicyHistories):
         async with Supervisor(max_restarts=STEPS * STEPS) as supervisor:
             events = supervisor.events(buffer=STEPS * STEPS)
             async with anyio.create_task_group() as tasks:
+                assert self.first_policy is not None
                 player = PolicyPlayer(supervisor, self.first_policy, self.kinds)
                 player.draws, player.tasks = self.draws, tasks
                 try:
