@@ -148,7 +148,7 @@ class Policy:
         if self.window_calls is not None and self.window_seconds is not None:
             raise ValueError(
                 "window_calls and window_seconds exclude each other, got"
-                f" {self.window_calls!r} and {self.window_seconds!r}"
+                f" {shown(self.window_calls)} and {shown(self.window_seconds)}"
             )
         window = self.window_calls is not None or self.window_seconds is not None
         for field, needed, there in (
@@ -158,35 +158,37 @@ class Policy:
             ("probe_failure_rate", "probes", self.probes is not None),
         ):
             if getattr(self, field) is not None and not there:
-                raise ValueError(f"{field}={getattr(self, field)!r} needs {needed}")
+                raise ValueError(f"{field}={shown(getattr(self, field))} needs {needed}")
         if (
             self.window_calls is not None
             and self.window_calls < self.minimum_calls
             and (self.failure_rate is not None or self.slow_call_rate is not None)
         ):
             raise ValueError(
-                f"minimum_calls={self.minimum_calls!r} is more than a window of"
-                f" window_calls={self.window_calls!r} can ever hold"
+                f"minimum_calls={shown(self.minimum_calls)} is more than a window of"
+                f" window_calls={shown(self.window_calls)} can ever hold"
             )
         if self.window_calls is not None and self.failure_rate is None:
             self._check_threshold(self.window_calls)
         if self.recovery_factor > 1 and self.max_recovery_timeout is None:
-            raise ValueError(f"recovery_factor={self.recovery_factor!r} needs max_recovery_timeout")
+            raise ValueError(
+                f"recovery_factor={shown(self.recovery_factor)} needs max_recovery_timeout"
+            )
         if self.max_recovery_timeout is not None:
             self._check_maximum(self.max_recovery_timeout)
 
     def _check_threshold(self, window_calls: int) -> None:
         if self.failure_threshold > window_calls:
             raise ValueError(
-                f"failure_threshold={self.failure_threshold!r} is more than a window of"
-                f" window_calls={window_calls!r} can ever hold"
+                f"failure_threshold={shown(self.failure_threshold)} is more than a window of"
+                f" window_calls={shown(window_calls)} can ever hold"
             )
 
     def _check_maximum(self, maximum: float) -> None:
         if maximum < self.recovery_timeout:
             raise ValueError(
-                f"max_recovery_timeout={maximum!r} is less than"
-                f" recovery_timeout={self.recovery_timeout!r}"
+                f"max_recovery_timeout={shown(maximum)} is less than"
+                f" recovery_timeout={shown(self.recovery_timeout)}"
             )
 
 
