@@ -60,15 +60,20 @@ class Policy:
             tenth of it; 0.001 to 1e9, as every window in seconds. (Hystrix's rolling buckets;
             resilience4j: TIME_BASED)
         failure_rate: share of the calls in the window that have to fail for it to open.
+            (resilience4j: failureRateThreshold; Polly: FailureRatio)
         minimum_calls: calls in the window without which no rate is looked at, 1 or more.
+            (resilience4j: minimumNumberOfCalls; Polly: MinimumThroughput)
         slow_call_duration: seconds from which a call is slow, as soon as it has run so long and
             not only when it ends. A slow call counts as a failure, unless there is a
             `slow_call_rate`. (resilience4j: slowCallDurationThreshold)
         slow_call_rate: share of the calls in the window that have to be slow for it to open.
+            (resilience4j: slowCallRateThreshold)
         failure_on: the errors that are failures; others count as successes, since the
             dependency has answered. Of an exception group, each error is looked at.
-        ignore: the errors that count as nothing; goes before `failure_on`.
-        failure_on_result: whether what a call has returned is a failure.
+            (resilience4j: recordExceptions; PEP 654)
+        ignore: the errors that count as nothing; goes before `failure_on`. (resilience4j:
+            ignoreExceptions)
+        failure_on_result: whether what a call has returned is a failure. (Polly: ShouldHandle)
         failure_on_cancel: whether a cancelled call is a failure; else it counts as nothing.
         classify: gets the error, or else the result, of a call, and returns a `Failure` of some
             kind, or an `Outcome`, or None if the other fields are to decide.
@@ -81,12 +86,14 @@ class Policy:
         recovery_from: gets the error that has opened the circuit, and returns the seconds that it
             stays open, or None for `recovery_timeout`.
         probes: probes that may run at once, 1 or more; None: as many as successes are still
-            needed. With a `probe_failure_rate`: the probes that are looked at.
+            needed. With a `probe_failure_rate`: the probes that are looked at. (gobreaker:
+            MaxRequests)
         probe_failure_rate: share of `probes` that have to fail for it to open again, instead of
             one. (resilience4j: permittedNumberOfCallsInHalfOpenState)
         half_open_timeout: seconds after its first probe in which it has to come to a verdict,
             or else it opens again. (resilience4j: maxWaitDurationInHalfOpenState)
-        ramp: seconds after closing in which only a growing share of calls is admitted.
+        ramp: seconds after closing in which only a growing share of calls is admitted. (Envoy's
+            slow start)
         ramp_start: that share at the beginning. It grows linearly up to 1.
         throttle: the K of the client-side throttling in Google's *Site Reliability Engineering*,
             chapter 21, 1 or more: a call is refused with the probability
@@ -98,6 +105,7 @@ class Policy:
         retry_budget_seconds: how long calls and retries are remembered, in steps of a tenth.
         retry_budget_minimum: retries that are always allowed in that time, 0 or more.
         timeout: seconds after which a call is cancelled, and fails with `CallTimeoutError`.
+            (Hystrix: a call that is too late is a failure like any other)
 
     Raises:
         TypeError: an argument is not of the right kind.
