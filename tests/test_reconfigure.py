@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -271,7 +272,7 @@ class TestWhatWasAdmittedBefore:
         async def call(guarded: Guarded) -> None:
             with anyio.move_on_after(20):
                 with pytest.raises(CallTimeoutError):
-                    await guarded(breaker, anyio.sleep_forever)
+                    await guarded(breaker, partial(anyio.sleep, 80_000))
             ended.append(anyio.current_time())
 
         async with anyio.create_task_group() as tasks:
@@ -490,7 +491,7 @@ def test_a_call_that_is_admitted_while_the_policy_changes(backend: str) -> None:
 
         async def call() -> None:
             with pytest.raises(CallTimeoutError):
-                await breaker.call(anyio.sleep_forever)
+                await breaker.call(anyio.sleep, 80_000)
             ended.append(anyio.current_time())
 
         async def reconfigure() -> None:

@@ -55,6 +55,12 @@ limited_ways = pytest.mark.parametrize(
 )
 
 
+async def hang() -> str:
+    """Wait for longer than anybody has the patience for, but not for ever."""
+    await anyio.sleep(80_000)
+    return "never"
+
+
 async def take(seconds: float) -> str:
     await anyio.sleep(seconds)
     return "fine"
@@ -69,7 +75,7 @@ class TestTooLate:
         breaker = CircuitBreaker("x", 1, timeout=5)
         text = "the call was cancelled after its timeout of 5 s"
         with pytest.raises(CallTimeoutError) as caught:
-            await guarded(breaker, anyio.sleep_forever)
+            await guarded(breaker, hang)
         assert isinstance(caught.value, TimeoutError)
         assert (str(caught.value), anyio.current_time()) == (text, 5.0)
         now = breaker.statistics()
@@ -98,7 +104,7 @@ class TestTooLate:
         """It opens the circuit again."""
         async with half_open(timeout=5) as breaker:
             with pytest.raises(CallTimeoutError):
-                await guarded(breaker, anyio.sleep_forever)
+                await guarded(breaker, hang)
             assert breaker.state is CircuitState.OPEN
 
     @limited_ways
@@ -121,7 +127,7 @@ class TestTooLate:
 
         async def clean_up(error: Exception | None) -> str:
             try:
-                await anyio.sleep_forever()
+                await hang()
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(3)
@@ -142,14 +148,14 @@ class TestTooLate:
 
         async def fail_when_cancelled() -> None:
             try:
-                await anyio.sleep_forever()
+                await hang()
             finally:
                 raise Down
 
         async def function() -> str:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(fail_when_cancelled)
-                tasks.start_soon(anyio.sleep_forever)
+                tasks.start_soon(hang)
             return "never"
 
         breaker = CircuitBreaker("x", 1, timeout=5)
@@ -176,7 +182,7 @@ class TestTooLate:
         """A failure, whatever `failure_on` says, unless it is ignored."""
         breaker = CircuitBreaker("x", timeout=5, **policy)
         with pytest.raises(CallTimeoutError):
-            await guarded(breaker, anyio.sleep_forever)
+            await guarded(breaker, hang)
         assert getattr(breaker.statistics(), outcome) == 1
 
     @limited_ways
@@ -184,7 +190,7 @@ class TestTooLate:
         """A call that is overdue and then too late is one failure."""
         breaker = CircuitBreaker("x", 9, timeout=10, slow_call_duration=5)
         with pytest.raises(CallTimeoutError):
-            await guarded(breaker, anyio.sleep_forever)
+            await guarded(breaker, hang)
         assert (breaker.failure_count, breaker.statistics().failed) == (1, 1)
 
     async def test_many_at_once(self) -> None:
@@ -194,7 +200,7 @@ class TestTooLate:
         async def call(breaker: CircuitBreaker, start: float) -> None:
             await anyio.sleep(start)
             with pytest.raises(CallTimeoutError):
-                await breaker.call(anyio.sleep_forever)
+                await breaker.call(hang)
             ended.append(anyio.current_time() - start)
 
         before = tasks_here()
@@ -216,7 +222,7 @@ class TestOtherTimeouts:
 
         async def function() -> str:
             with anyio.fail_after(2):
-                await anyio.sleep_forever()
+                await hang()
             return "never"
 
         breaker = CircuitBreaker("x", 1, timeout=5)
@@ -231,7 +237,7 @@ class TestOtherTimeouts:
         breaker = CircuitBreaker("x", 1, timeout=5)
         with pytest.raises(TimeoutError) as caught:
             with anyio.fail_after(2):
-                await guarded(breaker, anyio.sleep_forever)
+                await guarded(breaker, hang)
         assert not isinstance(caught.value, CallTimeoutError)
         now = breaker.statistics()
         assert (now.state, now.cancelled, now.failed, now.in_flight) == ("closed", 1, 0, 0)
@@ -243,8 +249,8 @@ class TestOtherTimeouts:
         for seconds in (3, 5):
             with anyio.move_on_after(seconds) as scope:
                 with suppress(CallTimeoutError):
-                    await guarded(breaker, anyio.sleep_forever)
-                await anyio.sleep_forever()
+                    await guarded(breaker, hang)
+                await hang()
             assert scope.cancelled_caught
         now = breaker.statistics()
         assert now.cancelled >= 1
@@ -257,7 +263,7 @@ class TestOtherTimeouts:
         await breaker.call(succeed)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await guarded(breaker, anyio.sleep_forever)
+            await guarded(breaker, hang)
         assert scope.cancelled_caught
         now = breaker.statistics()
         assert (now.cancelled, now.failed, now.in_flight) == (1, 0, 0)
@@ -272,7 +278,7 @@ class TestOtherTimeouts:
 
                 async def call() -> None:
                     with scope:
-                        await guarded(breaker, anyio.sleep_forever)
+                        await guarded(breaker, hang)
                     await anyio.sleep(99)
 
                 tasks.start_soon(call)
@@ -293,16 +299,16 @@ def test_cancellations_of_asyncios_own(backend: str, guarded: Guarded) -> None:
         breaker = CircuitBreaker("x", 9, timeout=5)
         with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(2):
-                await guarded(breaker, anyio.sleep_forever)
+                await guarded(breaker, hang)
         assert not isinstance(caught.value, CallTimeoutError)
         for seconds in (0, 3):
-            call = asyncio.ensure_future(guarded(breaker, anyio.sleep_forever))
+            call = asyncio.ensure_future(guarded(breaker, hang))
             await anyio.sleep(seconds)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
         with pytest.raises(CallTimeoutError):
-            await guarded(breaker, anyio.sleep_forever)
+            await guarded(breaker, hang)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -324,7 +330,7 @@ class TestNested:
         inside = CircuitBreaker("inside", 9, timeout=inner)
         outside = CircuitBreaker("outside", 9, timeout=outer)
         with pytest.raises(CallTimeoutError, match=f"{seconds:g} s"):
-            await guarded(outside, lambda: guarded(inside, anyio.sleep_forever))
+            await guarded(outside, lambda: guarded(inside, hang))
         assert anyio.current_time() == seconds
         assert outside.statistics().failed == 1
         assert inside.statistics().failed == (1 if inner < outer else 0)
@@ -348,7 +354,7 @@ class TestNested:
         breaker = CircuitBreaker("x", 1, timeout=5)
         async with breaker:
             with anyio.move_on_after(2):
-                await anyio.sleep_forever()
+                await hang()
             await anyio.sleep(2)
         assert breaker.statistics().succeeded == 1
 
