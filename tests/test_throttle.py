@@ -14,6 +14,7 @@ from tests.worlds import (
     Dependency,
     Down,
     Guarded,
+    block_loop,
     by_call,
     every_way,
     every_way_and_thread,
@@ -492,3 +493,19 @@ class TestRetryBudget:
 async def by_retry(breaker: CircuitBreaker, function: Any) -> str:
     result: str = await breaker.retry(function)
     return result
+
+
+async def test_a_look_at_a_limit_that_is_no_more() -> None:
+    """A call that comes when another would have been slow is admitted by the rest of the lease."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", slow_call_duration=5, throttle=2)
+        for _ in range(20):
+            await breaker.call(succeed)
+        hanging = await breaker.acquire()
+        breaker.reconfigure(slow_call_duration=None, failure_threshold=9)
+        assert await breaker.call(succeed) == "fine"
+        await settle_down()
+        block_loop(7)
+        assert await breaker.call(succeed) == "fine"
+        hanging.succeed()
+        assert breaker.statistics().in_flight == 0
