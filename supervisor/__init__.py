@@ -31,7 +31,7 @@ keeps them running. Each line uses only lines above it:
     simulation  what policies would have done: `python -m supervisor simulate`
 """
 
-from supervisor.breaker import CircuitBreaker, WaitingBreaker
+from supervisor.circuit import Statistics
 from supervisor.errors import (
     CallTimeoutError,
     CircuitBreakerOpenError,
@@ -54,12 +54,10 @@ from supervisor.events import (
     EventStream,
     StateChanged,
 )
-from supervisor.loops import TRANSIENT_EXCEPTIONS, is_retryable_error
-from supervisor.messages import CircuitState
-from supervisor.outcomes import Failure, Outcome
-from supervisor.permit import Permit
-from supervisor.policy import Policy
-from supervisor.recording import Recording
+from supervisor.guard import CircuitBreaker, Permit, WaitingBreaker
+from supervisor.machine import CircuitState
+from supervisor.policy import Failure, Outcome, Policy
+from supervisor.recording import Recording, RecordingError, Replay, replay_file
 from supervisor.registry import (
     clear_circuit_breaker_registry,
     get_circuit_breaker,
@@ -67,10 +65,11 @@ from supervisor.registry import (
     reset_all_circuit_breakers,
     with_circuit_breaker,
 )
-from supervisor.replay import RecordingError, Replay, replay_file
 from supervisor.retry import (
+    TRANSIENT_EXCEPTIONS,
     create_retry_decorator,
     execute_with_retry,
+    is_retryable_error,
     retry_api_call,
     retry_scheduler_operation,
     retry_storage_operation,
@@ -83,8 +82,7 @@ from supervisor.settings import (
     SettingsError,
     app_settings,
 )
-from supervisor.statistics import Statistics
-from supervisor.supervisor import Supervisor
+from supervisor.supervision import Supervisor
 
 __all__ = [
     "TRANSIENT_EXCEPTIONS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from supervisor.checks import shown
-from supervisor.messages import CircuitState, Reason
+from supervisor.arguments import shown
+from supervisor.machine import CircuitState, Reason
 
 LONGEST_FAILURE: Final = 200
 """Characters that are kept of a failure's text."""

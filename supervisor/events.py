@@ -9,9 +9,9 @@ from typing import Literal
 
 import anyio
 
-from supervisor.checks import check_count
+from supervisor.arguments import check_count
 from supervisor.circuit import Verdict
-from supervisor.messages import CircuitState
+from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
 

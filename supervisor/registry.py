@@ -8,13 +8,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from supervisor import current
-from supervisor.breaker import CircuitBreaker
-from supervisor.checks import check_async, check_name, unwrapped
-from supervisor.event_loop import loop_time
+from supervisor.arguments import check_async, check_name, unwrapped
+from supervisor.guard import CircuitBreaker, current
+from supervisor.loop import loop_time
 from supervisor.policy import Policy, fields_of
 from supervisor.settings import app_settings
-from supervisor.supervisor import current_supervisor, supervisors_here
+from supervisor.supervision import current_supervisor, supervisors_here
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -38,7 +38,7 @@ from supervisor import (
     execute_with_retry,
     with_circuit_breaker,
 )
-from supervisor.circuit import CHEAP_TO_READ, Circuit
+from supervisor.circuit.circuit import CHEAP_TO_READ, Circuit
 from tests.worlds import Down, by_block, by_call, by_permit, crash, settle_down
 
 POLICY = {"failure_threshold": 3, "recovery_timeout": 1.0, "success_threshold": 2}

@@ -8,13 +8,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor.actor import catch_up, run_actor, take_turn
-from supervisor.circuit import Circuit
+from supervisor.circuit.actor import catch_up, run_actor, take_turn
+from supervisor.circuit.circuit import Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
-from supervisor.event_loop import EventLoop
-from supervisor.machine import Machine
-from supervisor.messages import Acquire, CircuitState, Grant, Message, Refusal, Transition
-from supervisor.policy import Policy
+from supervisor.loop.event_loop import EventLoop
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import Acquire, CircuitState, Grant, Message, Refusal, Transition
+from supervisor.policy.policy import Policy
 from tests.worlds import poison, settle_down
 
 pytestmark = pytest.mark.anyio

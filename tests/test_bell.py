@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor.bell import AsyncioBell, Bell
-from supervisor.event_loop import EventLoop
+from supervisor.loop.bells import AsyncioBell, Bell
+from supervisor.loop.event_loop import EventLoop
 from tests.worlds import settle_down
 
 

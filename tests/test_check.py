@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.__main__ import main
-from supervisor.settings import FIELDS
+from supervisor.settings.settings import FIELDS
 
 TOML = """
 enabled = true

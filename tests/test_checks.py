@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supervisor.checks import (
+from supervisor.arguments import (
     check_async,
     check_choice,
     check_count,

@@ -15,11 +15,11 @@ import pytest
 from anyio import to_thread
 
 from supervisor import CircuitBreakerOpenError
-from supervisor.checks import unwrapped
-from supervisor.classification import Judgement, judge_error, judge_result
+from supervisor.arguments import unwrapped
+from supervisor.circuit.judging import Judgement, judge_error, judge_result
 from supervisor.errors import CallTimeoutError
-from supervisor.outcomes import PLAIN_FAILURE, Failure, Outcome
-from supervisor.policy import Policy
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
+from supervisor.policy.policy import Policy
 from tests.worlds import Down
 
 SUCCEEDED, IGNORED, CANCELLED = Outcome.SUCCEEDED, Outcome.IGNORED, Outcome.CANCELLED

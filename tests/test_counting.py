@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState
-from supervisor.outcomes import Failure, Outcome
+from supervisor.policy.outcomes import Failure, Outcome
 from tests.worlds import (
     Down,
     Guarded,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.__main__ import main
-from supervisor.demo import show
-from supervisor.demo.plan import DemoError, Plan
+from supervisor.commands.demo import show
+from supervisor.commands.demo.plan import DemoError, Plan
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.demo.figures import Latency, latency_of, time_to_recover, time_to_success
-from supervisor.demo.workers import Call, CallOutcome
+from supervisor.commands.demo.figures import Latency, latency_of, time_to_recover, time_to_success
+from supervisor.commands.demo.workers import Call, CallOutcome
 
 BACK = 10.0
 WINDOW = 1.0

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from supervisor import CircuitState, Supervisor, app_settings
-from supervisor.demo.figures import Figures
-from supervisor.demo.passes import Pass, Remote, circuits_enabled, create_circuits
-from supervisor.demo.plan import DemoError, Plan
-from supervisor.demo.server import Server
-from supervisor.demo.show import run_passes
-from supervisor.demo.workers import OPERATIONS
+from supervisor.commands.demo.figures import Figures
+from supervisor.commands.demo.passes import Pass, Remote, circuits_enabled, create_circuits
+from supervisor.commands.demo.plan import DemoError, Plan
+from supervisor.commands.demo.server import Server
+from supervisor.commands.demo.show import run_passes
+from supervisor.commands.demo.workers import OPERATIONS
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from supervisor.demo.plan import DemoError
-from supervisor.demo.process import serve, server_process
+from supervisor.commands.demo.plan import DemoError
+from supervisor.commands.demo.process import serve, server_process
 
 PATIENCE = 30.0
 

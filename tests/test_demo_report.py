@@ -11,12 +11,12 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from supervisor import CircuitState
-from supervisor.demo.figures import Figures, Latency
-from supervisor.demo.passes import Change, Pass
-from supervisor.demo.picture import draw, periods_of
-from supervisor.demo.plan import Plan
-from supervisor.demo.report import duration, report
-from supervisor.demo.server import ServerReport
+from supervisor.commands.demo.figures import Figures, Latency
+from supervisor.commands.demo.passes import Change, Pass
+from supervisor.commands.demo.picture import draw, periods_of
+from supervisor.commands.demo.plan import Plan
+from supervisor.commands.demo.report import duration, report
+from supervisor.commands.demo.server import ServerReport
 
 WITHOUT = Figures(
     requests=3639,

@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 
-from supervisor.demo.server import DEAD_LATENCY, LATENCY, Server, ServerReport
+from supervisor.commands.demo.server import DEAD_LATENCY, LATENCY, Server, ServerReport
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from supervisor import Supervisor
-from supervisor.demo.passes import Scene, create_circuits
-from supervisor.demo.plan import Plan
-from supervisor.demo.view import watch
-from supervisor.demo.workers import Call, Journal
+from supervisor.commands.demo.passes import Scene, create_circuits
+from supervisor.commands.demo.plan import Plan
+from supervisor.commands.demo.view import watch
+from supervisor.commands.demo.workers import Call, Journal
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from supervisor import CircuitBreaker, Supervisor
-from supervisor.demo.passes import circuits_enabled, create_circuits
-from supervisor.demo.plan import Plan
-from supervisor.demo.workers import OPERATIONS, Agent, Call, Journal
+from supervisor.commands.demo.passes import circuits_enabled, create_circuits
+from supervisor.commands.demo.plan import Plan
+from supervisor.commands.demo.workers import OPERATIONS, Agent, Call, Journal
 
 pytestmark = pytest.mark.anyio
 

@@ -27,7 +27,7 @@ import pytest
 from loguru import logger
 
 import supervisor
-from supervisor.notation import written
+from supervisor.settings.notation import written
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

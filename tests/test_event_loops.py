@@ -28,7 +28,7 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
-from supervisor.supervisor import current_supervisor
+from supervisor.supervision.supervisor import current_supervisor
 from tests.virtual_time import VirtualTimeLoop
 from tests.worlds import Down, Guarded, every_way, fail, fail_times, is_refused, succeed
 

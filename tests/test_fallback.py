@@ -19,10 +19,10 @@ from supervisor import (
     PolicyConflictError,
     Supervisor,
 )
-from supervisor.actor import take_turn
-from supervisor.circuit import Circuit
+from supervisor.circuit.actor import take_turn
+from supervisor.circuit.circuit import Circuit
 from supervisor.errors import CallTimeoutError, FailedResultError
-from supervisor.outcomes import Failure, Outcome
+from supervisor.policy.outcomes import Failure, Outcome
 from tests.worlds import (
     Dependency,
     Down,

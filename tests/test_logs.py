@@ -24,7 +24,7 @@ from supervisor import (
     execute_with_retry,
     retry_storage_operation,
 )
-from supervisor.logs import log_events, log_retry
+from supervisor.instrumentation.logs import log_events, log_retry
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from supervisor import (
     retry_worker_operation,
     with_circuit_breaker,
 )
-from supervisor.supervisor import supervisors_here
+from supervisor.supervision.supervisor import supervisors_here
 from tests.retries import (
     CLOSED,
     DECORATORS,

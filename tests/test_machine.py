@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from supervisor.machine import Machine, replay
-from supervisor.messages import (
+from supervisor.machine.machine import Machine, replay
+from supervisor.machine.messages import (
     Acquire,
     CircuitState,
     Grant,
@@ -20,8 +20,8 @@ from supervisor.messages import (
     Transition,
     Withdraw,
 )
-from supervisor.policy import Policy
-from supervisor.recording import plain
+from supervisor.policy.policy import Policy
+from supervisor.recording.recording import plain
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.machine import Machine, replay
-from supervisor.messages import (
+from supervisor.machine.machine import Machine, replay
+from supervisor.machine.messages import (
     NO_PROBE,
     UNCOUNTED,
     Acquire,
@@ -28,10 +28,10 @@ from supervisor.messages import (
     WaitFor,
     Withdraw,
 )
-from supervisor.outcomes import PLAIN_FAILURE, Failure, Outcome
-from supervisor.policy import Policy, changed_policy
-from supervisor.recording import plain
-from supervisor.windows import UNLIMITED
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
+from supervisor.policy.policy import Policy, changed_policy
+from supervisor.recording.recording import plain
+from supervisor.machine.windows import UNLIMITED
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, FORCED_CLOSED = CircuitState.FORCED_OPEN, CircuitState.FORCED_CLOSED

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from supervisor import Failure, Policy
-from supervisor.policy import (
+from supervisor.policy.policy import (
     CHECKS,
     FOR_CALLERS,
     OPTIONAL,

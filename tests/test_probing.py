@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.policy import Policy
-from supervisor.probing import Probing
+from supervisor.policy.policy import Policy
+from supervisor.machine.probing import Probing
 
 
 def with_probes(policy: Policy, running: int = 0, successes: int = 0, failures: int = 0) -> Probing:

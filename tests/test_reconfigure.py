@@ -18,8 +18,8 @@ from supervisor import (
 )
 from supervisor.errors import CallTimeoutError
 from supervisor.events import CircuitReconfigured, Event
-from supervisor.outcomes import Failure, Outcome
-from supervisor.policy import Policy
+from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.policy.policy import Policy
 from tests.virtual_time import BACKENDS, run_in_virtual_time
 from tests.worlds import (
     Dependency,

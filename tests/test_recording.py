@@ -18,8 +18,8 @@ from supervisor import (
     __main__,
     replay_file,
 )
-from supervisor.machine import Machine
-from supervisor.messages import (
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import (
     Acquire,
     CircuitState,
     Force,
@@ -31,10 +31,10 @@ from supervisor.messages import (
     Settle,
     Withdraw,
 )
-from supervisor.outcomes import Failure, Outcome
-from supervisor.policy import Policy
-from supervisor.recording import NOT_NEEDED, Recording, plain, read_start
-from supervisor.replay import replay_lines
+from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.policy.policy import Policy
+from supervisor.recording.recording import NOT_NEEDED, Recording, plain, read_start
+from supervisor.recording.replay import replay_lines
 from tests.virtual_time import run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from supervisor.outcomes import PLAIN_FAILURE, Failure
-from supervisor.policy import Policy
-from supervisor.recovery import seconds_open
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure
+from supervisor.policy.policy import Policy
+from supervisor.machine.recovery import seconds_open
 
 
 def seconds(

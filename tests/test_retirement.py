@@ -33,11 +33,11 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
-from supervisor.circuit import Circuit
-from supervisor.messages import Grant
-from supervisor.outcomes import Outcome
-from supervisor.policy import Policy
-from supervisor.tasks import Tasks
+from supervisor.circuit.circuit import Circuit
+from supervisor.machine.messages import Grant
+from supervisor.policy.outcomes import Outcome
+from supervisor.policy.policy import Policy
+from supervisor.loop.tasks import Tasks
 from tests.test_schedules import SEEDS, run
 from tests.virtual_time import BACKENDS, VirtualTimeLoop, run_in_virtual_time
 from tests.worlds import (

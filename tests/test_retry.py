@@ -31,7 +31,7 @@ from supervisor import (
     retry_worker_operation,
     with_circuit_breaker,
 )
-from supervisor.supervisor import supervisors_here
+from supervisor.supervision.supervisor import supervisors_here
 from tests.retries import (
     DECORATORS,
     EACH_MODE,

@@ -19,7 +19,7 @@ from supervisor import (
     execute_with_retry,
     get_circuit_breaker,
 )
-from supervisor.settings import CircuitBreakerSettings
+from supervisor.settings.settings import CircuitBreakerSettings
 from tests.retries import Dependency, counted, down, in_mode, storage
 from tests.worlds import Down, crash, fail, succeed
 

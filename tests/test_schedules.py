@@ -21,8 +21,8 @@ import pytest
 import trio.testing
 
 from supervisor import CallTimeoutError, CircuitBreaker, CircuitBreakerOpenError, Supervisor
-from supervisor.machine import Machine
-from supervisor.messages import (
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import (
     NO_PROBE,
     Acquire,
     CircuitState,
@@ -37,8 +37,8 @@ from supervisor.messages import (
     Settle,
     WaitFor,
 )
-from supervisor.outcomes import PLAIN_FAILURE, Failure, Outcome
-from supervisor.policy import Policy, fields_of
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
+from supervisor.policy.policy import Policy, fields_of
 from tests.virtual_time import VirtualTimeLoop
 from tests.worlds import Down, block_loop, by_block, by_call, by_decorator, by_permit
 

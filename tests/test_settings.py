@@ -30,9 +30,9 @@ from supervisor import (
     retry_worker_operation,
     with_circuit_breaker,
 )
-from supervisor.notation import is_none, spelt
-from supervisor.outcomes import Outcome
-from supervisor.policy import OPTIONAL
+from supervisor.settings.notation import is_none, spelt
+from supervisor.policy.outcomes import Outcome
+from supervisor.policy.policy import OPTIONAL
 
 WHOLE = "a whole number"
 POSITIVE = "at least 1"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.policy import Policy
-from supervisor.shares import RetryBudget, Throttle, ramp_share
-from supervisor.windows import UNLIMITED
+from supervisor.policy.policy import Policy
+from supervisor.machine.shares import RetryBudget, Throttle, ramp_share
+from supervisor.machine.windows import UNLIMITED
 
 
 class TestRamp:

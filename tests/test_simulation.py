@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from supervisor import CircuitBreakerOpenError, CircuitState, Policy, StateChanged, Supervisor
-from supervisor.outcomes import Failure, Outcome
-from supervisor.simulation.course import Course, play
-from supervisor.simulation.scenarios import SCENARIOS, Load, generate
-from supervisor.simulation.trace import Call, Trace, trace_of
+from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.commands.simulate.course import Course, play
+from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
+from supervisor.commands.simulate.trace import Call, Trace, trace_of
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED

@@ -11,14 +11,14 @@ import pytest
 from matplotlib.image import imread
 
 from supervisor.__main__ import main
-from supervisor.demo.picture import STATES as IN_DEMO
-from supervisor.outcomes import Outcome
-from supervisor.policy import Policy
-from supervisor.simulation.course import play
-from supervisor.simulation.picture import KINDS, STATES, draw
-from supervisor.simulation.report import ASCII, BLOCKS, report
-from supervisor.simulation.scenarios import SCENARIOS
-from supervisor.simulation.trace import COLUMNS, Call, read_trace, trace_of
+from supervisor.commands.demo.picture import STATES as IN_DEMO
+from supervisor.policy.outcomes import Outcome
+from supervisor.policy.policy import Policy
+from supervisor.commands.simulate.course import play
+from supervisor.commands.simulate.picture import KINDS, STATES, draw
+from supervisor.commands.simulate.report import ASCII, BLOCKS, report
+from supervisor.commands.simulate.scenarios import SCENARIOS
+from supervisor.commands.simulate.trace import COLUMNS, Call, read_trace, trace_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "policies").glob("*.toml"))

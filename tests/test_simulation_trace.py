@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.messages import CircuitState
-from supervisor.outcomes import Failure, Outcome
-from supervisor.simulation.course import Period
-from supervisor.simulation.scenarios import SCENARIOS, Load, generate
-from supervisor.simulation.slices import MOST, Slices, longest_median, medians
-from supervisor.simulation.trace import (
+from supervisor.machine.messages import CircuitState
+from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.commands.simulate.course import Period
+from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
+from supervisor.commands.simulate.slices import MOST, Slices, longest_median, medians
+from supervisor.commands.simulate.trace import (
     COLUMNS,
     Call,
     TraceError,

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
-from supervisor.outcomes import Failure, Outcome
+from supervisor.policy.outcomes import Failure, Outcome
 from tests.worlds import (
     Dependency,
     Down,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from supervisor import Supervisor
-from supervisor.circuit import Circuit
-from supervisor.machine import Machine
-from supervisor.messages import Withdraw
+from supervisor.circuit.circuit import Circuit
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import Withdraw
 from tests import soak
 from tests.worlds import by_call, fail, succeed
 

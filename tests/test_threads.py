@@ -37,8 +37,8 @@ from supervisor import (
     threads,
     with_circuit_breaker,
 )
-from supervisor.circuit import Circuit
-from supervisor.tasks import Tasks
+from supervisor.circuit.circuit import Circuit
+from supervisor.loop.tasks import Tasks
 from tests.worlds import Down, fail_times, settle_down, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]

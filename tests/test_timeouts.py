@@ -12,7 +12,7 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.errors import CallTimeoutError
-from supervisor.outcomes import Failure
+from supervisor.policy.outcomes import Failure
 from tests.virtual_time import run_in_virtual_time
 from tests.worlds import (
     Down,

@@ -10,11 +10,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import assume, given, settings
 
-from supervisor.messages import Overdue, Settle
-from supervisor.outcomes import PLAIN_FAILURE, Failure, Outcome
-from supervisor.policy import Policy
-from supervisor.tripping import Trip
-from supervisor.windows import UNLIMITED, CallWindow, InARow, TimeWindow
+from supervisor.machine.messages import Overdue, Settle
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
+from supervisor.policy.policy import Policy
+from supervisor.machine.tripping import Trip
+from supervisor.machine.windows import UNLIMITED, CallWindow, InARow, TimeWindow
 
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED
 

@@ -20,7 +20,7 @@ from supervisor import (
     Permit,
     Supervisor,
 )
-from supervisor.circuit import Verdict
+from supervisor.circuit.circuit import Verdict
 from tests.worlds import (
     Dependency,
     Down,

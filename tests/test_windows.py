@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given, settings
 
-from supervisor.windows import (
+from supervisor.machine.windows import (
     BUCKETS,
     UNLIMITED,
     CallWindow,

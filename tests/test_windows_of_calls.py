@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
-from supervisor.policy import Policy
+from supervisor.policy.policy import Policy
 from tests.test_schedules import run as run_in_some_order
 from tests.worlds import (
     Down,

@@ -18,7 +18,7 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from supervisor.circuit import Circuit
+from supervisor.circuit.circuit import Circuit
 
 
 class Down(ConnectionError):

@@ -14,7 +14,7 @@ from typing import Any
 from anyio.lowlevel import current_token
 
 from benchmarks.contestants.interface import EVERYWHERE, Contestant, Guard
-from supervisor.event_loop import EventLoop
+from supervisor.loop.event_loop import EventLoop
 
 
 async def coroutine(func: Guard, /, *args: Any, **kwargs: Any) -> Any:

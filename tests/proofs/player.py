@@ -18,7 +18,7 @@ import trio.lowlevel
 import trio.testing
 
 from supervisor import CircuitBreakerOpenError, Permit, PermitSettledError, Supervisor
-from supervisor.messages import NO_PROBE, Settle
+from supervisor.machine.messages import NO_PROBE, Settle
 from tests.proofs.oracle import View
 from tests.virtual_time import VirtualTimeLoop
 from tests.worlds import Down, Guarded, crash, settle_down

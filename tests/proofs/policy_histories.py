@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from supervisor.machine import Machine
-from supervisor.messages import (
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import (
     NO_PROBE,
     UNCOUNTED,
     Acquire,
@@ -39,9 +39,9 @@ from supervisor.messages import (
     Transition,
     Withdraw,
 )
-from supervisor.outcomes import PLAIN_FAILURE, Failure
-from supervisor.policy import Policy
-from supervisor.windows import UNLIMITED
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure
+from supervisor.policy.policy import Policy
+from supervisor.machine.windows import UNLIMITED
 from tests.proofs.policy_oracle import (
     OWN_STATES,
     Admitted,

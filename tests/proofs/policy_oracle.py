@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import TypeVar
 
-from supervisor.outcomes import PLAIN_FAILURE, Failure
-from supervisor.policy import Policy
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure
+from supervisor.policy.policy import Policy
 
 OWN_STATES = ("closed", "open", "half_open")
 """States that a circuit enters by its policy; the others are set by hand."""

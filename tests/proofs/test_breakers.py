@@ -21,9 +21,9 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from supervisor import CircuitBreakerOpenError, Permit, StateChanged, Supervisor
 from supervisor.errors import describe
-from supervisor.messages import NO_PROBE
-from supervisor.outcomes import Failure, Outcome
-from supervisor.policy import Policy
+from supervisor.machine.messages import NO_PROBE
+from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.policy.policy import Policy
 from tests.proofs.oracle import View
 from tests.proofs.player import Call, Cancelled, Player, held, settle
 from tests.proofs.policy_histories import (

@@ -47,9 +47,9 @@ from supervisor import (
     execute_with_retry,
     with_circuit_breaker,
 )
-from supervisor.breaker import WaitingBreaker
-from supervisor.circuit import Circuit, _Asker
-from supervisor.watch import Watch
+from supervisor.guard.breaker import WaitingBreaker
+from supervisor.circuit.circuit import Circuit, _Asker
+from supervisor.circuit.watch import Watch
 from tests import test_schedules
 from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 from tests.worlds import (

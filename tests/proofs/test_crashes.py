@@ -24,9 +24,9 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from supervisor.circuit import Answer, Circuit, _Asker
-from supervisor.machine import Machine
-from supervisor.messages import (
+from supervisor.circuit.circuit import Answer, Circuit, _Asker
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import (
     Acquire,
     Change,
     Grant,
@@ -36,7 +36,7 @@ from supervisor.messages import (
     Retry,
     Transition,
 )
-from supervisor.recording import Recording, Turn, plain
+from supervisor.recording.recording import Recording, Turn, plain
 from tests.proofs.traces import POLICIES, recorded
 from tests.virtual_time import BACKENDS, run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here

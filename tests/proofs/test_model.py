@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 )
 
 from supervisor import StateChanged, Supervisor
-from supervisor.machine import Machine
-from supervisor.messages import (
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import (
     NO_PROBE,
     Acquire,
     Grant,
@@ -38,7 +38,7 @@ from supervisor.messages import (
     Settle,
     Withdraw,
 )
-from supervisor.policy import Policy
+from supervisor.policy.policy import Policy
 from tests.proofs.oracle import OUTCOMES, History, Limits, View
 from tests.proofs.player import Player, see
 from tests.proofs.search import STEPS, search

@@ -14,9 +14,9 @@ from typing import Literal
 import hypothesis.strategies as st
 from hypothesis.stateful import precondition, rule
 
-from supervisor.messages import NO_PROBE, Acquire, Grant, Outcome, Overdue, Settle
-from supervisor.outcomes import Failure
-from supervisor.windows import UNLIMITED
+from supervisor.machine.messages import NO_PROBE, Acquire, Grant, Outcome, Overdue, Settle
+from supervisor.policy.outcomes import Failure
+from supervisor.machine.windows import UNLIMITED
 from tests.proofs.policy_histories import LONG, TICK, PolicyHistories
 from tests.proofs.search import search
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.circuit import Circuit
-from supervisor.machine import Machine
-from supervisor.messages import Lease, Overdue
-from supervisor.watch import Watch
+from supervisor.circuit.circuit import Circuit
+from supervisor.machine.machine import Machine
+from supervisor.machine.messages import Lease, Overdue
+from supervisor.circuit.watch import Watch
 from tests.test_schedules import POLICIES, refusals_in
 
 SEEDS = 12

@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Permit, Recording, Supervisor
-from supervisor.outcomes import Failure
-from supervisor.policy import Policy
+from supervisor.policy.outcomes import Failure
+from supervisor.policy.policy import Policy
 from tests.worlds import Down, succeed
 
 

@@ -1,0 +1,88 @@
+"""The task that owns a circuit's machine: the only place where its state ever changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+
+from supervisor.circuit.circuit import Circuit
+from supervisor.errors import CircuitCrashedError
+from supervisor.machine import Acquire, Change, Retry, replay
+
+Emit = Callable[[Circuit, Change], None]
+
+
+async def run_actor(circuit: Circuit, emit: Emit) -> None:
+    """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
+
+    `emit` is called with every change, in order; it must not wait and not fail.
+    An exception leaves the circuit ready for this to be called again.
+    """
+    while circuit.running:
+        take_turn(circuit, emit, circuit.loop.time())
+        deadline = circuit.deadline
+        if deadline == math.inf:  # spares an idle circuit the cancel scope
+            await circuit.mailbox.wait(circuit.loop.new_bell())
+        else:
+            with anyio.CancelScope(deadline=deadline):
+                await circuit.mailbox.wait(circuit.loop.new_bell())
+
+
+def catch_up(circuit: Circuit, emit: Emit) -> None:
+    """Apply what is in the mailbox at once, on behalf of the actor."""
+    now = circuit.now()
+    while circuit.messages():
+        with suppress(Exception):  # each one drops the message that raised it
+            take_turn(circuit, emit, circuit.machine.latest if now is None else now)
+    circuit.mailbox.ring()  # the actor sleeps until a time that may have changed
+
+
+def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
+    """Apply all messages, let time pass up to `now`, and publish the next lease.
+
+    If a message makes the machine raise, that message is dropped, its asker, if it has one,
+    gets an error, and the machine is put back to where it was before it. The lease stays: it
+    already allows for every message that was put since it was published.
+    """
+    circuit.tell_overdue(now)
+    messages = circuit.messages()
+    before = circuit.machine.copy() if messages else circuit.machine  # time is no poison
+    taken = 0
+    try:
+        for message in messages:
+            answer = circuit.machine.apply(message)
+            taken += 1
+            if answer is not None and isinstance(message, Acquire | Retry):
+                circuit.answer(message.permit, answer)
+        circuit.machine.advance(now)
+    except Exception as crash:
+        circuit.machine = replay(before, messages[:taken])
+        if circuit.recording is not None:
+            circuit.recording.add(messages[:taken], circuit.machine, at=None)
+        poison = messages[taken : taken + 1]
+        del messages[: taken + 1]
+        for message in poison:
+            if isinstance(message, Acquire | Retry):
+                circuit.answer(message.permit, _error_for_asker(circuit, crash))
+        raise
+    else:
+        if circuit.recording is not None:
+            circuit.recording.add(messages, circuit.machine, at=now)
+        messages.clear()
+        circuit.publish(circuit.machine.lease())
+    finally:
+        for permit, late_answer in circuit.machine.released:
+            circuit.answer(permit, late_answer)
+        circuit.machine.released = ()
+        for transition in circuit.machine.transitions:
+            emit(circuit, transition)
+        circuit.machine.transitions.clear()
+
+
+def _error_for_asker(circuit: Circuit, crash: Exception) -> CircuitCrashedError:
+    error = CircuitCrashedError(f"the actor of circuit {circuit.name!r} crashed on this request")
+    error.__cause__ = crash
+    return error

@@ -1,0 +1,257 @@
+"""What one policy would have done on a trace, and when."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import zlib
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from supervisor.commands.simulate.trace import Call, Trace
+from supervisor.machine import (
+    Acquire,
+    CircuitState,
+    Grant,
+    Machine,
+    Overdue,
+    Refusal,
+    Settle,
+    Transition,
+)
+from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+
+# What comes first of that which happens at the same time: who asks then finds the places free.
+_END: Final = 0
+_OVERDUE: Final = 1
+_ASK: Final = 2
+
+Times = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time that the circuit has spent in one state."""
+
+    state: CircuitState
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What one policy would have done until the end of the trace.
+
+    Attributes:
+        name: what the policy is called.
+        policy: what was played.
+        plain: whether callers told no kinds of failures, and did not wait.
+        periods: without a gap.
+        admitted: when calls were admitted.
+        refused: when calls were refused.
+        ended: when those calls were admitted that have ended so for their callers.
+        running: when those calls were admitted that have not ended.
+        slow: when those calls were admitted that were slow.
+        waiting: how many were still waiting to be admitted.
+    """
+
+    name: str
+    policy: Policy
+    plain: bool
+    periods: tuple[Period, ...]
+    admitted: Times
+    refused: Times
+    ended: Mapping[Outcome, Times]
+    running: Times
+    slow: Times
+    waiting: int
+
+    @property
+    def failed(self) -> Times:
+        """When those calls were admitted that have failed."""
+        return self.ended[Outcome.FAILED]
+
+    @property
+    def times_opened(self) -> int:
+        """How often the circuit was opened."""
+        return sum(period.state is CircuitState.OPEN for period in self.periods)
+
+    def seconds(self, state: CircuitState) -> float:
+        """Return how long the circuit was in that state."""
+        return sum(period.end - period.begin for period in self.periods if period.state is state)
+
+
+def play(name: str, policy: Policy, trace: Trace, plain: bool = False) -> Course:
+    """Play a trace to one policy.
+
+    Random numbers are the same each time: those by which a share of the calls is admitted are
+    the calls' own, and those by which times are jittered are the name's.
+
+    Args:
+        name: what the policy is called.
+        policy: its functions are not asked, since a trace tells what they would say.
+        trace: what is played.
+        plain: whether callers tell no kinds of failures, and do not wait.
+    """
+    player = _Player(name, policy, trace, plain)
+    player.play()
+    return player.course()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    grant: Grant
+    began: float
+    seconds: float
+    outcome: Outcome
+    failure: Failure
+
+
+class _Player:
+    def __init__(self, name: str, policy: Policy, trace: Trace, plain: bool) -> None:
+        self.name = name
+        self.policy = policy
+        self.trace = trace
+        self.plain = plain
+        self.machine = Machine(policy, seed=zlib.crc32(name.encode()))
+        self.draws = random.Random(0)  # noqa: S311  (nobody is to be kept from guessing them)
+        self.ahead = [(call.at, _ASK, number) for number, call in enumerate(trace.calls)]
+        self.running: dict[int, _Running] = {}
+        self.overdue: set[int] = set()
+        self.admitted: list[float] = []
+        self.refused: list[float] = []
+        self.slow: list[float] = []
+        self.ended: dict[Outcome, list[float]] = {outcome: [] for outcome in Outcome}
+
+    def play(self) -> None:
+        """Let everything happen that does until the end of the trace."""
+        end = self.trace.end
+        while (now := min(self.next_at, self.machine.deadline)) <= end:
+            if self.machine.deadline == now:
+                self.machine.advance(now)
+            else:
+                self.happen(*heapq.heappop(self.ahead))
+            self.release(now)
+
+    @property
+    def next_at(self) -> float:
+        """When a call asks, ends, or is slow next."""
+        return self.ahead[0][0] if self.ahead else math.inf
+
+    def happen(self, now: float, what: int, number: int) -> None:
+        """Let a call ask, end, or be slow."""
+        if what == _ASK:
+            self.ask(number, self.trace.calls[number], now)
+        elif what == _OVERDUE:
+            self.be_overdue(number, now)
+        else:
+            self.settle(number, now)
+
+    def ask(self, number: int, call: Call, now: float) -> None:
+        """Let a call ask to be admitted."""
+        wait_until = None if call.wait is None or self.plain else now + call.wait
+        request = Acquire(number + 1, now, self.draws.random(), call.retry, wait_until)
+        answer = self.machine.apply(request)
+        if answer is not None:
+            self.answer(number, call, answer, now)
+
+    def release(self, now: float) -> None:
+        """Let calls that have waited begin, or be refused.
+
+        The dependency may have changed meanwhile, so each of those that begin ends as another one
+        of the calls does that ask from now on.
+        """
+        if not self.machine.released:
+            return
+        released, self.machine.released = self.machine.released, ()
+        next_one = bisect_left(self.trace.calls, now, key=lambda call: call.at)
+        for passed, (permit, answer) in enumerate(released):
+            like = self.trace.calls[min(next_one + passed, len(self.trace.calls) - 1)]
+            self.answer(permit - 1, like, answer, now)
+
+    def answer(self, number: int, call: Call, answer: Grant | Refusal, now: float) -> None:
+        """Let a call begin, or be refused."""
+        if isinstance(answer, Refusal):
+            self.refused.append(now)
+            return
+        self.admitted.append(now)
+        running = self.running[number] = self.begun(call, answer, now)
+        ends_at = now + running.seconds
+        if ends_at < math.inf:
+            heapq.heappush(self.ahead, (ends_at, _END, number))
+        limit = self.policy.slow_call_duration
+        # A probe has a limit of its own, and is only looked at when it ends.
+        if limit is not None and not answer.probe and now + limit < ends_at:
+            heapq.heappush(self.ahead, (now + limit, _OVERDUE, number))
+
+    def begun(self, call: Call, grant: Grant, now: float) -> _Running:
+        """Return a call that begins to run, with what becomes of it under the policy."""
+        timeout = self.policy.timeout
+        if timeout is not None and call.duration > timeout:
+            return _Running(grant, now, timeout, Outcome.FAILED, PLAIN_FAILURE)
+        failure = PLAIN_FAILURE if self.plain else call.failure
+        return _Running(grant, now, call.duration, call.outcome, failure)
+
+    def be_overdue(self, number: int, now: float) -> None:
+        """Report a call that still runs as slow."""
+        after = self.policy.slow_call_duration
+        assert after is not None
+        running = self.running[number]
+        self.overdue.add(number)
+        self.slow.append(running.began)
+        failed = self.policy.slow_call_rate is None
+        self.machine.apply(Overdue(running.grant.period, number + 1, now, after, failed))
+
+    def settle(self, number: int, now: float) -> None:
+        """Report the outcome of a call as the guard of one does."""
+        running = self.running.pop(number)
+        self.ended[running.outcome].append(running.began)
+        outcome = running.outcome
+        if outcome is Outcome.CANCELLED and self.policy.failure_on_cancel:
+            outcome = Outcome.FAILED
+        limit, told = self.policy.slow_call_duration, number in self.overdue
+        slow = limit is not None and running.seconds >= limit and not told
+        if slow:
+            self.slow.append(running.began)
+            if outcome is Outcome.SUCCEEDED and self.policy.slow_call_rate is None:
+                outcome = Outcome.FAILED
+        self.machine.apply(
+            Settle(
+                running.grant.period,
+                running.grant.probe,
+                outcome,
+                now,
+                of_kind=running.failure,
+                slow=slow and outcome in (Outcome.SUCCEEDED, Outcome.FAILED),
+                retry=running.grant.retry,
+                call=number + 1 if told else 0,
+            )
+        )
+
+    def course(self) -> Course:
+        """Return what has happened."""
+        return Course(
+            name=self.name,
+            policy=self.policy,
+            plain=self.plain,
+            periods=self.periods(),
+            admitted=tuple(self.admitted),
+            refused=tuple(self.refused),
+            ended={outcome: tuple(times) for outcome, times in self.ended.items()},
+            running=tuple(running.began for running in self.running.values()),
+            slow=tuple(self.slow),
+            waiting=len(self.machine.waiting),
+        )
+
+    def periods(self) -> tuple[Period, ...]:
+        """Return in which states the circuit was, and when."""
+        changes = [change for change in self.machine.transitions if isinstance(change, Transition)]
+        states = [(CircuitState.CLOSED, self.trace.begin)]
+        states += [(change.to_state, change.at) for change in changes]
+        ends = [*(begin for _, begin in states[1:]), self.trace.end]
+        return tuple(
+            Period(state, begin, end) for (state, begin), end in zip(states, ends, strict=True)
+        )

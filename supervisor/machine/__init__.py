@@ -1,0 +1,60 @@
+"""TODO"""
+
+from supervisor.machine.machine import Machine, replay
+from supervisor.machine.messages import (
+    NO_PROBE,
+    UNCOUNTED,
+    Acquire,
+    Change,
+    CircuitState,
+    Force,
+    Grant,
+    Lease,
+    Message,
+    Overdue,
+    Reason,
+    Reconfigure,
+    Reconfigured,
+    Refusal,
+    Reset,
+    Retry,
+    Settle,
+    Transition,
+    WaitFor,
+    Withdraw,
+)
+from supervisor.machine.probing import Probing
+from supervisor.machine.tripping import Trip
+from supervisor.machine.windows import BUCKETS, CallWindow, TimeWindow, bucket_of, last_time
+
+__all__ = [
+    "Acquire",
+    "BUCKETS",
+    "CallWindow",
+    "Change",
+    "CircuitState",
+    "Force",
+    "Grant",
+    "Lease",
+    "Machine",
+    "Message",
+    "NO_PROBE",
+    "Overdue",
+    "Probing",
+    "Reason",
+    "Reconfigure",
+    "Reconfigured",
+    "Refusal",
+    "Reset",
+    "Retry",
+    "Settle",
+    "TimeWindow",
+    "Transition",
+    "Trip",
+    "UNCOUNTED",
+    "WaitFor",
+    "Withdraw",
+    "bucket_of",
+    "last_time",
+    "replay",
+]

@@ -1,0 +1,571 @@
+"""The circuit breaker as a state machine: pure and synchronous, so that it can be trusted.
+
+It reads no clock, does no I/O, knows no task. Messages and times go in; answers, recorded
+transitions, a lease and one deadline come out. Two rules keep it right:
+
+1. Every transition starts a new *period*, and every grant carries the period it was given in.
+   A report from an earlier period is counted as stale and changes nothing else.
+2. What is no message raises before anything has changed.
+
+    from       when                                                       to
+    CLOSED     `Trip`: by default `failure_threshold` failures in a row   OPEN
+    OPEN       `seconds_open` have passed: by default `recovery_timeout`  HALF_OPEN
+    HALF_OPEN  `Probing` is won: `success_threshold` probes succeeded     CLOSED
+    HALF_OPEN  it is lost: a probe has failed, or run for too long        OPEN
+    any        `Reset`                                                    CLOSED, in a new period
+    any        `Force`                                                    that state, until released
+
+The first three states and their names are those of Michael Nygard's *Release It!*, chapter 5.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+from supervisor.machine.messages import (
+    UNCOUNTED,
+    Acquire,
+    Change,
+    CircuitState,
+    Force,
+    Grant,
+    Lease,
+    Message,
+    Overdue,
+    Reason,
+    Reconfigure,
+    Reconfigured,
+    Refusal,
+    Reset,
+    Retry,
+    Settle,
+    Transition,
+    Withdraw,
+)
+from supervisor.machine.probing import Probing
+from supervisor.machine.recovery import seconds_open
+from supervisor.machine.shares import RAMP_STEPS, RetryBudget, Throttle, ramp_share
+from supervisor.machine.tripping import Trip
+from supervisor.machine.windows import UNLIMITED
+from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+
+_NOBODY: Final[dict[int, Acquire]] = {}
+_NEVER: Final[list[tuple[float, int]]] = []
+"""Who waits where nobody does, and until when: shared, and never changed."""
+
+_NOTHING: Final[list[Change]] = []
+"""What has changed where nothing has: likewise."""
+
+_UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
+"""Admit every call, whatever comes of it."""
+
+_BY_HAND: Final = (*_UNGUARDED, CircuitState.FORCED_OPEN, CircuitState.METRICS_ONLY)
+"""Last until the circuit is released."""
+
+
+class Machine:
+    """The state of one circuit and the rules by which it changes.
+
+    `seed` is that of its random numbers, by which times are jittered.
+    """
+
+    # At most 30 attributes, or Python could not share their names among all machines.
+
+    def __init__(self, policy: Policy, seed: int = 0) -> None:
+        self.policy = policy
+        self.seed = seed
+        self.would_be = CircuitState.CLOSED  # its state, but for `metrics_only`
+        self.metrics_only = False
+        self.period = 0
+        self.since = 0.0
+        self.latest = 0.0  # the last time told; stands in where a message carries none
+        self.grant = Grant(self.period, policy)
+        self.trip = Trip(policy)
+        self.until = 0.0  # when OPEN ends
+        self.failed_recoveries = 0  # in a row
+        self.last_failure: str | None = None
+        self.probing: Probing | None = None  # while HALF_OPEN
+        self.ramp_step = 0  # the next one, if the circuit has closed a short while ago
+        self.throttle = None if policy.throttle is None else Throttle(policy)
+        self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+        self.waiting = _NOBODY  # permit -> request, in the order of their coming
+        self.wait_ends = _NEVER  # when each of them gives up, the first of them first
+        self.released: tuple[tuple[int, Grant | Refusal], ...] = ()  # for the owner to collect
+        self.transitions = _NOTHING  # likewise
+        self.succeeded = self.failed = self.ignored = self.cancelled = 0
+        self.stale = 0  # of those four, how many came too late to count
+        self.times_opened = 0
+        self.would_have_refused = 0
+
+    @property
+    def state(self) -> CircuitState:
+        """The state that callers see."""
+        return CircuitState.METRICS_ONLY if self.metrics_only else self.would_be
+
+    @property
+    def failure_count(self) -> int:
+        """The failures in a row, or in the window; kept until the circuit closes again."""
+        return self.trip.tally.failures
+
+    @property
+    def deadline(self) -> float:
+        """When something changes of itself, if nothing is told before; may be infinite."""
+        return min(self._changes_at, self.wait_ends[0][0]) if self.waiting else self._changes_at
+
+    def apply(self, message: Message) -> Grant | Refusal | None:
+        """Take one message, and return the answer if it asks for one and need not wait for it."""
+        period = self.period
+        match message:
+            case Settle():
+                self._settle(message)
+            case Acquire():
+                return self._acquire(message)
+            case Retry():
+                self.advance(message.at)
+                return self._retry(message.at)
+            case Overdue():
+                self._overdue(message)
+            case Withdraw():
+                self._withdraw(message)
+            case Reset():
+                self._reset(self._advance_to(message.at))
+            case Force():
+                self._force(message.state, self._advance_to(message.at))
+            case Reconfigure():
+                self._reconfigure(message.policy, self._advance_to(message.at))
+            case _:
+                assert_never(message)
+        changed = period != self.period or isinstance(message, Reconfigure)
+        if self.waiting and (changed or self._places()):
+            self._ask_again(self.latest)
+        return None
+
+    def advance(self, now: float) -> None:
+        """Make the changes that time alone has brought about up to `now`."""
+        self.latest = max(self.latest, now)
+        while (deadline := self.deadline) <= now and deadline < math.inf:
+            if self._changes_at > deadline:
+                self._end_waits(deadline)
+                continue
+            self._change(deadline)
+            if self.waiting:
+                self._ask_again(deadline)
+        self.trip.tally.advance(self.latest)
+        if self.throttle is not None:
+            self.throttle.recent.advance(self.latest)
+
+    def lease(self) -> Lease:
+        """Return what can be answered in advance."""
+        slack, refuse_until = 0, -math.inf
+        any_outcome, expires = False, math.inf
+        match self.would_be:
+            case CircuitState.CLOSED:
+                slack, expires = self._slack()
+                any_outcome = self.trip.any_outcome
+            case CircuitState.FORCED_CLOSED | CircuitState.DISABLED:
+                slack = UNLIMITED
+            case CircuitState.FORCED_OPEN:
+                refuse_until = math.inf
+            case _ if not self.metrics_only and not self._places():
+                refuse_until = self._changes_at
+            case _:
+                pass
+        return Lease(
+            self.state,
+            self.period,
+            self.grant,
+            slack,
+            refuse_until,
+            self.last_failure,
+            any_outcome,
+            expires,
+        )
+
+    def copy(self) -> Machine:
+        """Return a machine in the same state, with nothing to collect."""
+        twin = Machine.__new__(Machine)
+        twin.__dict__.update(self.__dict__)
+        twin.trip = self.trip.copy()
+        twin.probing = self.probing and self.probing.copy()
+        twin.throttle = self.throttle and self.throttle.copy()
+        twin.budget = self.budget and self.budget.copy()
+        if self.waiting:
+            twin.waiting, twin.wait_ends = self.waiting.copy(), self.wait_ends.copy()
+        twin.released = ()
+        twin.transitions = _NOTHING
+        return twin
+
+    def retry_after(self, now: float) -> float:
+        """Return the seconds from `now` until a refused call may be admitted: 0.0 unless OPEN,
+        infinite if FORCED_OPEN.
+        """
+        if self.would_be is CircuitState.OPEN and not self.metrics_only:
+            return self.until - now
+        return math.inf if self.would_be is CircuitState.FORCED_OPEN else 0.0
+
+    # Asking
+
+    def _acquire(self, request: Acquire) -> Grant | Refusal | None:
+        self.advance(request.at)
+        answer = self._ask(request, request.at)
+        if isinstance(answer, Refusal):
+            if self._waits(request, answer, request.at):
+                self._wait(request)
+                return None
+            self._count_request(answer.reason, request.at)
+        return answer
+
+    def _ask(self, request: Acquire, at: float) -> Grant | Refusal:
+        """Admit a call, or return why it is not."""
+        if self.would_be in _UNGUARDED:
+            return self._grant(request, at)
+        reason = self._reason_to_refuse(request.draw, at)
+        if reason is None and request.retry and not self._has_budget(at):
+            reason = "retry_budget"
+        if reason is None:
+            return self._grant(request, at)
+        if self.metrics_only:
+            self.would_have_refused += 1
+            self._count_request(reason, at)
+            return Grant(self.period, self.policy, UNCOUNTED, request.retry)
+        return Refusal(self.state, self.retry_after(at), self.last_failure, reason)
+
+    def _reason_to_refuse(self, draw: float, at: float) -> Reason | None:
+        match self.would_be:
+            case CircuitState.CLOSED:
+                return self._reason_to_share(draw, at)
+            case CircuitState.HALF_OPEN:
+                return None if self._places() else "half_open"
+            case CircuitState.FORCED_OPEN:
+                return "forced_open"
+            case _:
+                return "open"
+
+    def _reason_to_share(self, draw: float, at: float) -> Reason | None:
+        ramp = ramp_share(self.policy, at - self.since) if self.ramp_step else 1.0
+        throttle = 1.0
+        if self.throttle is not None:
+            self.throttle.recent.advance(at)
+            throttle = self.throttle.share(self.policy)
+        if draw < min(ramp, throttle):
+            return None
+        return "ramp" if ramp <= throttle else "throttled"
+
+    def _grant(self, request: Acquire, at: float) -> Grant:
+        if self.probing is not None:
+            self.probing.begin(request.permit, self.policy, at)
+            return Grant(self.period, self.policy, request.permit, request.retry)
+        return Grant(self.period, self.policy, retry=True) if request.retry else self.grant
+
+    def _count_request(self, reason: Reason, at: float) -> None:
+        """Count a refused call as a request, if it was refused a share."""
+        if self.throttle is not None and reason in ("ramp", "throttled"):
+            self.throttle.recent.add(at, 1, failed=True, slow=False)
+
+    def _has_budget(self, at: float) -> bool:
+        return self.budget is None or self.budget.spend(self.policy, at)
+
+    def _retry(self, at: float) -> Grant | Refusal:
+        if self.would_be in _UNGUARDED or self._has_budget(at):
+            return self.grant
+        if self.metrics_only:
+            self.would_have_refused += 1
+            return self.grant
+        return Refusal(self.state, 0.0, self.last_failure, "retry_budget")
+
+    def _places(self) -> int:
+        return 0 if self.probing is None else self.probing.places(self.policy)
+
+    # Waiting to be admitted
+
+    def _waits(self, request: Acquire, refusal: Refusal, at: float) -> bool:
+        """Whether the asker would rather wait than be refused."""
+        return (
+            request.wait_until is not None
+            and request.wait_until > at
+            and refusal.reason not in ("throttled", "retry_budget")
+            and (request.wait_for == "closed" or self.would_be is CircuitState.HALF_OPEN)
+        )
+
+    def _wait(self, request: Acquire) -> None:
+        if not self.waiting:
+            self.waiting, self.wait_ends = {}, []
+            if self.ramp_step and self.policy.ramp is not None:
+                passed = (request.at - self.since) / self.policy.ramp
+                self.ramp_step = min(RAMP_STEPS, math.floor(passed * RAMP_STEPS) + 1)
+        self.waiting[request.permit] = request
+        insort(self.wait_ends, _wait_end(request))
+
+    def _stop_waiting(self, permit: int) -> None:
+        request = self.waiting.pop(permit, None)
+        if request is not None:
+            del self.wait_ends[bisect_left(self.wait_ends, _wait_end(request))]
+
+    def _ask_again(self, at: float) -> None:
+        """Ask for those who wait, first come first served, after something has changed."""
+        answers: list[tuple[int, Grant | Refusal]] = []
+        for permit, request in self.waiting.items():
+            answer = self._ask(request, at)
+            if isinstance(answer, Refusal):
+                if self._waits(request, answer, at):
+                    if self.probing is not None:
+                        break  # no place is left for the others, either
+                    continue
+                self._count_request(answer.reason, at)
+            answers.append((permit, answer))
+        for permit, _ in answers:
+            self._stop_waiting(permit)
+        self.released = (*self.released, *answers)
+
+    def _end_waits(self, at: float) -> None:
+        """Refuse those who wait no longer."""
+        answers: list[tuple[int, Grant | Refusal]] = []
+        while self.wait_ends and self.wait_ends[0][0] <= at:
+            _, permit = self.wait_ends[0]
+            answer = self._ask(self.waiting[permit], at)
+            if isinstance(answer, Refusal):
+                self._count_request(answer.reason, at)
+            self._stop_waiting(permit)
+            answers.append((permit, answer))
+        self.released = (*self.released, *answers)
+
+    def _withdraw(self, request: Withdraw) -> None:
+        self._advance_to(request.at)
+        self._stop_waiting(request.permit)
+        if self.probing is not None:
+            self.probing.end(request.permit)
+        self.cancelled += 1
+
+    # Outcomes
+
+    def _settle(self, report: Settle) -> None:
+        at = self._advance_to(report.at)
+        match report.outcome:
+            case Outcome.SUCCEEDED:
+                self.succeeded += report.times
+            case Outcome.FAILED:
+                self.failed += report.times
+            case Outcome.IGNORED:
+                self.ignored += report.times
+            case Outcome.CANCELLED:
+                self.cancelled += report.times
+            case _:
+                assert_never(report.outcome)
+        counts = report.outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
+        if counts and self.budget is not None and not report.retry:
+            self.budget.deposit(at, report.times)
+        if report.probe == UNCOUNTED:
+            return
+        if report.period != self.period:
+            self.stale += report.times
+        elif self.probing is not None:
+            self._settle_probe(report, at)
+        elif self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED):
+            if counts:
+                self._count(report, at)
+            else:
+                self.trip.end_overdue(report.call)
+
+    def _count(self, report: Settle, at: float) -> None:
+        if self.throttle is not None:
+            failed = report.outcome is Outcome.FAILED
+            self.throttle.recent.add(at, report.times, failed, slow=False)
+        if self.trip.count(report, at) and self.would_be is CircuitState.CLOSED:
+            self._open(at, report.failure or self.trip.summary(), report.of_kind)
+
+    def _settle_probe(self, report: Settle, at: float) -> None:
+        assert self.probing is not None
+        if not self.probing.end(report.probe):
+            self.stale += report.times
+        elif report.outcome is Outcome.FAILED or (
+            report.slow and report.outcome is Outcome.SUCCEEDED
+        ):
+            self._fail_probe(at, report.failure, report.of_kind)
+        elif report.outcome is Outcome.SUCCEEDED:
+            self.probing.successes += 1
+            if self.probing.is_won(self.policy):
+                self._enter(CircuitState.CLOSED, at)
+
+    def _fail_probe(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        assert self.probing is not None
+        self.probing.failures += 1
+        if kind.retry_after is not None or self.probing.is_lost(self.policy):
+            self._reopen(at, failure, kind)
+        else:
+            self.trip.fail(at)
+
+    def _overdue(self, report: Overdue) -> None:
+        self.advance(report.at)
+        counted = self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED)
+        if report.period != self.period or not counted:
+            return
+        if self.trip.count_overdue(report) and self.would_be is CircuitState.CLOSED:
+            self._open(report.at, f"still running after {report.after:g} s")
+
+    # Changes of state
+
+    @property
+    def _changes_at(self) -> float:
+        """When its state changes of itself, or the end of a step of its ramp."""
+        if self.would_be is CircuitState.OPEN:
+            return self.until
+        if self.probing is not None:
+            return self.probing.deadline
+        if self.ramp_step and self.policy.ramp is not None:
+            step = self.ramp_step if self.waiting else RAMP_STEPS
+            return self.since + self.policy.ramp * (step / RAMP_STEPS)
+        return math.inf
+
+    def _change(self, at: float) -> None:
+        """Make the change that is due at this time."""
+        if self.would_be is CircuitState.OPEN:
+            self._enter(CircuitState.HALF_OPEN, at)
+        elif self.probing is None:
+            step = self.ramp_step if self.waiting else RAMP_STEPS
+            self.ramp_step = (step + 1) % (RAMP_STEPS + 1)
+        elif (timeout := self.probing.end_overdue(at)) is not None:
+            self._fail_probe(at, f"probe still running after {timeout:g} s")
+        else:
+            self._reopen(at, f"no verdict within {self.probing.verdict_within:g} s")
+
+    def _reopen(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        self.trip.fail(at)
+        self.failed_recoveries += 1
+        self._open(at, failure, kind)
+
+    def _open(self, at: float, failure: str | None, kind: Failure = PLAIN_FAILURE) -> None:
+        self.times_opened += 1
+        self.last_failure = failure
+        seed = f"{self.seed} {self.times_opened}"
+        self.until = at + seconds_open(self.policy, kind, self.failed_recoveries, seed)
+        self._enter(CircuitState.OPEN, at)
+
+    def _enter(self, state: CircuitState, at: float) -> None:
+        before, self.would_be = self.would_be, state
+        self._begin_period(at)
+        if state is CircuitState.HALF_OPEN:
+            self.probing = Probing()
+        if state is CircuitState.CLOSED and before is CircuitState.HALF_OPEN:
+            self.ramp_step = 0 if self.policy.ramp is None else 1
+        self._add_transition(before, state, self.metrics_only)
+
+    def _begin_period(self, at: float) -> None:
+        """Begin a new period; in CLOSED, with nothing to remember."""
+        self.period += 1
+        self.since = at
+        self._renew_grant()
+        self.probing = None
+        self.ramp_step = 0
+        self.trip.tally.advance(at)
+        self.trip.overdue = None
+        if self.would_be is CircuitState.CLOSED:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.failed_recoveries = 0
+        self.trip.forget()
+        if self.throttle is not None:
+            self.throttle.recent.clear()
+
+    def _reset(self, at: float) -> None:
+        if self.state in _BY_HAND and not self.metrics_only:
+            self._begin_period(at)
+            self._forget()
+            self._add_transition(self.state, self.state, metrics_only=False)
+        else:
+            self._enter(CircuitState.CLOSED, at)
+            self.ramp_step = 0
+
+    def _force(self, state: CircuitState, at: float) -> None:
+        before = self.state
+        if state is before or (state is CircuitState.CLOSED and before not in _BY_HAND):
+            return
+        self.metrics_only = state is CircuitState.METRICS_ONLY
+        self.would_be = CircuitState.CLOSED if self.metrics_only else state
+        self._begin_period(at)
+        self._add_transition(before, state, metrics_only=False)
+
+    def _reconfigure(self, policy: Policy, at: float) -> None:
+        """Go on by another policy: what is running and remembered stays, as far as there is room
+        for it.
+        """
+        self.policy = policy
+        self._renew_grant()
+        self.trip = self.trip.reconfigured(policy, self.latest)
+        if policy.throttle is None or self.throttle is None:
+            self.throttle = None if policy.throttle is None else Throttle(policy)
+        else:
+            self.throttle = self.throttle.reconfigured(policy, self.latest)
+        if policy.retry_budget is None or self.budget is None:
+            self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+        else:
+            self.budget = self.budget.reconfigured(policy, self.latest)
+        if policy.ramp is None:
+            self.ramp_step = 0
+        self._tell(Reconfigured(policy, at))
+
+    def _renew_grant(self) -> None:
+        if self.would_be is CircuitState.CLOSED or self.would_be in _UNGUARDED:
+            self.grant = Grant(self.period, self.policy)
+
+    def _tell(self, change: Change) -> None:
+        if self.transitions is _NOTHING:
+            self.transitions = []
+        self.transitions.append(change)
+
+    def _add_transition(
+        self, from_state: CircuitState, to_state: CircuitState, metrics_only: bool
+    ) -> None:
+        retry_after = self.retry_after(self.since)
+        if to_state is CircuitState.OPEN:  # or what would have been, if it only measures
+            retry_after = self.until - self.since
+        self._tell(
+            Transition(
+                from_state=from_state,
+                to_state=to_state,
+                at=self.since,
+                period=self.period,
+                failure_count=self.failure_count,
+                retry_after=retry_after,
+                last_failure=self.last_failure,
+                metrics_only=metrics_only,
+            )
+        )
+
+    def _slack(self) -> tuple[int, float]:
+        """Return how many adverse outcomes a closed circuit can take, and up to which time."""
+        if self.ramp_step:
+            return 0, math.inf
+        slack, expires = self.trip.slack(), self.trip.expires
+        if self.throttle is not None:
+            if self.throttle.share(self.policy) < 1:
+                return 0, math.inf
+            slack = min(slack, self.throttle.slack(self.policy))
+            expires = min(expires, self.throttle.recent.expires)
+        return slack, expires
+
+    def _advance_to(self, at: float | None) -> float:
+        """Advance to the time of a message; one that has none counts at the latest time told."""
+        if at is None:
+            return self.latest
+        self.advance(at)
+        return at
+
+
+def _wait_end(request: Acquire) -> tuple[float, int]:
+    assert request.wait_until is not None
+    return request.wait_until, request.permit
+
+
+def replay(machine: Machine, messages: Sequence[Message]) -> Machine:
+    """Return a copy of `machine` that has taken `messages`, but for those that it cannot take."""
+    twin = machine.copy()
+    for index, message in enumerate(messages):
+        try:
+            twin.apply(message)
+        except Exception:  # whatever it broke half-way is left behind with the copy
+            return replay(replay(machine, messages[:index]), messages[index + 1 :])
+    return twin

@@ -1,0 +1,192 @@
+"""When a closed circuit opens: what it remembers of its calls, and the limits to that."""
+
+from __future__ import annotations
+
+import math
+
+from supervisor.machine.messages import Overdue, Settle
+from supervisor.machine.windows import CallWindow, InARow, Tally, TimeWindow, fewest, take_over
+from supervisor.policy import Failure, Outcome, Policy
+
+
+class Trip:
+    """What the outcomes of a closed circuit's calls amount to.
+
+    Attributes:
+        tally: what is remembered of all calls.
+        kinds: the same of each kind of failure that has a threshold of its own, while there are
+            any of it.
+        overdue: calls that have been counted as slow and still run, and what the tally calls
+            them; None as long as there has been none.
+    """
+
+    __slots__ = ("kinds", "overdue", "policy", "tally")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.tally = _tally(policy)
+        self.kinds: dict[str, Tally] | None = None
+        self.overdue: dict[int, int] | None = None
+
+    def count(self, report: Settle, at: float) -> bool:
+        """Count a success or a failure, and return whether the circuit is to open."""
+        failed = report.outcome is Outcome.FAILED
+        kind = report.of_kind
+        if report.call:
+            counted = self._amend(report.call, failed)
+        else:
+            times = report.times * kind.weight if failed else report.times
+            counted = times > 0
+            if counted and (failed or self.counts_successes):
+                self.tally.add(at, times, failed, report.slow)
+        own_limit = kind.threshold is not None
+        if (own_limit or self.kinds) and self._count_kinds(report, at):
+            return True
+        return (failed and kind.retry_after is not None) or (counted and self._has_reached(failed))
+
+    def summary(self) -> str | None:
+        """Return why it has opened, where that is not for one failure alone."""
+        tally, rate = self.tally, self.policy.slow_call_rate
+        if not tally.calls or not self.counts_successes:
+            return None
+        if rate is not None and tally.slow / tally.calls >= rate:
+            return f"{tally.slow} of {tally.calls} calls were slow"
+        return f"{tally.failures} of {tally.calls} calls failed"
+
+    def count_overdue(self, report: Overdue) -> bool:
+        """Count a call as slow before it ends, and return whether the circuit is to open."""
+        self.tally.add(report.at, 1, report.failed, slow=not report.failed)
+        if not report.failed:
+            self.overdue = self.overdue or {}
+            self.overdue[report.call] = self.tally.last()
+        return self._has_reached(report.failed)
+
+    def end_overdue(self, call: int) -> int | None:
+        """Take a call out that runs no more, and return what the tally calls it, if anything."""
+        return self.overdue.pop(call, None) if self.overdue else None
+
+    def fail(self, at: float) -> None:
+        """Count one failure of a circuit that is not closed."""
+        self.tally.add(at, 1, failed=True, slow=False)
+
+    def forget(self) -> None:
+        """Forget all calls."""
+        self.tally.clear()
+        self.kinds = self.overdue = None
+
+    def reconfigured(self, policy: Policy, latest: float) -> Trip:
+        """Return what these calls amount to by another policy."""
+        if (policy.window_calls, policy.window_seconds) == (
+            self.policy.window_calls,
+            self.policy.window_seconds,
+        ):
+            twin = self.copy()
+            twin.policy = policy
+            return twin
+        trip = Trip(policy)
+        take_over(trip.tally, self.tally, latest)
+        for kind, tally in (self.kinds or {}).items():
+            trip.kinds = {**(trip.kinds or {}), kind: _tally(policy)}
+            take_over(trip.kinds[kind], tally, latest)
+        return trip
+
+    def copy(self) -> Trip:
+        """Return another one that remembers the same."""
+        twin = Trip.__new__(Trip)
+        twin.policy = self.policy
+        twin.tally = self.tally.copy()
+        twin.kinds = self.kinds and {kind: tally.copy() for kind, tally in self.kinds.items()}
+        twin.overdue = self.overdue and self.overdue.copy()
+        return twin
+
+    @property
+    def counts_successes(self) -> bool:
+        """Whether successes have to be remembered."""
+        return self.looks_at_rates or not isinstance(self.tally, TimeWindow)
+
+    @property
+    def looks_at_rates(self) -> bool:
+        """Whether the share of some calls among all is looked at."""
+        return self.policy.failure_rate is not None or self.policy.slow_call_rate is not None
+
+    @property
+    def any_outcome(self) -> bool:
+        """Whether a success could open the circuit: the one that fills the window up; or the next
+        one, if the share has been reached by what has left the window, or by another policy.
+        """
+        return self.looks_at_rates and (
+            self.tally.calls < self.policy.minimum_calls or self._has_reached(failed=False)
+        )
+
+    @property
+    def expires(self) -> float:
+        """The time up to which `slack` is right, if nothing is counted."""
+        return self.tally.expires if self.looks_at_rates else math.inf
+
+    def slack(self) -> int:
+        """Return how many more outcomes, and only adverse ones, could open the circuit."""
+        tally = self.tally
+        if isinstance(tally, InARow):
+            return max(1, self.policy.failure_threshold - tally.failures)
+        overdue = sum(tally.holds(call) for call in (self.overdue or {}).values())
+        return fewest(lambda times: self._could_be_reached(times, overdue))
+
+    def _could_be_reached(self, times: int, overdue: int) -> bool:
+        """Whether so many of the worst outcomes would do: slow failures, or failures of calls
+        that have been counted as slow already and make no further call.
+        """
+        reached = self._is_reached(*self.tally.after(times, 0), failed=True)
+        if not reached and overdue:
+            spare = max(0, self.tally.calls + times - self.policy.minimum_calls)
+            amended = min(times, overdue, spare)
+            reached = self._is_reached(*self.tally.after(times, amended), failed=True)
+        return reached
+
+    def _has_reached(self, failed: bool) -> bool:
+        """Whether the circuit is to open, after an outcome that has or has not failed."""
+        return self._is_reached(self.tally.calls, self.tally.failures, self.tally.slow, failed)
+
+    def _is_reached(self, calls: int, failures: int, slow: int, failed: bool) -> bool:
+        policy = self.policy
+        if policy.failure_rate is None:
+            if failed and failures >= policy.failure_threshold:
+                return True
+        elif calls >= policy.minimum_calls and failures / calls >= policy.failure_rate:
+            return True
+        return (
+            policy.slow_call_rate is not None
+            and calls >= policy.minimum_calls
+            and slow / calls >= policy.slow_call_rate
+        )
+
+    def _amend(self, call: int, failed: bool) -> bool:
+        """Let a call that was overdue count as failed, too, and return whether it does."""
+        place = self.end_overdue(call)
+        return failed and place is not None and self.tally.amend(place)
+
+    def _count_kinds(self, report: Settle, at: float) -> bool:
+        """Count by kinds, and return whether one of them has reached its own threshold."""
+        failed = report.outcome is Outcome.FAILED
+        own: Failure = report.of_kind
+        kinds = dict(self.kinds or {})
+        if failed and own.threshold is not None and own.kind is not None:
+            kinds.setdefault(own.kind, _tally(self.policy))
+        for kind, tally in kinds.items():
+            tally.advance(at)
+            if failed and kind == own.kind:
+                tally.add(at, report.times, failed=True, slow=False)
+            elif not failed or isinstance(tally, CallWindow):  # in a row: since a success
+                tally.add(at, report.times, failed=False, slow=False)
+        self.kinds = {kind: tally for kind, tally in kinds.items() if tally.failures} or None
+        reached = self.kinds or {}
+        return (
+            own.threshold is not None
+            and own.kind in reached
+            and reached[own.kind].failures >= own.threshold
+        )
+
+
+def _tally(policy: Policy) -> Tally:
+    if policy.window_calls is not None:
+        return CallWindow(policy.window_calls)
+    return InARow() if policy.window_seconds is None else TimeWindow(policy.window_seconds)

@@ -1,0 +1,59 @@
+"""How an admitted call can end, and what kinds of failure there can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from supervisor.arguments import check_count, check_name, check_seconds
+
+
+class Outcome(Enum):
+    """How an admitted call ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that a classifier tells apart from others; see `Policy.classify`.
+
+    Args:
+        kind: what it is, such as "rate limit", 1 to 255 printable characters.
+        weight: for how many failures it counts while the circuit is closed, 0 or more.
+        threshold: failures of this kind that open the circuit even if those of all kinds do
+            not, 1 or more; counted like those, in a row or in the window, by their number.
+        recovery_timeout: seconds, more than 0, that the circuit stays open if it is this failure
+            that opens it, in the place of the policy's.
+        retry_after: seconds, more than 0, for which the circuit opens at once, since the
+            dependency has asked for that; a longer time by the policy is not shortened.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+
+    kind: str | None = None
+    weight: int = 1
+    threshold: int | None = None
+    recovery_timeout: float | None = None
+    retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is not None:
+            object.__setattr__(self, "kind", check_name(self.kind, "a failure's kind"))
+        check_count("weight", self.weight, at_least=0)
+        if self.threshold is not None:
+            check_count("threshold", self.threshold)
+            if self.kind is None:
+                raise ValueError("threshold needs a kind, of which failures are counted")
+        for field in ("recovery_timeout", "retry_after"):
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, check_seconds(field, value))
+
+
+PLAIN_FAILURE = Failure()
+"""One that no classifier has told apart."""
