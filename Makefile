@@ -69,10 +69,10 @@ lint: $(VENV)/.up-to-date
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 prove: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest tests/proofs tests/test_schedules.py tests/test_threads.py --effort $(EFFORT)
+	$(BIN)/python -m pytest tests/proofs tests/behaviour/test_schedules.py tests/guard/test_threads.py --effort $(EFFORT)
 
 soak: $(VENV)/.up-to-date
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) --backend $(BACKEND)
+	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) --backend $(BACKEND)
 
 # An environment of its own, like that of the benchmarks. The log of the run is long.
 $(MUTATE_VENV)/.up-to-date: pyproject.toml

@@ -27,7 +27,7 @@ from supervisor import (
     create_retry_decorator,
     is_retryable_error,
 )
-from supervisor.supervision.supervisor import current_supervisor
+from supervisor.supervision import current_supervisor
 
 FAR: Final = 1_000_000.0
 TASKS: Final = (1, 10, 100, 1_000, 10_000)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.cases import CIRCUITS, TASKS
 from benchmarks.goals import Results
 from benchmarks.measure import BARE, Backend, Row
-from supervisor.commands.demo.picture import FAINT, GUARDED, INK, LINES, WITHOUT
+from supervisor.commands.pictures import FAINT, GUARDED, INK, LINES, WITHOUT
 
 OURS: Final = ("call", "decorator", "context-manager", "permit")
 FLOOR: Final = "#009e73"

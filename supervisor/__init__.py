@@ -1,34 +1,25 @@
 """Circuit breakers as actors, for asyncio and trio.
 
 Each circuit is one long-lived task that owns its state; a supervisor starts these tasks and
-keeps them running. Each line uses only lines above it:
+keeps them running. The package is a house with rooms: each is a package, or a single file, and
+uses only the doors (`__init__`) of those above it.
 
-    checks      what users pass in, checked
-    outcomes    how a call can end; policy, what a circuit is told; notation, the same as text
-    messages    what goes into a machine and what comes out, as frozen records
-    windows     what is remembered of ended calls
-    tripping    the parts of a machine: when it opens; recovery, for how long; probing, how it
-                comes back; shares, what part of its calls it admits
-    machine     the state machine: pure and synchronous
-    recording   what a machine was told, as a file; replay, the same played again
-    errors      what callers may have to catch; statistics, what a circuit has counted
-    bell        what one task sleeps on; mailbox, its queue of messages
-    event_loop  where a circuit lives, and its time
-    classification  what an ended call counts as; timeouts, by which it is ended
-    watch       what callers look at if a policy asks for more than to count errors
-    circuit     what callers and the actor share: lease, mailbox, figures
-    actor       the one that owns the machine; tasks, in which actors run
-    idleness    which circuits may be retired
-    permit      one call; current, which supervisor a breaker joins; threads, calls from others
-    breaker     what callers hold
-    events      what has happened, in order, for listeners; logs, the same as loguru lines
-    supervisor  starts, watches, restarts and ends the actors
-    settings    `BINDU_CB_*` and `BINDU_RETRY_*` variables, and TOML files
-    registry    circuits by name, created from the settings
-    retry       tenacity's decorators; loops, guarded by circuits from outside or within
-    check       which policy each circuit gets, and why: `python -m supervisor check`
-    demo        agents against a failing server: `python -m supervisor demo`
-    simulation  what policies would have done: `python -m supervisor simulate`
+    arguments        what users pass in, checked
+    policy           what a circuit is told
+    machine          the state machine: pure and synchronous
+    settings         policies from `BINDU_*` variables, TOML files and code, and why
+    errors           what callers may have to catch
+    recording        what a machine was told, as a file; the same played again
+    loop             what differs between asyncio and trio
+    circuit          what callers and the actor share, and the actor
+    events           what has happened, in order, for listeners
+    guard            what callers hold: breakers, permits, blocks
+    instrumentation  who looks on: log lines
+    supervision      who starts, watches, restarts, retires and ends circuits
+    registry         circuits by name, created from the settings
+    retry            tenacity's decorators, guarded by circuits
+    integrations     guards for other people's libraries
+    commands         `python -m supervisor`: check, replay, simulate, demo
 """
 
 from supervisor.circuit import Statistics

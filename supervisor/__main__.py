@@ -6,10 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from supervisor.commands import check
+from supervisor.commands import check, replay
 from supervisor.commands.demo import command as demo
 from supervisor.commands.simulate import command as simulation
-from supervisor.recording import replay
 
 
 def main(argv: Sequence[str] | None = None) -> int:

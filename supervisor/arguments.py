@@ -115,6 +115,11 @@ def unwrapped(func: object) -> object:
     return func
 
 
+def is_function(value: object) -> bool:
+    """Return whether `value` can be called, and is no type."""
+    return callable(value) and not isinstance(value, type)
+
+
 def is_async(func: object) -> bool:
     """Return whether calling `func` is sure to give a coroutine."""
     func = unwrapped(func)

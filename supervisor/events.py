@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 
 from supervisor.arguments import check_count
-from supervisor.circuit import Verdict
+from supervisor.circuit import GivenUp
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
@@ -88,7 +88,7 @@ class CircuitGivenUp(Event):
         error: the last crash, as text.
     """
 
-    verdict: Verdict | Literal["escalate"]
+    verdict: GivenUp | Literal["escalate"]
     error: str
 
 

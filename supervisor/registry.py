@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 from supervisor.arguments import check_async, check_name, unwrapped
-from supervisor.guard import CircuitBreaker, current
+from supervisor.guard import CircuitBreaker, epoch
 from supervisor.loop import loop_time
-from supervisor.policy import Policy, fields_of
+from supervisor.policy import FurtherFields, Policy, PolicyFields, given_policy
 from supervisor.settings import app_settings
 from supervisor.supervision import current_supervisor, supervisors_here
 
@@ -19,41 +19,54 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def circuit_breaker(name: str, **given: float) -> CircuitBreaker:
-    """Return the event loop's breaker of that name.
-
-    If it does not exist yet, it is created by what is given, and otherwise by the settings.
-    """
-    supervisor = current_supervisor()
-    breaker = supervisor.get(name)
-    if breaker is None:
-        policy = fields_of(app_settings.circuit_breaker.policy(check_name(name)))
-        breaker = supervisor.circuit(name, **{**policy, **given})
-    return breaker
-
-
 class BreakerByName:
-    """The breaker that `circuit_breaker(name)` returns, remembered as long as it is the same one:
-    finding the running event loop's supervisor costs more than a guarded call.
+    """The event loop's breaker of a name, created if need be by the settings and what is given.
+
+    It is remembered as long as it is the same one: finding the running event loop's supervisor
+    costs more than a guarded call.
+
+    Args:
+        caller: what the user has called, for errors.
+        name: the circuit's name.
+        policy: what it goes by if it has to be created; None: what the settings say.
+        fields: fields of `Policy`, which go before those.
+
+    Raises:
+        TypeError, ValueError: something that is given is unknown, of the wrong type or out of
+            range.
     """
 
-    __slots__ = ("_found", "name")
+    __slots__ = ("_caller", "_fields", "_found", "_policy", "name")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(
+        self, caller: str, name: str, policy: Policy | None, fields: Mapping[str, Any]
+    ) -> None:
+        self.name = check_name(name)
+        given_policy(caller, policy, fields)  # bad ones are refused also where they do not count
+        self._caller = caller
+        self._policy = policy
+        self._fields = fields
         # One value, for threads' sake; weak, or a decorated function would keep an ended loop.
         self._found: tuple[object, weakref.ref[CircuitBreaker]] | None = None
 
     def get(self) -> CircuitBreaker:
         """Return the event loop's breaker of that name."""
-        epoch = current.epoch()
         if self._found is not None:
             found_in, reference = self._found
             breaker = reference()
-            if found_in is epoch and breaker is not None and breaker.has_actor_here():
+            if found_in is epoch() and breaker is not None and breaker.has_actor_here():
                 return breaker
-        breaker = circuit_breaker(self.name)
-        self._found = (current.epoch(), weakref.ref(breaker))
+        breaker = self._find()
+        self._found = (epoch(), weakref.ref(breaker))
+        return breaker
+
+    def _find(self) -> CircuitBreaker:
+        supervisor = current_supervisor()
+        breaker = supervisor.get(self.name)
+        if breaker is None:
+            policy = self._policy or app_settings.circuit_breaker.policy(self.name)
+            asked = given_policy(self._caller, policy, self._fields)
+            breaker = supervisor.circuit(self.name, asked)
         return breaker
 
 
@@ -62,32 +75,34 @@ async def get_circuit_breaker(
     failure_threshold: int | None = None,
     recovery_timeout: float | None = None,
     success_threshold: int | None = None,
+    *,
+    policy: Policy | None = None,
+    **fields: Unpack[FurtherFields],
 ) -> CircuitBreaker:
     """Return the breaker of that name: the same one for every asker on this event loop.
 
-    The arguments count only when it has to be created; those left out come from
-    `app_settings.circuit_breaker`.
+    What else is given counts only when the circuit has to be created.
 
     Args:
         name: 1 to 255 printable characters.
         failure_threshold: consecutive failures that open the circuit, 1 or more.
         recovery_timeout: seconds that it stays open, more than 0.
         success_threshold: successful probes that close it again, 1 or more.
+        policy: what the circuit goes by; None: what `app_settings.circuit_breaker` says.
+        fields: any other field of `Policy`. Fields that are given go before those of `policy`, or
+            of the settings; the three above count as given unless they are None.
 
     Raises:
         SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
-        TypeError, ValueError: an argument is of the wrong type or out of range.
+        TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
     """
     arguments = {
         "failure_threshold": failure_threshold,
         "recovery_timeout": recovery_timeout,
         "success_threshold": success_threshold,
     }
-    given: dict[str, Any] = {
-        field: value for field, value in arguments.items() if value is not None
-    }
-    Policy(**given)  # bad ones are refused also where they do not count
-    return circuit_breaker(check_name(name), **given)
+    given = {field: value for field, value in arguments.items() if value is not None}
+    return BreakerByName("get_circuit_breaker", name, policy, {**given, **fields}).get()
 
 
 def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:
@@ -123,15 +138,26 @@ def clear_circuit_breaker_registry() -> None:
 
 def with_circuit_breaker(
     operation_name: str | None = None,
+    *,
+    policy: Policy | None = None,
+    **fields: Unpack[PolicyFields],
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
     """Guard an async function by the circuit `operation_name`, or else its `__qualname__`.
 
     While `app_settings.circuit_breaker.enabled` is false, calls go straight to the function.
 
+    Args:
+        operation_name: 1 to 255 printable characters.
+        policy: what the circuit goes by if it has to be created; None: what
+            `app_settings.circuit_breaker` says.
+        fields: fields of `Policy`, which go before those of `policy`, or of the settings.
+
     Raises:
         SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
-        TypeError, ValueError: the name cannot be a circuit's, or the function is not async.
+        TypeError, ValueError: the name cannot be a circuit's, the function is not async, or
+            another argument is unknown, of the wrong type or out of range.
     """
+    given_policy("with_circuit_breaker", policy, fields)
     if operation_name is not None:
         check_name(operation_name)
 
@@ -139,7 +165,8 @@ def with_circuit_breaker(
         check_async("with_circuit_breaker", func)
         named = unwrapped(func)
         own_name = getattr(named, "__qualname__", type(named).__qualname__)
-        breaker = BreakerByName(check_name(operation_name or own_name))
+        name = operation_name or own_name
+        breaker = BreakerByName("with_circuit_breaker", name, policy, fields)
         _ = app_settings.circuit_breaker  # reports a misspelt variable here, not at some call
 
         @functools.wraps(func)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,11 @@ def pytest_terminal_summary(
         terminalreporter.section("what the proofs have done")
         for what, count in sorted(config.stash[FIGURES].items()):
             terminalreporter.line(f"{count:>14,} {what}")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a test the same in every process: some texts have the address of an object in them."""
+    return re.sub(r" at 0x[0-9a-f]+", "", val) if isinstance(val, str) and " at 0x" in val else None
 
 
 @pytest.fixture

@@ -1,8 +1,14 @@
-"""The structure, kept: one direction of dependency, no locks, no clocks in the machine."""
+"""The structure, kept: rooms with doors, one direction of dependency, and figures that stay small.
+
+A room is a package of `supervisor`, or a single file in it; its door is its `__init__`.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,161 +16,262 @@ import pytest
 import supervisor
 
 PACKAGE = Path(supervisor.__file__).parent
-LAYERS = [
-    "checks",
-    "outcomes",
+ROOMS = [
+    "arguments",
     "policy",
-    "notation",
-    "messages",
-    "windows",
-    "tripping recovery probing shares",
     "machine",
-    "recording",
-    "replay",
-    "bell",
-    "errors statistics mailbox event_loop",
-    "classification timeouts watch",
-    "circuit",
-    "actor current permit tasks idleness",
-    "threads",
-    "breaker",
-    "events",
-    "logs",
-    "supervisor",
     "settings",
+    "errors",
+    "recording",
+    "loop",
+    "circuit",
+    "events",
+    "guard",
+    "instrumentation",
+    "supervision",
     "registry",
-    "loops",
     "retry",
-    "check demo",
-    "simulation",
+    "integrations",
+    "commands",
     "__main__",
 ]
-"""Modules in the order in which they may use each other: only from above."""
+"""In the order in which they may use each other: only from above, and only by the door."""
 
-LEVELS = {module: level for level, line in enumerate(LAYERS) for module in line.split()}
-MODULES = sorted(PACKAGE.rglob("*.py"))
 OUTSIDE = {
-    "messages": set[str](),
-    "machine": set[str](),
-    "recording": set[str](),
-    "replay": set[str](),
-    "checks": set[str](),
-    "outcomes": set[str](),
-    "policy": set[str](),
-    "notation": set[str](),
-    "windows": set[str](),
-    "tripping": set[str](),
-    "recovery": set[str](),
-    "probing": set[str](),
-    "shares": set[str](),
-    "classification": {"anyio"},
-    "timeouts": {"anyio"},
-    "watch": set[str](),
-    "check": set[str](),
-    "statistics": set[str](),
-    "errors": set[str](),
-    "bell": {"trio", "asyncio"},
-    "mailbox": set[str](),
-    "event_loop": {"anyio", "trio", "asyncio"},
-    "circuit": set[str](),
-    "actor": {"anyio"},
-    "current": {"anyio"},
-    "permit": set[str](),
-    "idleness": set[str](),
-    "threads": {"anyio", "sniffio", "trio", "asyncio"},
-    "breaker": set[str](),
-    "events": {"anyio"},
-    "tasks": {"anyio", "sniffio", "trio", "asyncio"},
-    "logs": {"loguru"},
-    "supervisor": {"anyio"},
     "settings": {"pydantic", "pydantic_core", "pydantic_settings"},
-    "registry": set[str](),
-    "loops": {"anyio", "tenacity"},
-    "retry": set[str](),
+    "loop": {"anyio", "asyncio", "sniffio", "trio"},
+    "circuit": {"anyio"},
+    "events": {"anyio"},
+    "guard": {"anyio"},
+    "instrumentation": {"loguru"},
+    "supervision": {"anyio"},
+    "retry": {"anyio", "tenacity"},
 }
-"""What each module may use from outside the standard library, and of asyncio."""
+"""What each room may use from outside the standard library, and of asyncio; others use nothing."""
+
+BY_PUBLIC_NAMES = {"integrations"}
+"""Rooms that use the package as its users do."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LONGEST_FILE, LONGEST_FUNCTION, MOST_METHODS = 300, 40, 25
+LONG_FILES = {"machine/machine.py"}
+MANY_METHODS = {"Machine", "CircuitBreaker"}
+"""What is of one piece, or wide on purpose."""
 
 
-def _module(path: Path) -> str:
-    """The name under which a file stands in `LAYERS`."""
+def room_of(path: Path) -> str:
+    """The room that a file stands in."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def _imports(path: Path) -> set[str]:
+def name_of(path: Path) -> str:
+    """What a file is called by those that import it."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree_of(path: Path) -> ast.Module:
+    """What is written in a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path, at_run_time: bool = False) -> set[str]:
+    """All modules that a file imports, wherever in it; perhaps but for those in type checks."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = tree_of(path)
+    if at_run_time:
+        tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            found.add(node.module)
-            if node.module == "supervisor":
-                found.update(f"supervisor.{alias.name}" for alias in node.names)
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = names & ALL_NAMES
+            found.update(modules)
+            if len(modules) < len(names):
+                found.add(node.module)
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_one_direction_of_dependency(path: Path) -> None:
-    """A module uses only modules above it in the list; the demo may use the public names."""
-    module = _module(path)
-    if module == "__init__":
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+ALL_NAMES = {name_of(path) for path in MODULES}
+
+files = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+@files
+def test_imports_go_one_way_and_by_the_door(path: Path) -> None:
+    """A room uses only rooms above it, and nothing that is behind their doors."""
+    room = room_of(path)
+    if room == "__init__":
         return
-    for name in _imports(path):
+    for name in imports_of(path):
         package, _, rest = name.partition(".")
-        used = rest.partition(".")[0]
-        if package != "supervisor" or used == module or used not in LEVELS:
+        used, _, inside = rest.partition(".")
+        if package != "supervisor" or used == room:
             continue
-        assert LEVELS[used] < LEVELS[module], f"{module} must not use {used}"
+        if room in BY_PUBLIC_NAMES or used == "":
+            assert room in BY_PUBLIC_NAMES, f"{path} uses the package as a whole"
+            continue
+        assert ROOMS.index(used) < ROOMS.index(room), f"{room} must not use {used}"
+        by_door = not inside or room == "__main__"
+        assert by_door, f"{path} uses {name}, which is behind the door of {used}"
 
 
-def test_every_module_has_its_place() -> None:
-    """A new module has to be put into the list, and into the map of the package."""
-    names = {_module(path) for path in MODULES} - {"__init__"}
-    assert names == set(LEVELS)
+def test_no_circle_within_a_room() -> None:
+    """The modules of a room can be read one after the other; `TopologicalSorter` raises if not."""
+    uses = {
+        name_of(path): {
+            name for name in imports_of(path, at_run_time=True) if name.startswith("supervisor.")
+        }
+        for path in MODULES
+        if path.name != "__init__.py"
+    }
+    TopologicalSorter(uses).prepare()
+
+
+def test_every_room_has_its_place() -> None:
+    """A new room has to be put into the list, and into the map of the package."""
+    rooms = {room_of(path) for path in MODULES} - {"__init__"}
+    assert rooms == set(ROOMS)
     assert supervisor.__doc__ is not None
-    for name in names - {"__main__"}:
-        assert name in supervisor.__doc__, f"{name} is missing in the package's map"
+    for room in rooms - {"__main__"}:
+        assert f"\n    {room} " in supervisor.__doc__, f"{room} is missing in the package's map"
 
 
-@pytest.mark.parametrize("module", OUTSIDE)
-def test_one_outside_library_each(module: str) -> None:
-    """The core uses anyio alone; each other library is used in one place."""
-    import sys
+@pytest.mark.parametrize("door", sorted(PACKAGE.glob("*/__init__.py")), ids=room_of)
+def test_a_door_says_what_is_behind_it(door: Path) -> None:
+    """Its first line says what the room is; every module behind it is on its map."""
+    text = ast.get_docstring(tree_of(door))
+    assert text is not None
+    assert len(text.splitlines()[0]) > 20
+    for path in door.parent.glob("[a-z]*.py"):
+        assert path.stem in text, f"{path.stem} is missing on the map of {room_of(door)}"
 
-    outside = {name.partition(".")[0] for name in _imports(PACKAGE / f"{module}.py")}
+
+@pytest.mark.parametrize("room", sorted(set(ROOMS) - {"commands", "__main__"}))
+def test_each_outside_library_has_its_rooms(room: str) -> None:
+    """Only `loop` knows asyncio and trio; every other library is used in one room but anyio."""
+    used = {
+        name.partition(".")[0]
+        for path in MODULES
+        if room_of(path) == room
+        for name in imports_of(path)
+    }
     allowed = sys.stdlib_module_names - {"asyncio"} | {"supervisor"}
-    assert outside - allowed == OUTSIDE[module]
+    assert used - allowed == OUTSIDE.get(room, set())
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@files
 def test_no_lock_anywhere(path: Path) -> None:
     """No module mentions a lock, a semaphore or a condition."""
-    if _module(path) == "demo":
+    if room_of(path) == "commands":
         return
     names = {
         node.attr if isinstance(node, ast.Attribute) else node.id
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute | ast.Name)
     }
     assert not names & {"Lock", "RLock", "Semaphore", "Condition", "CapacityLimiter"}
 
 
-PURE = {"messages", "outcomes", "policy", "checks", "machine"}
-PARTS = {"windows", "tripping", "recovery", "probing", "shares"}
-
-
-@pytest.mark.parametrize("module", sorted(PURE | PARTS))
-def test_the_machine_is_pure(module: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if room_of(path) in ("arguments", "policy", "machine")],
+    ids=name_of,
+)
+def test_the_machine_is_pure(path: Path) -> None:
     """No clock, no I/O, no async, no logging, in it or in anything that it uses."""
-    imports = _imports(PACKAGE / f"{module}.py")
-    own = {name.removeprefix("supervisor.") for name in imports if name.startswith("supervisor.")}
-    assert own <= PURE | PARTS
-    harmless = {"bisect", "collections.abc", "dataclasses", "enum", "functools", "inspect", "math"}
-    harmless |= {"__future__", "random", "typing"}  # random numbers by a seed that is given
-    assert imports - {f"supervisor.{name}" for name in own} <= harmless
-    source = ast.parse((PACKAGE / f"{module}.py").read_text())
-    assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(source))
+    harmless = {"__future__", "bisect", "collections.abc", "dataclasses", "difflib", "enum"}
+    harmless |= {"functools", "inspect", "math", "typing"}
+    harmless |= {"random"}  # by a seed that is given
+    outside = {name for name in imports_of(path) if not name.startswith("supervisor")}
+    assert outside <= harmless
+    awaits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert not any(isinstance(node, awaits) for node in ast.walk(tree_of(path)))
+
+
+@files
+def test_files_functions_and_classes_stay_small(path: Path) -> None:
+    """What grows beyond this is two things; lines of docstrings are not counted in functions."""
+    if str(path.relative_to(PACKAGE)) not in LONG_FILES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert lines_of(node) <= LONGEST_FUNCTION, node.name
+        elif isinstance(node, ast.ClassDef) and node.name not in MANY_METHODS:
+            methods = {each.name for each in node.body if isinstance(each, FUNCTIONS)}
+            assert len(methods) <= MOST_METHODS, node.name
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How long a function is, without its docstring."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        doc = function.body[0]
+        assert doc.end_lineno is not None
+        lines -= doc.end_lineno - doc.lineno + 1
+    return lines
+
+
+# The shortest path
+
+
+def test_the_shortest_path_is_the_same_in_its_three_places() -> None:
+    """`call`, a decorated function and a block have it written out, since a function would cost as
+    much as the guard: all three find the circuit, are admitted, and count a success alike.
+    """
+    tree = tree_of(PACKAGE / "guard" / "breaker.py")
+    call, decorated, entered, left = (
+        list(statements_of(tree, name)) for name in ("call", "guarded", "__aenter__", "__aexit__")
+    )
+    joining = "circuit = self._circuit"
+    begin = {
+        name: body.index(joining)
+        for name, body in (("call", call), ("guarded", decorated), ("__aenter__", entered))
+    }
+    for body, name in ((decorated, "guarded"), (entered, "__aenter__")):
+        same = call[begin["call"] : begin["call"] + 2]
+        assert body[begin[name] : begin[name] + 2] == same, name
+    assert admission_of(call) == admission_of(decorated) == admission_of(entered)
+    success = "if grant is circuit.grant:\n    circuit.unsent_successes += 1"
+    assert sum(success in statement for statement in call) == 1
+    assert sum(success in statement for statement in decorated) == 1
+    assert (
+        sum(
+            "if exc is None and grant is circuit.grant:\n    circuit.unsent_successes += 1"
+            in statement
+            for statement in left
+        )
+        == 1
+    )
+
+
+def statements_of(tree: ast.Module, name: str) -> Iterator[str]:
+    """The statements of the last function of that name, each as text in one form."""
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, FUNCTIONS) and node.name == name
+    ]
+    longest = max(functions, key=lambda node: len(node.body))  # not one of its overloads
+    for statement in longest.body:
+        yield ast.unparse(statement)
+
+
+def admission_of(statements: list[str]) -> tuple[str, str]:
+    """How a call is admitted: with headroom, and without."""
+    (admission,) = (each for each in statements if each.startswith("if circuit.headroom > 0"))
+    with_headroom, without = admission.split("\nelse:\n")
+    return with_headroom, without.splitlines()[0]
 
 
 def test_public_names() -> None:

@@ -22,7 +22,7 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from tests.worlds import crash, fail_times, settle_down, succeed
+from tests.support.worlds import crash, fail_times, settle_down, succeed
 
 pytestmark = pytest.mark.anyio
 

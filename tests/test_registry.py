@@ -29,7 +29,7 @@ from supervisor import (
     reset_all_circuit_breakers,
     with_circuit_breaker,
 )
-from supervisor.supervision.supervisor import current_supervisor, supervisors_here
+from supervisor.supervision import current_supervisor, supervisors_here
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ import sniffio
 
 from benchmarks.contestants.interface import EVERYWHERE, Contestant, Guard, Setup, decorating
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
-from supervisor.supervision.supervisor import current_supervisor
+from supervisor.supervision import current_supervisor
 
 _serial = count()
 

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import anyio
 
-from supervisor.circuit.circuit import Circuit
+from supervisor.circuit.admission import answer_asker
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError
-from supervisor.machine import Acquire, Change, Retry, replay
+from supervisor.machine import Acquire, Change, Lease, Retry, replay
 
 Emit = Callable[[Circuit, Change], None]
 
@@ -23,7 +24,7 @@ async def run_actor(circuit: Circuit, emit: Emit) -> None:
     """
     while circuit.running:
         take_turn(circuit, emit, circuit.loop.time())
-        deadline = circuit.deadline
+        deadline = _deadline(circuit)
         if deadline == math.inf:  # spares an idle circuit the cancel scope
             await circuit.mailbox.wait(circuit.loop.new_bell())
         else:
@@ -56,30 +57,51 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
             answer = circuit.machine.apply(message)
             taken += 1
             if answer is not None and isinstance(message, Acquire | Retry):
-                circuit.answer(message.permit, answer)
+                answer_asker(circuit, message.permit, answer)
         circuit.machine.advance(now)
     except Exception as crash:
         circuit.machine = replay(before, messages[:taken])
-        if circuit.recording is not None:
-            circuit.recording.add(messages[:taken], circuit.machine, at=None)
+        for observer in circuit.observers:
+            observer.turn_taken(messages[:taken], circuit.machine, at=None)
         poison = messages[taken : taken + 1]
         del messages[: taken + 1]
         for message in poison:
             if isinstance(message, Acquire | Retry):
-                circuit.answer(message.permit, _error_for_asker(circuit, crash))
+                answer_asker(circuit, message.permit, _error_for_asker(circuit, crash))
         raise
     else:
-        if circuit.recording is not None:
-            circuit.recording.add(messages, circuit.machine, at=now)
+        for observer in circuit.observers:
+            observer.turn_taken(messages, circuit.machine, at=now)
         messages.clear()
-        circuit.publish(circuit.machine.lease())
+        _publish(circuit, circuit.machine.lease())
     finally:
         for permit, late_answer in circuit.machine.released:
-            circuit.answer(permit, late_answer)
+            answer_asker(circuit, permit, late_answer)
         circuit.machine.released = ()
         for transition in circuit.machine.transitions:
             emit(circuit, transition)
         circuit.machine.transitions.clear()
+
+
+def _publish(circuit: Circuit, lease: Lease) -> None:
+    """Replace the lease; only the actor does, at the end of a turn."""
+    circuit.thread = circuit.loop.thread if circuit.running else 0
+    circuit.lease = lease
+    circuit.grant = lease.grant
+    circuit.headroom = lease.slack
+    circuit.refuse_until = lease.refuse_until
+    if circuit.allowance is not None:
+        circuit.allowance.renew(lease, circuit.machine.policy)
+        circuit.headroom = circuit.allowance.headroom
+        if circuit.headroom == 0:
+            circuit.grant = NOT_AT_ONCE
+
+
+def _deadline(circuit: Circuit) -> float:
+    """Return when the actor has something to do, if it has no mail before; may be infinite."""
+    if circuit.allowance is None:
+        return circuit.machine.deadline
+    return min(circuit.machine.deadline, circuit.allowance.overdue_at)
 
 
 def _error_for_asker(circuit: Circuit, crash: Exception) -> CircuitCrashedError:

@@ -6,32 +6,34 @@ code raises comes through.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import isawaitable, iscoroutine
 from typing import Any, Final, cast
 
-import anyio
-
 from supervisor.arguments import check_seconds, shown, unwrapped
 from supervisor.errors import LONGEST_FAILURE, CallTimeoutError, describe
-from supervisor.policy import PLAIN_FAILURE, Classifier, Errors, Failure, Outcome, Policy
-
-Judgement = Failure | Outcome
-"""What a call counts as: a failure of some kind, or SUCCEEDED, IGNORED or CANCELLED."""
-
+from supervisor.loop import is_cancellation
+from supervisor.policy import (
+    PLAIN_FAILURE,
+    Classifier,
+    Errors,
+    Failure,
+    Judgement,
+    Outcome,
+    Policy,
+)
 
 Report = Callable[[Judgement, "str | None"], None]
 """Takes what a call counts as, and the failure as text."""
 
 
-def report_error(
-    policy: Policy, error: BaseException, report: Report, surely: bool = False
+def settle_error(
+    policy: Policy, error: BaseException, settle: Report, surely: bool = False
 ) -> Judgement:
-    """Report what a call counts as that has raised `error`, and return it.
+    """Settle a call that has raised `error`, and return what it counts as.
 
-    If it failed `surely`, the policy decides only on the kind of failure. The report is made, too,
+    If it failed `surely`, the policy decides only on the kind of failure. The call is settled, too,
     if the user's code that is asked raises, or an interrupt comes meanwhile; that comes through.
     """
     failed = surely or isinstance(error, Exception)
@@ -42,14 +44,14 @@ def report_error(
         judgement = judgement if surely and not isinstance(judged, Failure) else judged
         failure = describe(error)
     finally:
-        report(judgement, failure if isinstance(judgement, Failure) else None)
+        settle(judgement, failure if isinstance(judgement, Failure) else None)
     return judgement
 
 
-def report_result(policy: Policy, result: object, report: Report) -> Judgement:
-    """Report what a call counts as that has returned `result`, and return it.
+def settle_result(policy: Policy, result: object, settle: Report) -> Judgement:
+    """Settle a call that has returned `result`, and return what it counts as.
 
-    See `report_error`.
+    See `settle_error`.
     """
     judgement: Judgement = Outcome.SUCCEEDED
     failure: str | None = None
@@ -58,7 +60,7 @@ def report_result(policy: Policy, result: object, report: Report) -> Judgement:
         if isinstance(judgement, Failure):
             failure = f"returned {shown(result)}"[:LONGEST_FAILURE]
     finally:
-        report(judgement, failure)
+        settle(judgement, failure)
     return judgement
 
 
@@ -140,7 +142,7 @@ def _judge_alone(policy: Policy, error: BaseException) -> Judgement:
         return Outcome.IGNORED
     if isinstance(error, CallTimeoutError):
         return PLAIN_FAILURE
-    if _is_cancellation(error):
+    if is_cancellation(error):
         return PLAIN_FAILURE if policy.failure_on_cancel else Outcome.CANCELLED
     if _is_meant("failure_on", policy.failure_on, error):
         return PLAIN_FAILURE
@@ -173,23 +175,6 @@ def _is_meant(field: str, errors: Errors, error: BaseException) -> bool:
     if isinstance(errors, type | tuple):
         return isinstance(error, errors)
     return isinstance(error, Exception) and bool(_ask(field, errors, error))
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, Exception):
-        return False
-    try:
-        return isinstance(error, anyio.get_cancelled_exc_class())
-    except anyio.NoEventLoopError:
-        # A worker thread's call: it may serve either kind of event loop. What is not imported
-        # has not cancelled anything, and `()` is no type of error.
-        return isinstance(
-            error,
-            (
-                getattr(sys.modules.get("asyncio"), "CancelledError", ()),
-                getattr(sys.modules.get("trio"), "Cancelled", ()),
-            ),
-        )
 
 
 def _classify(classify: Classifier, ended_with: object) -> Judgement | None:

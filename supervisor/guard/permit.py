@@ -1,23 +1,13 @@
-"""The permit of one admitted call, and how the ways a call can end are told to its circuit."""
+"""The permit of one admitted call, for who settles it by hand."""
 
 from __future__ import annotations
 
 import warnings
 from types import TracebackType
 
-from supervisor.circuit import NO_RESULT, Circuit, Ticket
+from supervisor.circuit import NO_RESULT, Circuit, Ticket, fail, settle, settle_block, succeed
 from supervisor.errors import PermitSettledError
 from supervisor.policy import Outcome
-
-
-def report(circuit: Circuit, ticket: Ticket, error: BaseException | None) -> None:
-    """Report how a block ended: it has no result, and may have raised something."""
-    if error is None:
-        circuit.succeed(ticket, NO_RESULT)
-    elif isinstance(error, Exception):
-        circuit.fail(ticket, error)
-    else:
-        circuit.end(ticket, error)
 
 
 class Permit:
@@ -45,7 +35,7 @@ class Permit:
             PermitSettledError: an outcome has been reported before.
             RuntimeError: this is not the thread of the circuit's event loop.
         """
-        self._circuit.succeed(self._settle(), NO_RESULT)
+        succeed(self._circuit, self._settle(), NO_RESULT)
 
     def fail(self, error: BaseException | None = None) -> None:
         """Report a failure, and what it was: whatever the policy says of such an error, but for
@@ -54,7 +44,7 @@ class Permit:
         Raises:
             PermitSettledError, RuntimeError: see `succeed`.
         """
-        self._circuit.fail(self._settle(), error, surely=True)
+        fail(self._circuit, self._settle(), error, surely=True)
 
     def ignore(self) -> None:
         """Report that the call counts neither as a success nor as a failure.
@@ -62,7 +52,7 @@ class Permit:
         Raises:
             PermitSettledError, RuntimeError: see `succeed`.
         """
-        self._circuit.settle(self._settle(), Outcome.IGNORED)
+        settle(self._circuit, self._settle(), Outcome.IGNORED)
 
     def __enter__(self) -> Permit:
         return self
@@ -74,7 +64,7 @@ class Permit:
         traceback: TracebackType | None,
     ) -> None:
         if not self.settled:
-            report(self._circuit, self._settle(), exc)
+            settle_block(self._circuit, self._settle(), exc)
 
     def __repr__(self) -> str:
         return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"

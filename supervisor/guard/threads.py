@@ -6,22 +6,28 @@ admission; an outcome is posted, in order, so that no thread hangs on a loop tha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
-import sniffio
 from anyio import NoEventLoopError, RunFinishedError, from_thread
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import EventLoopToken
 
 from supervisor.arguments import is_async, shown, unwrapped
-from supervisor.circuit import Circuit, Ticket, report_error, report_result
-from supervisor.loop import Tasks
+from supervisor.circuit import (
+    Circuit,
+    Ticket,
+    admit_at_once,
+    ask,
+    settle,
+    settle_error,
+    settle_result,
+)
+from supervisor.loop import Tasks, from_worker_thread, has_closed, post, runs_event_loop
 from supervisor.policy import Outcome, Policy
 
 R = TypeVar("R")
@@ -41,21 +47,21 @@ def call(circuit: Circuit, join: Callable[[], Circuit], func: Callable[[], R]) -
         raise _not_plain(func)
     token = _find_loop(circuit)
     circuit, ticket, policy = _admit(token, join)
-    report = partial(_post_outcome, token, circuit.settle, ticket)
+    report = partial(_post_outcome, token, settle, circuit, ticket)
     # The policy's functions are asked here, not on the event loop: they are the user's code.
     try:
         with suppress(NoEventLoopError):  # what has no host task cannot be cancelled
             from_thread.check_cancelled()
         result = func()
     except BaseException as error:
-        report_error(policy, error, report)
+        settle_error(policy, error, report)
         raise
     if isawaitable(result):
         report(Outcome.IGNORED)
         if iscoroutine(result):
             result.close()  # or it would warn that nobody has awaited it
         raise _not_plain(func)
-    report_result(policy, result, report)
+    settle_result(policy, result, report)
     return result
 
 
@@ -72,16 +78,13 @@ def _find_loop(circuit: Circuit) -> EventLoopToken:
     Raises:
         RuntimeError: this is an event loop's own thread, or there is no such loop.
     """
-    if _runs_event_loop():
+    if runs_event_loop():
         raise RuntimeError(
             "call_from_thread would block the event loop that it waits for; use"
             " `await anyio.to_thread.run_sync(breaker.call_from_thread, func)`"
         )
-    # What anyio knows of its threads, asked without a round trip if possible: that one waits for
-    # ever if asyncio's loop is closed at this moment.
-    known = getattr(getattr(from_thread, "threadlocals", None), "current_token", None)
     try:
-        return known or from_thread.run_sync(current_token)
+        return from_worker_thread()
     except NoEventLoopError:
         token = circuit.loop.token
     if token is None or not circuit.loop.is_running():
@@ -102,12 +105,10 @@ def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit,
         PolicyConflictError: the call is not admitted.
     """
     admission: Admission = Future()
-    _post(token, _start, join, admission)
+    post(token, _start, join, admission)
     try:
         while not wait([admission], PATIENCE).done:
-            loop = token.native_token
-            # A closed loop of asyncio's forgets what was posted; trio's runs do it at their end.
-            if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
+            if has_closed(token):
                 raise RunFinishedError
         return admission.result()
     except BaseException:  # Ctrl-C in the main thread: what is, or will be, granted goes back
@@ -119,50 +120,19 @@ def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit,
 def _give_back(token: EventLoopToken, admission: Admission) -> None:
     if admission.exception() is None:
         circuit, ticket, _ = admission.result()
-        _post_outcome(token, circuit.settle, ticket, Outcome.CANCELLED)
-
-
-def _post(token: EventLoopToken, func: Callable[..., None], /, *args: object) -> None:
-    """Let the event loop call `func`, which must not raise, after all that was posted before.
-
-    Raises:
-        anyio.RunFinishedError: the event loop has ended.
-    """
-    loop = token.native_token
-    try:
-        if isinstance(loop, asyncio.AbstractEventLoop):
-            context = copy_context()
-            context.run(sniffio.current_async_library_cvar.set, "asyncio")  # no task tells it
-            loop.call_soon_threadsafe(func, *args, context=context)
-        else:
-            import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
-
-            cast("trio.lowlevel.TrioToken", loop).run_sync_soon(func, *args)
-    except RuntimeError:
-        raise RunFinishedError from None
+        _post_outcome(token, settle, circuit, ticket, Outcome.CANCELLED)
 
 
 def _post_outcome(token: EventLoopToken, settle: Callable[..., None], /, *args: object) -> None:
     with suppress(RunFinishedError):  # nobody is left who counts
-        _post(token, settle, *args)
-
-
-def _runs_event_loop() -> bool:
-    # Not anyio's functions: `asyncio.to_thread` copies the context by which they tell.
-    if sniffio.thread_local.name is not None:
-        return True
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+        post(token, settle, *args)
 
 
 def _start(join: Callable[[], Circuit], admission: Admission) -> None:
     try:
         circuit = join()
         if circuit.headroom > 0 or not circuit.running:
-            ticket = circuit.admit_at_once()
+            ticket = admit_at_once(circuit)
             assert ticket is not None
             _grant(admission, circuit, ticket)
         else:  # by a task, since the actor may be needed
@@ -174,8 +144,8 @@ def _start(join: Callable[[], Circuit], admission: Admission) -> None:
 
 async def _ask(join: Callable[[], Circuit], admission: Admission) -> None:
     try:
-        circuit = join()  # the one before may have been retired ere this task had a turn
-        ticket = circuit.admit_at_once() or await circuit.ask()
+        circuit = join()  # the one before may have been retired before this task had a turn
+        ticket = admit_at_once(circuit) or await ask(circuit)
     except Exception as error:
         _refuse(admission, error)
     except BaseException:  # nobody knows this task: all tasks of the event loop are cancelled
@@ -189,7 +159,7 @@ def _grant(admission: Admission, circuit: Circuit, ticket: Ticket) -> None:
     if admission.set_running_or_notify_cancel():
         admission.set_result((circuit, ticket, circuit.policy_of(ticket)))
     else:
-        circuit.settle(ticket, Outcome.CANCELLED)
+        settle(circuit, ticket, Outcome.CANCELLED)
 
 
 def _refuse(admission: Admission, error: Exception) -> None:

@@ -45,9 +45,9 @@ class TimeLimit:
         return limit
 
     def end(
-        self, report: Callable[[BaseException | None], None], error: BaseException | None
+        self, settle: Callable[[BaseException | None], None], error: BaseException | None
     ) -> None:
-        """Report how the block has ended, by the error that it has raised, if any.
+        """Settle the call by how the block has ended: by the error that it has raised, if any.
 
         Raises:
             CallTimeoutError: it has been cancelled for having run too long.
@@ -56,13 +56,13 @@ class TimeLimit:
         try:
             ended = self._scope.__exit__(kind, error, traceback)
         except BaseException as rest:  # a group of errors, without its cancellations
-            report(rest)
+            settle(rest)
             raise
         if ended and error is not None:  # trio's scopes say so of every block without an error
             late = _too_late(self._seconds)
-            report(late)
+            settle(late)
             raise late from None
-        report(error)
+        settle(error)
 
 
 def _too_late(seconds: float) -> CallTimeoutError:

@@ -41,24 +41,7 @@ def log_retry(circuit: str, attempt: int, wait: float, error: BaseException | No
 def _log(event: Event | EventsMissed) -> None:
     match event:
         case StateChanged():
-            opened = event.to_state is CircuitState.OPEN and not event.metrics_only
-            level = "WARNING" if opened else "INFO"
-            logger.bind(
-                circuit=event.circuit,
-                from_state=event.from_state.value,
-                to_state=event.to_state.value,
-                failure_count=event.failure_count,
-                retry_after=event.retry_after,
-                last_failure=event.last_failure,
-                metrics_only=event.metrics_only,
-            ).log(
-                level,
-                "circuit {}: {}{} -> {}",
-                event.circuit,
-                "metrics only, would go " if event.metrics_only else "",
-                event.from_state.value,
-                event.to_state.value,
-            )
+            _log_change(event)
         case CircuitRestarted():
             logger.bind(circuit=event.circuit, error=event.error).error(
                 "circuit {}: actor restarted after {}", event.circuit, event.error
@@ -82,3 +65,23 @@ def _log(event: Event | EventsMissed) -> None:
             )
         case _:
             assert_never(event)
+
+
+def _log_change(event: StateChanged) -> None:
+    opened = event.to_state is CircuitState.OPEN and not event.metrics_only
+    logger.bind(
+        circuit=event.circuit,
+        from_state=event.from_state.value,
+        to_state=event.to_state.value,
+        failure_count=event.failure_count,
+        retry_after=event.retry_after,
+        last_failure=event.last_failure,
+        metrics_only=event.metrics_only,
+    ).log(
+        "WARNING" if opened else "INFO",
+        "circuit {}: {}{} -> {}",
+        event.circuit,
+        "metrics only, would go " if event.metrics_only else "",
+        event.from_state.value,
+        event.to_state.value,
+    )

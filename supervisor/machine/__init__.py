@@ -1,5 +1,17 @@
-"""TODO"""
+"""One circuit's state machine: pure and synchronous, so that it can be trusted.
 
+May know policies and nothing else: no clock, no I/O, no task, no logging. Time is an argument.
+
+    messages      what goes in and what comes out, as frozen records
+    machine       states, periods, grants; what may be told at any time
+    windows       what is remembered of ended calls; slack, how many more it takes
+    tripping      when a closed circuit opens; recovery, for how long
+    probing       how a half-open circuit comes back
+    throttling    what share of its calls a closed one admits; retry_budget, how many retries
+    calls         what an ended or an overdue call reports
+"""
+
+from supervisor.machine.calls import overdue, settled, slow_from
 from supervisor.machine.machine import Machine, replay
 from supervisor.machine.messages import (
     NO_PROBE,
@@ -24,21 +36,23 @@ from supervisor.machine.messages import (
     Withdraw,
 )
 from supervisor.machine.probing import Probing
-from supervisor.machine.tripping import Trip
+from supervisor.machine.tripping import Kinds, Trip
 from supervisor.machine.windows import BUCKETS, CallWindow, TimeWindow, bucket_of, last_time
 
 __all__ = [
-    "Acquire",
     "BUCKETS",
+    "NO_PROBE",
+    "UNCOUNTED",
+    "Acquire",
     "CallWindow",
     "Change",
     "CircuitState",
     "Force",
     "Grant",
+    "Kinds",
     "Lease",
     "Machine",
     "Message",
-    "NO_PROBE",
     "Overdue",
     "Probing",
     "Reason",
@@ -51,10 +65,12 @@ __all__ = [
     "TimeWindow",
     "Transition",
     "Trip",
-    "UNCOUNTED",
     "WaitFor",
     "Withdraw",
     "bucket_of",
     "last_time",
+    "overdue",
     "replay",
+    "settled",
+    "slow_from",
 ]

@@ -47,9 +47,10 @@ from supervisor.machine.messages import (
 )
 from supervisor.machine.probing import Probing
 from supervisor.machine.recovery import seconds_open
-from supervisor.machine.shares import RAMP_STEPS, RetryBudget, Throttle, ramp_share
+from supervisor.machine.retry_budget import RetryBudget
+from supervisor.machine.slack import UNLIMITED
+from supervisor.machine.throttling import RAMP_STEPS, Throttle, ramp_share
 from supervisor.machine.tripping import Trip
-from supervisor.machine.windows import UNLIMITED
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 
 _NOBODY: Final[dict[int, Acquire]] = {}
@@ -72,31 +73,59 @@ class Machine:
     `seed` is that of its random numbers, by which times are jittered.
     """
 
-    # At most 30 attributes, or Python could not share their names among all machines.
+    # At most 30 attributes, or Python could not share their names among all machines. Their types
+    # say also how a recording writes them down.
+    policy: Policy
+    seed: int
+    would_be: CircuitState  # its state, but for `metrics_only`
+    metrics_only: bool
+    period: int
+    since: float  # when the period began
+    latest: float  # the last time told; stands in where a message carries none
+    grant: Grant
+    trip: Trip
+    until: float  # when OPEN ends
+    failed_recoveries: int  # in a row
+    last_failure: str | None
+    probing: Probing | None  # while HALF_OPEN
+    ramp_step: int  # the next one, if the circuit has closed a short while ago
+    throttle: Throttle | None
+    budget: RetryBudget | None
+    waiting: dict[int, Acquire]  # permit -> request, in the order of their coming
+    wait_ends: list[tuple[float, int]]  # when each of them gives up, the first of them first
+    released: tuple[tuple[int, Grant | Refusal], ...]  # answers, for the owner to collect
+    transitions: list[Change]  # likewise
+    succeeded: int
+    failed: int
+    ignored: int
+    cancelled: int
+    stale: int  # of those four, how many came too late to count
+    times_opened: int
+    would_have_refused: int
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.policy = policy
         self.seed = seed
-        self.would_be = CircuitState.CLOSED  # its state, but for `metrics_only`
+        self.would_be = CircuitState.CLOSED
         self.metrics_only = False
         self.period = 0
         self.since = 0.0
-        self.latest = 0.0  # the last time told; stands in where a message carries none
+        self.latest = 0.0
         self.grant = Grant(self.period, policy)
         self.trip = Trip(policy)
-        self.until = 0.0  # when OPEN ends
-        self.failed_recoveries = 0  # in a row
-        self.last_failure: str | None = None
-        self.probing: Probing | None = None  # while HALF_OPEN
-        self.ramp_step = 0  # the next one, if the circuit has closed a short while ago
+        self.until = 0.0
+        self.failed_recoveries = 0
+        self.last_failure = None
+        self.probing = None
+        self.ramp_step = 0
         self.throttle = None if policy.throttle is None else Throttle(policy)
         self.budget = None if policy.retry_budget is None else RetryBudget(policy)
-        self.waiting = _NOBODY  # permit -> request, in the order of their coming
-        self.wait_ends = _NEVER  # when each of them gives up, the first of them first
-        self.released: tuple[tuple[int, Grant | Refusal], ...] = ()  # for the owner to collect
-        self.transitions = _NOTHING  # likewise
+        self.waiting = _NOBODY
+        self.wait_ends = _NEVER
+        self.released = ()
+        self.transitions = _NOTHING
         self.succeeded = self.failed = self.ignored = self.cancelled = 0
-        self.stale = 0  # of those four, how many came too late to count
+        self.stale = 0
         self.times_opened = 0
         self.would_have_refused = 0
 
@@ -354,7 +383,7 @@ class Machine:
                 self.cancelled += report.times
             case _:
                 assert_never(report.outcome)
-        counts = report.outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
+        counts = report.outcome.counts
         if counts and self.budget is not None and not report.retry:
             self.budget.deposit(at, report.times)
         if report.probe == UNCOUNTED:

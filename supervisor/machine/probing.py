@@ -14,9 +14,14 @@ class Probing:
     `probe_failure_rate`, the share of failures among `probes` decides, as soon as it is certain.
     """
 
+    running: dict[int, tuple[float, float]]  # permit -> when it counts as failed, seconds given
+    successes: int
+    failures: int
+    verdict_by: float
+    verdict_within: float
+
     def __init__(self) -> None:
-        # Permit -> when it counts as failed, and the seconds that it was given.
-        self.running: dict[int, tuple[float, float]] = {}
+        self.running = {}
         self.successes = 0
         self.failures = 0
         self.verdict_by = math.inf

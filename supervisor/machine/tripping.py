@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from supervisor.machine.messages import Overdue, Settle
-from supervisor.machine.windows import CallWindow, InARow, Tally, TimeWindow, fewest, take_over
-from supervisor.policy import Failure, Outcome, Policy
+from supervisor.machine.slack import fewest
+from supervisor.machine.windows import CallWindow, InARow, Tally, TimeWindow, take_over
+from supervisor.policy import Outcome, Policy
 
 
 class Trip:
@@ -20,29 +22,29 @@ class Trip:
             them; None as long as there has been none.
     """
 
+    policy: Policy
+    tally: Tally
+    kinds: Kinds | None
+    overdue: dict[int, int] | None
+
     __slots__ = ("kinds", "overdue", "policy", "tally")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.tally = _tally(policy)
-        self.kinds: dict[str, Tally] | None = None
-        self.overdue: dict[int, int] | None = None
+        self.kinds = None
+        self.overdue = None
 
     def count(self, report: Settle, at: float) -> bool:
         """Count a success or a failure, and return whether the circuit is to open."""
         failed = report.outcome is Outcome.FAILED
-        kind = report.of_kind
-        if report.call:
-            counted = self._amend(report.call, failed)
-        else:
-            times = report.times * kind.weight if failed else report.times
-            counted = times > 0
-            if counted and (failed or self.counts_successes):
-                self.tally.add(at, times, failed, report.slow)
-        own_limit = kind.threshold is not None
-        if (own_limit or self.kinds) and self._count_kinds(report, at):
-            return True
-        return (failed and kind.retry_after is not None) or (counted and self._has_reached(failed))
+        counted = self._amend(report, failed) if report.call else self._add(report, at, failed)
+        asked_to_wait = failed and report.of_kind.retry_after is not None
+        return (
+            self._has_kind_reached(report, at)
+            or asked_to_wait
+            or (counted and self._has_reached(failed))
+        )
 
     def summary(self) -> str | None:
         """Return why it has opened, where that is not for one failure alone."""
@@ -85,9 +87,8 @@ class Trip:
             return twin
         trip = Trip(policy)
         take_over(trip.tally, self.tally, latest)
-        for kind, tally in (self.kinds or {}).items():
-            trip.kinds = {**(trip.kinds or {}), kind: _tally(policy)}
-            take_over(trip.kinds[kind], tally, latest)
+        if self.kinds is not None:
+            trip.kinds = self.kinds.moved_to(lambda: _tally(policy), latest)
         return trip
 
     def copy(self) -> Trip:
@@ -95,7 +96,7 @@ class Trip:
         twin = Trip.__new__(Trip)
         twin.policy = self.policy
         twin.tally = self.tally.copy()
-        twin.kinds = self.kinds and {kind: tally.copy() for kind, tally in self.kinds.items()}
+        twin.kinds = self.kinds and self.kinds.copy()
         twin.overdue = self.overdue and self.overdue.copy()
         return twin
 
@@ -159,31 +160,72 @@ class Trip:
             and slow / calls >= policy.slow_call_rate
         )
 
-    def _amend(self, call: int, failed: bool) -> bool:
+    def _add(self, report: Settle, at: float, failed: bool) -> bool:
+        """Count calls by their weight, and return whether that has any."""
+        times = report.times * report.of_kind.weight if failed else report.times
+        if times and (failed or self.counts_successes):
+            self.tally.add(at, times, failed, report.slow)
+        return times > 0
+
+    def _amend(self, report: Settle, failed: bool) -> bool:
         """Let a call that was overdue count as failed, too, and return whether it does."""
-        place = self.end_overdue(call)
+        place = self.end_overdue(report.call)
         return failed and place is not None and self.tally.amend(place)
 
-    def _count_kinds(self, report: Settle, at: float) -> bool:
-        """Count by kinds, and return whether one of them has reached its own threshold."""
-        failed = report.outcome is Outcome.FAILED
-        own: Failure = report.of_kind
-        kinds = dict(self.kinds or {})
+    def _has_kind_reached(self, report: Settle, at: float) -> bool:
+        """Count by kinds, and return whether the circuit is to open for the kind reported."""
+        if self.kinds is None:
+            if report.of_kind.threshold is None:
+                return False
+            self.kinds = Kinds()
+        reached = self.kinds.count(report, at, lambda: _tally(self.policy))
+        if not self.kinds.tallies:
+            self.kinds = None
+        return reached
+
+
+class Kinds:
+    """What is remembered of each kind of failure that has a threshold of its own.
+
+    Attributes:
+        tallies: by kind; kinds of which nothing is remembered are not there.
+    """
+
+    tallies: dict[str, Tally]
+
+    __slots__ = ("tallies",)
+
+    def __init__(self) -> None:
+        self.tallies = {}
+
+    def count(self, report: Settle, at: float, new_tally: Callable[[], Tally]) -> bool:
+        """Count a success or a failure, and return whether its kind has reached its threshold."""
+        failed, own = report.outcome is Outcome.FAILED, report.of_kind
         if failed and own.threshold is not None and own.kind is not None:
-            kinds.setdefault(own.kind, _tally(self.policy))
-        for kind, tally in kinds.items():
+            self.tallies.setdefault(own.kind, new_tally())
+        for kind, tally in self.tallies.items():
             tally.advance(at)
             if failed and kind == own.kind:
                 tally.add(at, report.times, failed=True, slow=False)
             elif not failed or isinstance(tally, CallWindow):  # in a row: since a success
                 tally.add(at, report.times, failed=False, slow=False)
-        self.kinds = {kind: tally for kind, tally in kinds.items() if tally.failures} or None
-        reached = self.kinds or {}
-        return (
-            own.threshold is not None
-            and own.kind in reached
-            and reached[own.kind].failures >= own.threshold
-        )
+        self.tallies = {kind: tally for kind, tally in self.tallies.items() if tally.failures}
+        same = self.tallies.get(own.kind or "")
+        return own.threshold is not None and same is not None and same.failures >= own.threshold
+
+    def copy(self) -> Kinds:
+        """Return another one that remembers the same."""
+        twin = Kinds()
+        twin.tallies = {kind: tally.copy() for kind, tally in self.tallies.items()}
+        return twin
+
+    def moved_to(self, new_tally: Callable[[], Tally], latest: float) -> Kinds:
+        """Return the same in tallies of another policy, as far as they can hold it."""
+        twin = Kinds()
+        for kind, tally in self.tallies.items():
+            twin.tallies[kind] = new_tally()
+            take_over(twin.tallies[kind], tally, latest)
+        return twin
 
 
 def _tally(policy: Policy) -> Tally:

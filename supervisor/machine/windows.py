@@ -11,12 +11,8 @@ takes no more memory than it did when it was new.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from typing import Final
-
-UNLIMITED: Final = 2**40
-"""More outcomes than there will ever be."""
+from collections.abc import Iterator
+from typing import Annotated, Final
 
 BUCKETS: Final = 10
 """Steps in which the oldest calls leave a time window."""
@@ -30,6 +26,8 @@ Calls = tuple[float, int, bool, bool]
 
 class InARow:
     """Failures since the last success."""
+
+    failures: int
 
     __slots__ = ("failures",)  # every plain circuit has one
 
@@ -77,12 +75,18 @@ class InARow:
 class CallWindow:
     """The last `size` calls."""
 
+    size: int
+    entries: bytearray
+    added: int  # calls, ever
+    failures: int
+    slow: int
+
     expires: Final = math.inf
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.entries = bytearray()
-        self.added = 0  # calls, ever
+        self.added = 0
         self.failures = self.slow = 0
 
     @property
@@ -150,12 +154,25 @@ class CallWindow:
         return twin
 
 
+Ring = Annotated[list[int], BUCKETS]
+"""A number for each bucket, of which number n is at n % BUCKETS; and how many that are."""
+
+
 class TimeWindow:
     """The calls of the last `seconds`; the oldest leave it in steps of a tenth of that."""
 
+    width: float  # of a bucket, in seconds
+    newest: int  # the number of the bucket that time is in
+    calls_in: Ring
+    failures_in: Ring
+    slow_in: Ring
+    calls: int
+    failures: int
+    slow: int
+
     def __init__(self, seconds: float) -> None:
         self.width = seconds / BUCKETS
-        self.newest = 0  # the number of the bucket that time is in
+        self.newest = 0
         self.clear()
 
     @property
@@ -231,7 +248,6 @@ class TimeWindow:
 
     def clear(self) -> None:
         """Forget everything but the time."""
-        # Rings: bucket number n is at n % BUCKETS.
         self.calls_in = [0] * BUCKETS
         self.failures_in = [0] * BUCKETS
         self.slow_in = [0] * BUCKETS
@@ -261,19 +277,6 @@ def last_time(bucket: int, width: float) -> float:
 
 
 Tally = InARow | CallWindow | TimeWindow
-
-
-def fewest(reached: Callable[[int], bool]) -> int:
-    """Return the smallest number from 1 on for which `reached` holds, as it does for all greater
-    ones; `UNLIMITED` if there is none that matters.
-    """
-    high = 1
-    while not reached(high):
-        if high >= UNLIMITED:
-            return UNLIMITED
-        high *= 2
-    low = high // 2 + 1
-    return low + bisect_left(range(low, high), True, key=reached)
 
 
 def take_over(new: Tally, old: Tally, latest: float) -> None:

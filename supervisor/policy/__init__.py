@@ -1,29 +1,67 @@
-"""TODO"""
+"""What a circuit is told, as one frozen record, and how a call can end by it.
 
-from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
-from supervisor.policy.policy import (
-    CHECKS,
-    FOR_CALLERS,
-    OPTIONAL,
+May know nothing but how arguments are checked: neither machines nor settings.
+
+    policy     the fields of a policy, each defined once; kinds, what values they may have
+    rules      what the fields need of each other
+    giving     how users give a policy; keywords, its fields for type checkers
+    outcomes   how a call can end, and what kinds of failure there are
+"""
+
+from supervisor.policy.giving import DEFAULT, check_fields, check_policy_type, given_policy
+from supervisor.policy.keywords import FurtherFields, PolicyFields
+from supervisor.policy.kinds import (
     Classifier,
+    Count,
+    CountOrNone,
     Errors,
-    Policy,
-    changed_policy,
-    fields_of,
-    shared_policy,
+    Factor,
+    Flag,
+    JudgeOfBoth,
+    JudgeOfResults,
+    JudgeOfTime,
+    Seconds,
+    Share,
+    ShareOrNone,
+    SomeErrors,
+    TimeLimit,
+    WindowCalls,
+    WindowSeconds,
 )
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome
+from supervisor.policy.policy import FOR_CALLERS, KINDS, OPTIONAL, TYPES, Policy, fields_of
 
 __all__ = [
-    "CHECKS",
-    "Classifier",
-    "Errors",
+    "DEFAULT",
     "FOR_CALLERS",
-    "Failure",
+    "KINDS",
     "OPTIONAL",
-    "Outcome",
     "PLAIN_FAILURE",
+    "TYPES",
+    "Classifier",
+    "Count",
+    "CountOrNone",
+    "Errors",
+    "Factor",
+    "Failure",
+    "Flag",
+    "FurtherFields",
+    "JudgeOfBoth",
+    "JudgeOfResults",
+    "JudgeOfTime",
+    "Judgement",
+    "Outcome",
     "Policy",
-    "changed_policy",
+    "PolicyFields",
+    "Seconds",
+    "Share",
+    "ShareOrNone",
+    "SomeErrors",
+    "TimeLimit",
+    "WindowCalls",
+    "WindowSeconds",
+    "check_fields",
+    "check_policy_type",
     "fields_of",
-    "shared_policy",
+    "given_policy",
 ]

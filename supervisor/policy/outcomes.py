@@ -16,6 +16,11 @@ class Outcome(Enum):
     IGNORED = "ignored"
     CANCELLED = "cancelled"
 
+    @property
+    def counts(self) -> bool:
+        """Whether it says anything about the dependency."""
+        return self is Outcome.SUCCEEDED or self is Outcome.FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -57,3 +62,6 @@ class Failure:
 
 PLAIN_FAILURE = Failure()
 """One that no classifier has told apart."""
+
+Judgement = Failure | Outcome
+"""What a call counts as: a failure of some kind, or SUCCEEDED, IGNORED or CANCELLED."""

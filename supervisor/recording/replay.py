@@ -1,16 +1,13 @@
-"""Recordings played again: `python -m supervisor replay FILE`."""
+"""Recordings played again."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.machine import Change, Machine, Reconfigured, Transition
-from supervisor.policy import Policy
-from supervisor.recording.recording import Turn, needed, read_entry, read_start
+from supervisor.recording.format import Turn, read_entry, read_start
 
 
 class RecordingError(ValueError):
@@ -87,73 +84,3 @@ def replay_lines(lines: Iterable[str]) -> Replay:
     except Exception as error:  # a damaged line may break whatever it gets into
         raise RecordingError(f"line {number} is not that of a recording: {error!r}") from error
     return Replay(circuit, began, machine, messages, transitions, recorded)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the `replay` command."""
-    parser.add_argument("file", help="what `Recording.write` has written")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print what a recording comes to; 0 if that agrees with what was recorded."""
-    try:
-        replay = replay_file(arguments.file)
-    except (OSError, RecordingError) as error:
-        print(f"{arguments.file}: {error}", file=sys.stderr)
-        return 2
-    print(*report(replay), sep="\n")
-    return 0 if replay.agrees else 1
-
-
-def report(replay: Replay) -> list[str]:
-    """Return lines for people."""
-    machine = replay.machine
-    span = f"{replay.began:,.3f} s to {machine.latest:,.3f} s by its event loop's clock"
-    lines = [f"circuit {replay.circuit!r}: {replay.messages:,} messages, {span}"]
-    lines += [_line(change) for change in replay.transitions]
-    lines.append(_figures(machine))
-    if replay.agrees:
-        lines.append("every transition is as it was recorded")
-    else:
-        pairs = list(zip(replay.transitions, replay.recorded, strict=False))
-        same = next((i for i, (now, then) in enumerate(pairs) if now != then), len(pairs))
-        lines.append(f"not what was recorded, from transition {same + 1} on; it was:")
-        lines += [_line(change) for change in replay.recorded[same:]]
-    return lines
-
-
-def _line(change: Change) -> str:
-    at = f"{change.at:14,.3f} s "
-    if isinstance(change, Reconfigured):
-        return f"{at} policy: {_told(change.policy)}"
-    because = "" if change.last_failure is None else f"  {change.last_failure}"
-    return (
-        f"{at} {change.from_state.value:>13} -> {change.to_state.value:13}"
-        f"  period {change.period}, {change.failure_count} failures"
-        f"{', metrics only' if change.metrics_only else ''}{because}"
-    ).rstrip()
-
-
-def _told(policy: Policy) -> str:
-    """Return what sets a policy apart from the default one."""
-    default = needed(Policy())
-    own = {name: value for name, value in needed(policy).items() if value != default[name]}
-    return ", ".join(f"{name}={value!r}" for name, value in own.items()) or "the default one"
-
-
-def _figures(machine: Machine) -> str:
-    policy = machine.policy
-    in_a_row = policy.window_calls is None and policy.window_seconds is None
-    measured = (
-        f" (would be {machine.would_be.value}, and have refused {machine.would_have_refused:,})"
-        if machine.metrics_only
-        else ""
-    )
-    return (
-        f"at the end: {machine.state.value}{measured},"
-        f" {machine.failure_count} failures in {'a row' if in_a_row else 'the window'};"
-        f" in all {machine.succeeded:,} succeeded, {machine.failed:,} failed,"
-        f" {machine.ignored:,} ignored, {machine.cancelled:,} cancelled, {machine.stale:,} of them"
-        f" too late to count; opened {machine.times_opened:,} times"
-    )

@@ -1,4 +1,10 @@
-"""TODO"""
+"""tenacity's retries, guarded by circuits: the loop as a whole, or each attempt.
+
+May know circuits by name and the settings; nobody below knows that anything is tried again.
+
+    decorators   for the four types of operation, and retries without decorating
+    attempts     one loop of attempts: what is tried again, when, and who guards it
+"""
 
 from supervisor.retry.attempts import TRANSIENT_EXCEPTIONS, is_retryable_error
 from supervisor.retry.decorators import (

@@ -31,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 AsyncFunction = Callable[P, Coroutine[Any, Any, R]]
 Guard = Literal["loop", "attempt"]
+NewLoop = Callable[[], AsyncRetrying]
 
 TRANSIENT_EXCEPTIONS: Final = (ConnectionError, TimeoutError, OSError)
 """What is worth another try, subclasses included."""
@@ -46,74 +47,95 @@ def is_retryable_error(exc: BaseException) -> bool:
 
 def retried(
     func: Callable[P, Awaitable[R]],
-    circuit: str,
+    breaker: BreakerByName,
     attempts: int,
     backoff: wait_base,
     guard: Guard | None,
     wait_for_recovery: bool = False,
 ) -> Callable[P, Coroutine[Any, Any, R]]:
     """Return `func` with a retry loop round it, and the circuit round that loop or in it."""
-    breaker = BreakerByName(circuit)
     attempt = _coroutine_function(func)
-    stop: stop_base = stop_after_attempt(attempts)
-    wait: Callable[[RetryCallState], float] = backoff
-    retry: Callable[[RetryCallState], Awaitable[bool]] = _is_transient
-    if guard == "attempt":
-        if wait_for_recovery:
-            wait, retry = _until_recovery(breaker, backoff), _is_worth_waiting(circuit)
-        else:
-            stop = stop_any(stop, _StopWhenOpen(breaker))
-
-    def before_sleep(state: RetryCallState) -> None:
-        log_retry(circuit, state.attempt_number, state.upcoming_sleep, _last_error(state))
-
     # Each call has a loop of its own: one that several calls share mixes up their attempts.
     # Making one is cheaper than copying one, which is what tenacity's own decorators do.
-    def new_loop() -> AsyncRetrying:
-        return AsyncRetrying(
-            sleep=anyio.sleep,
-            stop=stop,
-            wait=wait,
-            retry=retry,
-            before=_nothing,
-            before_sleep=before_sleep,
-            retry_error_callback=_raise_last_error,
-        )
+    new_loop = partial(
+        AsyncRetrying,
+        sleep=anyio.sleep,
+        before=_nothing,
+        before_sleep=partial(_log_before_sleep, breaker.name),
+        retry_error_callback=_raise_last_error,
+        **_strategies(breaker, attempts, backoff, guard, wait_for_recovery),
+    )
+    match guard:
+        case "loop":
+            return _guarded_loop(attempt, breaker, new_loop)
+        case "attempt":
+            return _guarded_attempts(attempt, breaker, new_loop)
+        case None:
+            return _unguarded(attempt, new_loop)
+        case _:
+            assert_never(guard)
 
-    def unguarded(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+
+def _strategies(
+    breaker: BreakerByName,
+    attempts: int,
+    backoff: wait_base,
+    guard: Guard | None,
+    wait_for_recovery: bool,
+) -> dict[str, Any]:
+    """Return when a loop stops, how long it waits, and after what it tries again."""
+    stop = stop_after_attempt(attempts)
+    if guard == "attempt" and wait_for_recovery:
+        wait, retry = _until_recovery(breaker, backoff), _is_worth_waiting(breaker.name)
+        return {"stop": stop, "wait": wait, "retry": retry}
+    if guard == "attempt":
+        return {
+            "stop": stop_any(stop, _StopWhenOpen(breaker)),
+            "wait": backoff,
+            "retry": _is_transient,
+        }
+    return {"stop": stop, "wait": backoff, "retry": _is_transient}
+
+
+def _unguarded(attempt: AsyncFunction[P, R], new_loop: NewLoop) -> AsyncFunction[P, R]:
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
         return new_loop()(partial(attempt, *args, **kwargs))
 
-    def guarded_attempts(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
-        run = partial(attempt, *args, **kwargs)
+    return run
+
+
+def _guarded_attempts(
+    attempt: AsyncFunction[P, R], breaker: BreakerByName, new_loop: NewLoop
+) -> AsyncFunction[P, R]:
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        made = partial(attempt, *args, **kwargs)
 
         async def first() -> Any:
-            return await breaker.get().call(run)
+            return await breaker.get().call(made)
 
         async def again() -> Any:
-            return await breaker.get().retry(run)
+            return await breaker.get().retry(made)
 
         return _Attempts(first, again).make_all(new_loop())
 
-    def guarded_loop(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
-        own, run = breaker.get(), partial(attempt, *args, **kwargs)
+    return run
+
+
+def _guarded_loop(
+    attempt: AsyncFunction[P, R], breaker: BreakerByName, new_loop: NewLoop
+) -> AsyncFunction[P, R]:
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+        own, made = breaker.get(), partial(attempt, *args, **kwargs)
         if not own.limits_retries:
-            return own.call(new_loop(), run)
+            return own.call(new_loop(), made)
 
         async def again() -> Any:
             await own.spend_retry()
-            return await run()
+            return await made()
 
-        return own.call(_Attempts(run, again).make_all, new_loop())
+        return own.call(_Attempts(made, again).make_all, new_loop())
 
-    match guard:
-        case "loop":
-            return guarded_loop
-        case "attempt":
-            return guarded_attempts
-        case None:
-            return unguarded
-        case _:
-            assert_never(guard)
+    return run
 
 
 def _coroutine_function(func: Callable[P, Awaitable[R]]) -> AsyncFunction[P, R]:
@@ -181,6 +203,10 @@ class _Attempts:
 
 async def _nothing(state: RetryCallState) -> None:
     """What is to be done before an attempt."""
+
+
+def _log_before_sleep(circuit: str, state: RetryCallState) -> None:
+    log_retry(circuit, state.attempt_number, state.upcoming_sleep, _last_error(state))
 
 
 async def _is_transient(state: RetryCallState) -> bool:

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack, get_args
 
 from supervisor.arguments import (
     check_async,
     check_choice,
     check_count,
-    check_name,
     check_seconds,
     shown,
     unwrapped,
 )
+from supervisor.policy import Policy, PolicyFields, given_policy
+from supervisor.registry import BreakerByName
 from supervisor.retry.attempts import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 OperationType = Literal["worker", "storage", "scheduler", "api"]
+
+
+class RetryOptions(PolicyFields, total=False):
+    """How a circuit guards retries, and what it goes by; see `create_retry_decorator`."""
+
+    guard: Guard
+    wait_for_recovery: bool
+    policy: Policy | None
 
 
 def create_retry_decorator(
@@ -32,6 +42,8 @@ def create_retry_decorator(
     *,
     guard: Guard = "loop",
     wait_for_recovery: bool = False,
+    policy: Policy | None = None,
+    **fields: Unpack[PolicyFields],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Return a decorator that retries an async function, and guards it while circuits are enabled.
 
@@ -48,47 +60,38 @@ def create_retry_decorator(
             it admits and counts every attempt, and the loop ends as soon as it is open.
         wait_for_recovery: with "attempt", sleep while the circuit is open instead of ending
             the loop; a refusal uses up one of the attempts.
+        policy: what the circuit goes by if it has to be created; None: what
+            `app_settings.circuit_breaker` says.
+        fields: fields of `Policy`, which go before those of `policy`, or of the settings.
 
     Raises:
         SettingsError: a variable is misspelt or out of range.
-        TypeError, ValueError: an argument is of the wrong type or out of range, or the
+        TypeError, ValueError: an argument is unknown, of the wrong type or out of range, or the
             decorated function is not async.
     """
-    check_choice("operation_type", operation_type, get_args(OperationType))
     check_choice("guard", guard, get_args(Guard))
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
-    if max_attempts is not None:
-        check_count("max_attempts", max_attempts)
-    _check_waits(min_wait, max_wait)
-
-    def values() -> tuple[int, float, float]:
-        settings = app_settings.retry
-        low = min_wait or getattr(settings, f"{operation_type}_min_wait")
-        high = max_wait or getattr(settings, f"{operation_type}_max_wait")
-        return max_attempts or getattr(settings, f"{operation_type}_max_attempts"), low, high
+    limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
+    caller = "a retry decorator"
+    given_policy(caller, policy, fields)
 
     def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
-        check_async("a retry decorator", func)
-        circuit = check_name(f"{operation_type}:{_name_of(func)}")
+        check_async(caller, func)
+        breaker = BreakerByName(caller, f"{operation_type}:{_name_of(func)}", policy, fields)
 
         @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
         def loop(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
             _check_waits(low, high, "; what is not given comes from app_settings.retry")
-            return retried(
-                func,
-                circuit,
-                attempts,
-                backoff(low, high, use_jitter),
-                guard if guarded else None,
-                wait_for_recovery,
-            )
+            waits = backoff(low, high, use_jitter)
+            own_guard: Guard | None = guard if guarded else None
+            return retried(func, breaker, attempts, waits, own_guard, wait_for_recovery)
 
-        loop(*values(), app_settings.circuit_breaker.enabled)  # reports bad settings here
+        loop(*limits.now(), app_settings.circuit_breaker.enabled)  # reports bad settings here
 
         @functools.wraps(func)
         async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            run = loop(*values(), app_settings.circuit_breaker.enabled)
+            run = loop(*limits.now(), app_settings.circuit_breaker.enabled)
             return await run(*args, **kwargs)
 
         return wrapper
@@ -96,55 +99,71 @@ def create_retry_decorator(
     return decorate
 
 
-class GuardOptions(TypedDict, total=False):
-    """How a circuit guards retries; see `create_retry_decorator`."""
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How often and how long is retried, as far as it is given; the rest comes from settings."""
 
-    guard: Guard
-    wait_for_recovery: bool
+    operation_type: OperationType
+    max_attempts: int | None
+    min_wait: float | None
+    max_wait: float | None
+
+    def __post_init__(self) -> None:
+        check_choice("operation_type", self.operation_type, get_args(OperationType))
+        if self.max_attempts is not None:
+            check_count("max_attempts", self.max_attempts)
+        _check_waits(self.min_wait, self.max_wait)
+
+    def now(self) -> tuple[int, float, float]:
+        """Return attempts, shortest and longest wait by the settings that there are now."""
+        settings, own = app_settings.retry, self.operation_type
+        low = self.min_wait or getattr(settings, f"{own}_min_wait")
+        high = self.max_wait or getattr(settings, f"{own}_max_wait")
+        return self.max_attempts or getattr(settings, f"{own}_max_attempts"), low, high
 
 
 def retry_worker_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    **guard: Unpack[GuardOptions],
+    **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry an operation of a worker, guarded by `worker:NAME`; see `create_retry_decorator`."""
-    return create_retry_decorator("worker", max_attempts, min_wait, max_wait, **guard)
+    return create_retry_decorator("worker", max_attempts, min_wait, max_wait, **options)
 
 
 def retry_storage_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    **guard: Unpack[GuardOptions],
+    **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry an operation of a storage without jitter, guarded by `storage:NAME`; see
     `create_retry_decorator`.
     """
-    return create_retry_decorator("storage", max_attempts, min_wait, max_wait, False, **guard)
+    return create_retry_decorator("storage", max_attempts, min_wait, max_wait, False, **options)
 
 
 def retry_scheduler_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    **guard: Unpack[GuardOptions],
+    **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry an operation of a scheduler, guarded by `scheduler:NAME`; see
     `create_retry_decorator`.
     """
-    return create_retry_decorator("scheduler", max_attempts, min_wait, max_wait, **guard)
+    return create_retry_decorator("scheduler", max_attempts, min_wait, max_wait, **options)
 
 
 def retry_api_call(
     max_attempts: int | None = None,
     min_wait: float | None = None,
     max_wait: float | None = None,
-    **guard: Unpack[GuardOptions],
+    **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry a call of an external API, guarded by `api:NAME`; see `create_retry_decorator`."""
-    return create_retry_decorator("api", max_attempts, min_wait, max_wait, **guard)
+    return create_retry_decorator("api", max_attempts, min_wait, max_wait, **options)
 
 
 async def execute_with_retry(
@@ -154,6 +173,7 @@ async def execute_with_retry(
     min_wait: float = 1,
     max_wait: float = 10,
     operation_name: str | None = None,
+    policy: Policy | None = None,
     **kwargs: Any,
 ) -> R:
     """Run `await func(*args, **kwargs)` with retries, without decorating it.
@@ -165,6 +185,10 @@ async def execute_with_retry(
         func: anything that returns an awaitable.
         max_attempts: 1 or more.
         min_wait, max_wait: seconds, more than 0, between which waits grow, with jitter.
+        operation_name: the circuit's name, 1 to 255 printable characters.
+        policy: what the circuit goes by if it has to be created; None: what
+            `app_settings.circuit_breaker` says. An argument of that name for `func` itself can be
+            given by `functools.partial`, as those for the four names above.
 
     Raises:
         CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
@@ -177,8 +201,9 @@ async def execute_with_retry(
     check_seconds("max_wait", max_wait)
     _check_waits(min_wait, max_wait)
     name = f"adhoc:{_name_of(func)}" if operation_name is None else operation_name
+    breaker = BreakerByName("execute_with_retry", name, policy, {})
     guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
-    run = retried(func, check_name(name), max_attempts, backoff(min_wait, max_wait), guard)
+    run = retried(func, breaker, max_attempts, backoff(min_wait, max_wait), guard)
     return await run(*args, **kwargs)
 
 

@@ -1,15 +1,24 @@
-"""TODO"""
+"""Policies and retries from `BINDU_*` variables, `.env`, a TOML file, or code; and why.
 
-from supervisor.settings.notation import Setting, read_switch, spelt, written
-from supervisor.settings.settings import (
-    CircuitBreakerSettings,
-    CircuitOverrides,
-    RetrySettings,
-    SettingsError,
-    app_settings,
-)
+May know policies, and nothing of circuits that run.
+
+    app          all settings, read when they are first asked for
+    circuits     those of circuits; fields, the fields of a policy as settings
+    retries      those of the retry decorators
+    sources      where they are read from, and what is said of mistakes
+    provenance   where each value comes from
+    notation     how values are written as text
+"""
+
+from supervisor.settings.app import AppSettings, app_settings
+from supervisor.settings.circuits import CircuitBreakerSettings, CircuitOverrides
+from supervisor.settings.notation import read_switch, spelt, written
+from supervisor.settings.provenance import Setting
+from supervisor.settings.retries import RetrySettings
+from supervisor.settings.sources import SettingsError
 
 __all__ = [
+    "AppSettings",
     "CircuitBreakerSettings",
     "CircuitOverrides",
     "RetrySettings",

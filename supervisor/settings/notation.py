@@ -1,4 +1,4 @@
-"""How settings are written in variables and in TOML, and where: names, numbers, dotted names."""
+"""How settings are written in variables and in TOML: names, numbers, dotted names."""
 
 from __future__ import annotations
 
@@ -6,59 +6,14 @@ import importlib
 import json
 import operator
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from enum import IntEnum
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeGuard, TypeVar
 
 from supervisor.arguments import check_count, check_seconds, shown
-from supervisor.policy import CHECKS, OPTIONAL, Policy
+from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
 
 T = TypeVar("T")
-
-
-class Layer(IntEnum):
-    """Where settings come from; a later one goes before an earlier one."""
-
-    DEFAULT = 0
-    FILE = 1
-    DOTENV = 2
-    ENVIRONMENT = 3
-    CODE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a value comes from: the name of the variable or key, and the file that it is in."""
-
-    layer: Layer
-    name: str = ""
-    file: str = ""
-
-    def __str__(self) -> str:
-        match self.layer:
-            case Layer.DEFAULT | Layer.CODE:
-                return self.layer.name.lower()
-            case _:
-                return f"{self.name} in {self.file}" if self.file else self.name
-
-    @property
-    def blamed(self) -> str:
-        """What an error calls it: a variable is the same wherever it is set."""
-        return str(self) if self.layer is Layer.FILE else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A value, and where it comes from."""
-
-    value: Any
-    origin: Origin
-
-    @property
-    def given(self) -> bool:
-        """Whether it comes from anywhere but the defaults."""
-        return self.origin.layer is not Layer.DEFAULT
 
 
 def spelt(name: str) -> str:
@@ -78,11 +33,6 @@ WORDS: Final = {
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
 
-_KINDS: Final = {
-    field.name: str(field.type).removesuffix(" | None")  # as it is written there
-    for field in fields(Policy)
-}
-
 
 def read_field(field: str, value: object) -> object:
     """Return what a field of a policy is to be, given as it is or as text.
@@ -93,18 +43,10 @@ def read_field(field: str, value: object) -> object:
     if is_none(value):
         if field in OPTIONAL:
             return None
-        if _KINDS[field] == "Errors" and value is not None:
+        if TYPES[field] == Errors and value is not None:
             return ()
-    match _KINDS[field]:
-        case "int":
-            read = _number(int, value)
-        case "float":
-            read = _number(float, value)
-        case "bool":
-            read = _word(value)
-        case _:
-            read = _things(value)
-    return _checked(CHECKS[field], read, value)
+    read = _READERS.get(TYPES[field], _things)
+    return _checked(KINDS[field].check, read(value), value)
 
 
 def read_count(value: object) -> int:
@@ -176,6 +118,14 @@ def _number(kind: type[int] | type[float], value: object) -> object:
 
 def _word(value: object) -> object:
     return WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+_READERS: Final[Mapping[Any, Callable[[object], object]]] = {
+    int: partial(_number, int),
+    float: partial(_number, float),
+    bool: _word,
+}
+"""How values of these types are read; the others are things that are imported."""
 
 
 def _things(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Which circuits may be retired: those that nobody uses, and that have nothing to remember.
+"""Idle circuits are retired: those that nobody uses, and that have nothing to remember.
 
 A circuit counts its calls anyway. So whoever looks at that number twice knows whether one has
 been started in between, and no call has to read the clock.
@@ -7,16 +7,28 @@ been started in between, and no call has to read the clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Literal
 
-from supervisor.circuit import Circuit
+import anyio
+from anyio.lowlevel import checkpoint
+
+from supervisor.circuit import Circuit, in_flight, project
+from supervisor.errors import TooManyCircuitsError
+from supervisor.loop import Tasks
 from supervisor.machine import CircuitState
 
 LOOKS: Final = 8
 """How often circuits are looked at in the time for which one has to be idle."""
 
+AT_A_TIME: Final = 100
+"""Circuits that are looked at before the event loop has its next turn."""
+
 _NEVER: Final = -1  # how many calls had been started when it was looked at
 _FORGETTABLE: Final = frozenset({CircuitState.CLOSED, CircuitState.HALF_OPEN})
+
+Reason = Literal["idle", "full"]
 
 
 def is_idle(circuit: Circuit) -> bool:
@@ -26,8 +38,95 @@ def is_idle(circuit: Circuit) -> bool:
     """
     if not circuit.running:
         return False
-    machine = circuit.project()
-    return machine.state in _FORGETTABLE and not circuit.in_flight(machine)
+    machine = project(circuit)
+    return machine.state in _FORGETTABLE and not in_flight(circuit, machine)
+
+
+class Retirement:
+    """Which circuits of one supervisor are retired, and when.
+
+    Args:
+        idle_timeout: seconds after which an idle circuit is; None: never.
+        max_circuits: circuits that there may be; None: any number.
+        on_full: whether an idle circuit makes room for one more.
+        retire: ends a circuit for the reason that it is told.
+    """
+
+    def __init__(
+        self,
+        idle_timeout: float | None,
+        max_circuits: int | None,
+        on_full: Literal["retire", "refuse"],
+        retire: Callable[[Circuit, Reason], None],
+    ) -> None:
+        self._idle_timeout = idle_timeout
+        self._max_circuits = max_circuits
+        self._on_full = on_full
+        self._retire = retire
+        self._rests = Rests()
+        self._second_chances = SecondChances()
+        self._sweeping: anyio.Event | None = None  # set when that is to end
+
+    def added(self, circuit: Circuit) -> None:
+        """Look at a circuit from now on."""
+        if self._max_circuits is not None:
+            self._second_chances.add(circuit)
+
+    def forget(self, circuit: Circuit) -> None:
+        """Look at a circuit no more."""
+        self._rests.forget(circuit)
+        self._second_chances.forget(circuit)
+
+    def make_room(self, name: str, circuits: int) -> None:
+        """Retire an idle circuit if so many are too many for the one called `name` to be started.
+
+        Raises:
+            TooManyCircuitsError: there is none that may be retired.
+        """
+        most = self._max_circuits
+        if most is None or circuits < most:
+            return
+        may_retire = self._on_full == "retire"
+        idle = self._second_chances.choose() if may_retire else None
+        if idle is None:
+            why = ", and none of them is idle" if may_retire else ""
+            raise TooManyCircuitsError(
+                f"circuit {name!r} was not started: there are max_circuits={most}"
+                f" already{why}; stop one that is not needed any more, or raise max_circuits"
+            )
+        self._retire(idle, "full")
+
+    def sweep_in(self, tasks: Tasks[Callable[[], None]], circuits: Mapping[str, Circuit]) -> None:
+        """Let a task look for idle circuits, as long as there are any, unless one does."""
+        if self._idle_timeout is None or self._sweeping is not None:
+            return
+        over = self._sweeping = anyio.Event()
+        work = self._sweep(over, self._idle_timeout / LOOKS, circuits)
+        tasks.start("supervisor sweep", partial(self._sweep_ended, over), work)
+
+    def close(self) -> None:
+        """Let that task end."""
+        if self._sweeping is not None:
+            self._sweeping.set()
+
+    async def _sweep(
+        self, over: anyio.Event, interval: float, circuits: Mapping[str, Circuit]
+    ) -> None:
+        """Look at all circuits again and again while there are any, and retire idle ones."""
+        while circuits:
+            with anyio.move_on_after(interval):
+                await over.wait()
+            for number, circuit in enumerate(tuple(circuits.values()), 1):
+                if circuit.running and self._rests.look_at(circuit):
+                    self._retire(circuit, "idle")
+                if number % AT_A_TIME == 0:
+                    await checkpoint()
+        self._sweep_ended(over)
+
+    def _sweep_ended(self, over: anyio.Event) -> None:
+        """Let the next circuit bring another sweep; somebody may have cancelled this one."""
+        if over is self._sweeping:
+            self._sweeping = None
 
 
 class Rests:

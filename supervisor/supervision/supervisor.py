@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import contextvars
-from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Literal, get_args
-from weakref import WeakSet
+from typing import Literal, get_args
 
 import anyio
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import current_token
 
-from supervisor.arguments import check_choice, check_count, check_name, check_seconds, shown
-from supervisor.circuit import Circuit, Statistics, Verdict, catch_up, run_actor
+from supervisor.arguments import check_choice, check_count, check_seconds
+from supervisor.circuit import (
+    Circuit,
+    GivenUp,
+    catch_up,
+    give_up,
+    project,
+    stop,
+)
 from supervisor.errors import (
     CircuitCrashedError,
-    PolicyConflictError,
-    TooManyCircuitsError,
-    describe,
 )
 from supervisor.events import (
-    CircuitGivenUp,
-    CircuitReconfigured,
-    CircuitRestarted,
     CircuitRetired,
     CircuitStarted,
     CircuitStopped,
-    Event,
     EventStream,
-    StateChanged,
 )
-from supervisor.guard import CircuitBreaker, current
+from supervisor.guard import enter, leave, start_default_by
 from supervisor.instrumentation import log_events
 from supervisor.loop import EventLoop, Tasks, can_be_started, someone_goes_on
-from supervisor.machine import Change, CircuitState, Reconfigured
-from supervisor.policy import Policy, fields_of, shared_policy
-from supervisor.recording import Recording
-from supervisor.supervision.retirement import LOOKS, Rests, SecondChances
-
-AT_A_TIME: Final = 100
-"""Circuits that are looked at before the event loop has its next turn."""
+from supervisor.machine import CircuitState
+from supervisor.policy import Policy
+from supervisor.supervision.restarts import Restarts
+from supervisor.supervision.retirement import Retirement
+from supervisor.supervision.table import CircuitTable
 
 
-class Supervisor(Mapping[str, CircuitBreaker]):
+class Supervisor(CircuitTable):
     """Owns the circuits of an event loop, each of them one task, while its block lasts.
 
     `async with Supervisor() as supervisor:` makes it the event loop's current one, which
@@ -77,7 +70,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         *,
         max_restarts: int = 3,
         restart_period: float = 60.0,
-        on_give_up: Literal["escalate"] | Verdict = "escalate",
+        on_give_up: Literal["escalate"] | GivenUp = "escalate",
         idle_timeout: float | None = None,
         max_circuits: int | None = None,
         on_full: Literal["retire", "refuse"] = "retire",
@@ -87,25 +80,21 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         if max_circuits is not None:
             check_count("max_circuits", max_circuits)
         check_choice("on_full", on_full, ("retire", "refuse"))
-        check_choice("on_give_up", on_give_up, ("escalate", *get_args(Verdict)))
+        check_choice("on_give_up", on_give_up, ("escalate", *get_args(GivenUp)))
         self.max_restarts = check_count("max_restarts", max_restarts, at_least=0)
         self.restart_period = check_seconds("restart_period", restart_period)
-        self.on_give_up: Literal["escalate"] | Verdict = on_give_up
+        self.on_give_up: Literal["escalate"] | GivenUp = on_give_up
         self.idle_timeout = idle_timeout
         self.max_circuits = max_circuits
         self.on_full: Literal["retire", "refuse"] = on_full
-        self._circuits: dict[str, Circuit] = {}
-        self._breakers: dict[str, CircuitBreaker] = {}
-        self._streams: WeakSet[EventStream] = WeakSet()
-        self._sequence = 0
-        self._emit = self._publish_change  # bound once, not once per circuit
+        super().__init__()
+        self._restarts = Restarts(
+            self.max_restarts, self.restart_period, on_give_up, self._publisher, self._escalate
+        )
+        self._retirement = Retirement(idle_timeout, max_circuits, on_full, self._retire)
         self._loop: EventLoop | None = None  # once it takes circuits
-        # Besides actors, None stands for the task that logs, an event for the one that sweeps.
-        self._tasks: Tasks[Circuit | anyio.Event | None] | None = None
-        self._sweeping: anyio.Event | None = None  # set when it is to end
-        self._rests = Rests()
-        self._second_chances = SecondChances()
-        self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
+        self._actors: Tasks[Circuit] | None = None
+        self._chores: Tasks[Callable[[], None]] | None = None  # by what follows each one's end
         self._block: anyio.CancelScope | None = None
         self._closed = False
         self._loop_ends = False
@@ -149,11 +138,13 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._block is not None
-        assert self._tasks is not None
+        assert self._actors is not None
+        assert self._chores is not None
         self._close()
-        current.leave(self)
+        leave(self)
         try:
-            await self._tasks.join()
+            await self._actors.join()
+            await self._chores.join()
         finally:
             try:
                 swallowed = self._block.__exit__(exc_type, exc, traceback)
@@ -163,57 +154,6 @@ class Supervisor(Mapping[str, CircuitBreaker]):
                 if own and self._escalated is not None:
                     raise self._escalated
         return swallowed
-
-    def circuit(self, name: str, **policy: Any) -> CircuitBreaker:
-        """Return the breaker of that name, of a circuit that is started if there is none yet.
-
-        Args:
-            name: 1 to 255 printable characters.
-            policy: fields of `Policy`; those left out have its defaults.
-
-        Raises:
-            PolicyConflictError: the circuit exists, and a field given here differs from its.
-            RuntimeError: the supervisor's block has not been entered yet, or has been left.
-            TooManyCircuitsError: there are `max_circuits`, and none may be retired for it.
-            TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
-        """
-        asked = shared_policy(**policy)
-        name = check_name(name)
-        circuit = self._circuits.get(name)
-        if circuit is None:
-            self._new_circuit(name, asked)
-        else:
-            _check_policy(circuit, {field: getattr(asked, field) for field in policy})
-        return self._breakers[name]
-
-    def join(self, name: str, policy: Policy) -> Circuit:
-        """Return the circuit of that name, started if there is none yet; see `circuit`."""
-        if not isinstance(policy, Policy):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"policy must be a Policy, got {shown(policy)}")
-        name = check_name(name)
-        circuit = self._circuits.get(name) or self._new_circuit(name, policy)
-        if circuit.latest_policy != policy:
-            _check_policy(circuit, fields_of(policy))
-        return circuit
-
-    def find(self, name: str) -> Circuit | None:
-        """Return the circuit of that name, or None."""
-        return self._circuits.get(name)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other  # whatever circuits they have
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __getitem__(self, name: str) -> CircuitBreaker:
-        return self._breakers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._breakers)
-
-    def __len__(self) -> int:
-        return len(self._breakers)
 
     def stop(self, name: str) -> None:
         """Stop the circuit of that name: end its actor, and refuse all further calls.
@@ -227,32 +167,7 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         circuit = self._circuits[name]
         circuit.check_thread()
         self._end(circuit)
-        self._publish(CircuitStopped, circuit)
-
-    def record(self, name: str, limit: int = 10_000) -> Recording:
-        """Record what the circuit's actor is told from now on; an earlier recording ends.
-
-        Args:
-            name: the circuit's name.
-            limit: entries, 1 or more, that are kept at least: messages, turns and transitions. At
-                most twice as many are, and those of one turn.
-
-        Raises:
-            KeyError: there is no such circuit.
-            RuntimeError: this is not the thread of the supervisor's event loop.
-            TypeError, ValueError: `limit` is of the wrong type or out of range.
-        """
-        circuit = self._circuits[name]
-        check_count("limit", limit)
-        self._catch_up(circuit)
-        circuit.recording = Recording(
-            name, circuit.machine, limit, partial(self._catch_up, circuit)
-        )
-        return circuit.recording
-
-    def statistics(self) -> dict[str, Statistics]:
-        """Return the figures of every circuit that there is as of now, by name."""
-        return {name: circuit.statistics() for name, circuit in self._circuits.items()}
+        self._publisher.publish(CircuitStopped, circuit)
 
     def events(self, buffer: int = 1024) -> EventStream:
         """Return a stream of everything that happens to circuits from now on.
@@ -264,20 +179,18 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             RuntimeError: this is not the supervisor's event loop.
             TypeError, ValueError: `buffer` is of the wrong type or out of range.
         """
-        stream = EventStream(buffer)
-        if self._closed:
-            stream.close()
-        elif self._loop is not None and not self._loop.runs_here():
+        if not self._closed and self._loop is not None and not self._loop.runs_here():
+            check_count("buffer", buffer)
             raise RuntimeError("events must be asked for on the supervisor's event loop")
-        self._streams.add(stream)
-        return stream
+        return self._publisher.stream(buffer)
 
     def _open(self, loop: EventLoop, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
         self._loop = loop
-        self._tasks = Tasks(self._loop, context, self._task_ended)
-        self._tasks.start("supervisor log", None, self._log(self.events()))
-        current.enter(self)
+        self._actors = Tasks(loop, context, self._actor_ended)
+        self._chores = Tasks(loop, context, lambda ended: ended())
+        self._chores.start("supervisor log", self._log_ended, self._log(self.events()))
+        enter(self)
 
     def _close(self) -> None:
         """Stop all circuits, and let the event streams end."""
@@ -285,58 +198,28 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         for name, circuit in list(self._circuits.items()):
             circuit.block_left = not self.is_default
             self.stop(name)
-        if self._sweeping is not None:
-            self._sweeping.set()
-        for stream in self._streams:
-            stream.close()
+        self._retirement.close()
+        self._publisher.close()
 
-    def _new_circuit(self, name: str, policy: Policy) -> Circuit:
+    def _start(self, name: str, policy: Policy) -> Circuit:
         if self._loop is None:
             raise RuntimeError("enter the supervisor first: `async with Supervisor() as ...`")
         if self._closed:
             raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
         if not self._loop.runs_here():
             raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
-        if self.max_circuits is not None and len(self) >= self.max_circuits:
-            self._make_room(name, self.max_circuits)
+        self._retirement.make_room(name, len(self))
         circuit = Circuit(name, policy, self._loop)
-        if self._tasks is None or self._loop_ends:
-            circuit.give_up("allow")
+        if self._actors is None or self._chores is None or self._loop_ends:
+            give_up(circuit, "allow")
         else:
-            self._tasks.start(name, circuit, self._watch(circuit))
-            if self.idle_timeout is not None and self._sweeping is None:
-                self._sweeping = anyio.Event()
-                sweep = self._sweep(self._sweeping, self.idle_timeout / LOOKS)
-                self._tasks.start("supervisor sweep", self._sweeping, sweep)
-        self._circuits[name] = circuit
-        self._breakers[name] = CircuitBreaker.of(circuit)
-        if self.max_circuits is not None:
-            self._second_chances.add(circuit)
-        self._publish(CircuitStarted, circuit)
+            self._actors.start(name, circuit, self._restarts.keep_running(circuit))
+        self._add(circuit)
+        self._retirement.added(circuit)
+        if self._chores is not None and not self._loop_ends:
+            self._retirement.sweep_in(self._chores, self._circuits)
+        self._publisher.publish(CircuitStarted, circuit)
         return circuit
-
-    def _make_room(self, name: str, max_circuits: int) -> None:
-        """Retire a circuit, so that the one called `name` can be started."""
-        idle = self._second_chances.choose() if self.on_full == "retire" else None
-        if idle is None:
-            why = ", and none of them is idle" if self.on_full == "retire" else ""
-            raise TooManyCircuitsError(
-                f"circuit {name!r} was not started: there are max_circuits={max_circuits}"
-                f" already{why}; stop one that is not needed any more, or raise max_circuits"
-            )
-        self._retire(idle, "full")
-
-    async def _sweep(self, over: anyio.Event, interval: float) -> None:
-        """Look at all circuits again and again while there are any, and retire idle ones."""
-        while self._circuits:
-            with anyio.move_on_after(interval):
-                await over.wait()
-            for number, circuit in enumerate(tuple(self._circuits.values()), 1):
-                if circuit.running and self._rests.look_at(circuit):
-                    self._retire(circuit, "idle")
-                if number % AT_A_TIME == 0:
-                    await checkpoint()
-        self._sweeping = None
 
     def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
         """Stop a circuit, so that whoever calls it starts a successor.
@@ -346,36 +229,34 @@ class Supervisor(Mapping[str, CircuitBreaker]):
         """
         circuit.retired_by = self
         self._end(circuit)
-        self._publish(CircuitRetired, circuit, reason=reason)
+        self._publisher.publish(CircuitRetired, circuit, reason=reason)
 
     def _end(self, circuit: Circuit) -> None:
         """Stop a circuit, and forget it."""
-        del self._circuits[circuit.name]
-        del self._breakers[circuit.name]
-        self._crashes.pop(circuit.name, None)
-        self._rests.forget(circuit)
-        self._second_chances.forget(circuit)
-        catch_up(circuit, self._emit)
-        circuit.stop()
+        self._remove(circuit)
+        self._restarts.forget(circuit)
+        self._retirement.forget(circuit)
+        catch_up(circuit, self._publisher.publish_change)
+        stop(circuit)
 
     async def _log(self, events: EventStream) -> None:
         try:
             await log_events(events)  # which lasts until this supervisor closes
         finally:
             if self.is_default:
-                current.leave(self)  # or the ended loop would be kept by what it keeps
+                leave(self)  # or the ended loop would be kept by what it keeps
 
-    def _task_ended(self, subject: Circuit | anyio.Event | None) -> None:
-        """Find out why, if neither the circuit was stopped nor this supervisor closed before."""
-        if isinstance(subject, anyio.Event):
-            if subject is self._sweeping:  # somebody has cancelled it
-                self._sweeping = None
-            return
-        over = self._closed if subject is None else not subject.running
-        if self.is_default and not over:
+    def _log_ended(self) -> None:
+        if self.is_default and not self._closed:
             self._tasks_cancelled()
-        elif subject is not None and not over:
-            self.stop(subject.name)
+
+    def _actor_ended(self, circuit: Circuit) -> None:
+        """Find out why, if its circuit was not stopped before."""
+        if circuit.running:
+            if self.is_default:
+                self._tasks_cancelled()
+            else:
+                self.stop(circuit.name)
 
     def _tasks_cancelled(self) -> None:
         """Close, since somebody cancels all tasks; or the event loop of a default supervisor ends.
@@ -388,96 +269,16 @@ class Supervisor(Mapping[str, CircuitBreaker]):
             return
         self._loop_ends = True
         for circuit in self._circuits.values():
-            is_open = circuit.project().state is CircuitState.OPEN
-            circuit.give_up("refuse" if is_open else "allow")
+            is_open = project(circuit).state is CircuitState.OPEN
+            give_up(circuit, "refuse" if is_open else "allow")
 
-    async def _watch(self, circuit: Circuit) -> None:
-        """Run the circuit's actor, again and again if it crashes, until it is stopped."""
-        while circuit.running:
-            try:
-                await run_actor(circuit, self._emit)
-            except Exception as crash:
-                self._mend(circuit, crash)
-
-    def _mend(self, circuit: Circuit, crash: Exception) -> None:
-        """Let the actor be started again, or give it up if it has crashed too often."""
-        now = circuit.loop.time()
-        crashes = self._crashes.setdefault(circuit.name, deque())
-        crashes.append(now)
-        while now - crashes[0] >= self.restart_period:
-            crashes.popleft()
-        if len(crashes) <= self.max_restarts:
-            circuit.restarts += 1
-            self._publish(CircuitRestarted, circuit, error=describe(crash))
-        else:
-            self._give_up(circuit, crash)
-
-    def _give_up(self, circuit: Circuit, crash: Exception) -> None:
-        verdict = self.on_give_up
-        self._publish(CircuitGivenUp, circuit, verdict=verdict, error=describe(crash))
-        if verdict != "escalate":
-            circuit.give_up(verdict)
-            return
+    def _escalate(self, error: CircuitCrashedError) -> None:
+        """End all circuits, and let the block raise `error`."""
         assert self._block is not None
-        self._escalated = CircuitCrashedError(
-            f"the actor of circuit {circuit.name!r} crashed more than {self.max_restarts}"
-            f" times within {self.restart_period:g} s"
-        )
-        self._escalated.__cause__ = crash
+        self._escalated = error
         self._block.cancel()
         self._close()
-        current.leave(self)
-
-    def _catch_up(self, circuit: Circuit) -> None:
-        circuit.check_thread()
-        catch_up(circuit, self._emit)
-
-    def _publish_change(self, circuit: Circuit, change: Change) -> None:
-        if isinstance(change, Reconfigured):
-            self._publish(CircuitReconfigured, circuit, policy=change.policy, at=change.at)
-        elif change.from_state is not change.to_state:
-            self._publish(StateChanged, circuit, **asdict(change))
-
-    def _publish(self, event_type: type[Event], circuit: Circuit, **details: Any) -> None:
-        if "at" not in details:
-            here = circuit.loop.runs_here()
-            details["at"] = circuit.loop.time() if here else circuit.machine.latest
-        self._sequence += 1
-        event = event_type(sequence=self._sequence, circuit=circuit.name, **details)
-        for stream in self._streams:
-            stream.put(event)
+        leave(self)
 
 
-def _check_policy(circuit: Circuit, asked: dict[str, Any]) -> None:
-    """Refuse what the circuit neither goes by nor went by before it was reconfigured."""
-    first = None if circuit.watch is None else circuit.watch.first_policy
-    if first is not None and all(getattr(first, field) == asked[field] for field in asked):
-        return
-    policy = circuit.latest_policy
-    for field, value in asked.items():
-        has = getattr(policy, field)
-        if has != value:
-            raise PolicyConflictError(
-                f"circuit {circuit.name!r} runs with {field}={shown(has)}, not {shown(value)};"
-                " choose another name, or stop it first"
-            )
-
-
-def current_supervisor() -> Supervisor:
-    """Return the event loop's current supervisor; start the default one if there is none.
-
-    Raises:
-        anyio.NoEventLoopError: no event loop is running.
-    """
-    host = current.current_host()
-    return host if isinstance(host, Supervisor) else Supervisor.start_default()
-
-
-def supervisors_here() -> list[Supervisor]:
-    """Return the running event loop's supervisors or, where no loop runs, those of all loops
-    that this thread has paused.
-    """
-    return [host for host in current.hosts_here() if isinstance(host, Supervisor)]
-
-
-current.start_default = Supervisor.start_default
+start_default_by(Supervisor.start_default)

@@ -20,8 +20,8 @@ import trio.testing
 from supervisor import CircuitBreakerOpenError, Permit, PermitSettledError, Supervisor
 from supervisor.machine.messages import NO_PROBE, Settle
 from tests.proofs.oracle import View
+from tests.support.worlds import Down, Guarded, crash, settle_down
 from tests.virtual_time import VirtualTimeLoop
-from tests.worlds import Down, Guarded, crash, settle_down
 
 
 def see(circuit: Any, retry_after: float) -> View:

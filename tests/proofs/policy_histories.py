@@ -39,9 +39,9 @@ from supervisor.machine.messages import (
     Transition,
     Withdraw,
 )
+from supervisor.machine.slack import UNLIMITED
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure
 from supervisor.policy.policy import Policy
-from supervisor.machine.windows import UNLIMITED
 from tests.proofs.policy_oracle import (
     OWN_STATES,
     Admitted,

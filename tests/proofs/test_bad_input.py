@@ -48,10 +48,19 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.registry import supervisors_here
-from tests.retries import DECORATORS
+from tests.support.retries import DECORATORS
+from tests.support.worlds import (
+    Down,
+    by_block,
+    by_call,
+    by_decorator,
+    by_permit,
+    crash,
+    fail,
+    succeed,
+)
 from tests.virtual_time import BACKENDS
 from tests.virtual_time import run_in_virtual_time as run
-from tests.worlds import Down, by_block, by_call, by_decorator, by_permit, crash, fail, succeed
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -941,7 +950,9 @@ NUMBERS = {
     for prefix, group in GROUPS.items()
     for field, info in group.model_fields.items()
     if (kind := info.annotation) in (int, float)
-    and (group is RetrySettings or field in POLICY)  # the other fields: tests/test_settings.py
+    and (
+        group is RetrySettings or field in POLICY
+    )  # the other fields: tests/settings/test_settings.py
 }
 
 

@@ -39,9 +39,9 @@ from tests.proofs.policy_histories import (
 )
 from tests.proofs.policy_oracle import Admitted, Answer, Changed, Refused
 from tests.proofs.search import STEPS, search
+from tests.support.worlds import Down, by_block, by_call, by_decorator, by_permit, settle_down
 from tests.virtual_time import BACKENDS
 from tests.virtual_time import run_in_virtual_time as run
-from tests.worlds import Down, by_block, by_call, by_decorator, by_permit, settle_down
 
 FOR_EVER = 4 * STEPS * LONG  # comes at once if a caller is never answered
 WAYS = (by_call, by_block, by_decorator, by_permit)

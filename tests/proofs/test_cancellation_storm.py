@@ -47,12 +47,12 @@ from supervisor import (
     execute_with_retry,
     with_circuit_breaker,
 )
+from supervisor.circuit import project, statistics_of
+from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.record import Asker, Circuit
 from supervisor.guard.breaker import WaitingBreaker
-from supervisor.circuit.circuit import Circuit, _Asker
-from supervisor.circuit.watch import Watch
 from tests import test_schedules
-from tests.virtual_time import BACKENDS, VirtualTimeUvloop
-from tests.worlds import (
+from tests.support.worlds import (
     Down,
     by_block,
     by_call,
@@ -63,6 +63,7 @@ from tests.worlds import (
     is_refused,
     settle_down,
 )
+from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 
 
 class Mistaken(Exception):
@@ -157,8 +158,8 @@ TRACES = {
     Permit,
     Supervisor,
     WaitingBreaker,
-    Watch,
-    _Asker,
+    Allowance,
+    Asker,
 }
 """What must be gone with the event loop."""
 
@@ -205,7 +206,7 @@ class World:
 
     def check_in_flight(self) -> None:
         """Compare the calls under way with those that the circuits know of, and wait for."""
-        askers = sum(len(circuit._askers) for circuit in self._all_circuits())
+        askers = sum(len(circuit.askers) for circuit in self._all_circuits())
         if askers > self.calls_under_way:
             self.violations.append(f"{self.calls_under_way} calls, but {askers} askers")
         in_flight = self.counted()["in_flight"]
@@ -249,12 +250,13 @@ class World:
         else:
             assert ended == self._judged(self.calls)
         for circuit in self._all_circuits():
-            assert circuit._askers == {}
-            assert circuit.statistics().waiting == 0
-            probing = circuit.project().probing
+            assert circuit.askers == {}
+            assert statistics_of(circuit).waiting == 0
+            probing = project(circuit).probing
             assert not circuit.running or probing is None or probing.running == {}
-            if circuit.watch is not None:
-                assert circuit.watch.running == circuit.watch.others == {}
+            if circuit.allowance is not None:
+                assert circuit.allowance.running_calls.under_lease == {}
+                assert circuit.allowance.running_calls.others == {}
 
     def _judged(self, ended: dict[str, int]) -> dict[str, int]:
         """How so many calls have ended; which of them were slow, and failures for that, the
@@ -300,7 +302,7 @@ class World:
     def _counted(self) -> Counter[str]:
         counted: Counter[str] = Counter()
         for circuit in self._all_circuits():
-            figures = circuit.statistics()
+            figures = statistics_of(circuit)
             for name in ("started", "in_flight", *OUTCOMES):
                 counted[name] += getattr(figures, name)
         return counted

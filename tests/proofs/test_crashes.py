@@ -24,7 +24,7 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from supervisor.circuit.circuit import Answer, Circuit, _Asker
+from supervisor.circuit.record import Answer, Asker, Circuit
 from supervisor.machine.machine import Machine
 from supervisor.machine.messages import (
     Acquire,
@@ -36,10 +36,11 @@ from supervisor.machine.messages import (
     Retry,
     Transition,
 )
-from supervisor.recording.recording import Recording, Turn, plain
+from supervisor.recording.format import Turn, plain
+from supervisor.recording.recording import Recording
 from tests.proofs.traces import POLICIES, recorded
+from tests.support.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here
 from tests.virtual_time import BACKENDS, run_in_virtual_time
-from tests.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here
 
 
 class Bomb(Exception):
@@ -130,7 +131,7 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
         await settle_down()
         circuit.machine = Bombed(stretch.start, bomb_at)
         events = supervisor.events()
-        askers: dict[int, _Asker] = {}
+        askers: dict[int, Asker] = {}
         for entry in stretch.entries:
             match entry:
                 case Transition() | Reconfigured():
@@ -140,8 +141,8 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
                     await turn(circuit)
                 case _:
                     if isinstance(entry, Acquire | Retry):
-                        askers[entry.permit] = _Asker(circuit.loop.new_bell())
-                        circuit._askers[entry.permit] = askers[entry.permit]
+                        askers[entry.permit] = Asker(circuit.loop.new_bell())
+                        circuit.askers[entry.permit] = askers[entry.permit]
                     circuit.mailbox.put(entry)
         await turn(circuit)
         answers = {permit: each.answer for permit, each in askers.items()}
@@ -294,6 +295,6 @@ async def test_the_block_is_left_while_an_actor_is_restarted(leave: str, ticks: 
     assert scope.cancelled_caught == (leave == "cancellation")
     if leave != "cancellation":
         assert len(answers) == 2
-    assert circuit._askers == {}
+    assert circuit.askers == {}
     await settle_down()
     assert tasks_here() == before

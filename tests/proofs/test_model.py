@@ -42,9 +42,9 @@ from supervisor.policy.policy import Policy
 from tests.proofs.oracle import OUTCOMES, History, Limits, View
 from tests.proofs.player import Player, see
 from tests.proofs.search import STEPS, search
+from tests.support.worlds import Guarded, by_block, by_call, by_decorator, by_permit
 from tests.virtual_time import BACKENDS
 from tests.virtual_time import run_in_virtual_time as run
-from tests.worlds import Guarded, by_block, by_call, by_decorator, by_permit
 
 # All times are sums of powers of two, so that floats are exact, and equal wherever they are
 # computed. None is so short that an event loop takes it for nothing.

@@ -15,8 +15,8 @@ import hypothesis.strategies as st
 from hypothesis.stateful import precondition, rule
 
 from supervisor.machine.messages import NO_PROBE, Acquire, Grant, Outcome, Overdue, Settle
+from supervisor.machine.slack import UNLIMITED
 from supervisor.policy.outcomes import Failure
-from supervisor.machine.windows import UNLIMITED
 from tests.proofs.policy_histories import LONG, TICK, PolicyHistories
 from tests.proofs.search import search
 

@@ -11,7 +11,8 @@ import pytest
 
 from supervisor.machine.machine import Machine
 from supervisor.machine.messages import Change, Grant, Reconfigured, Refusal, Transition
-from supervisor.recording.recording import Entry, Recording, Turn, plain, read_entry, read_start
+from supervisor.recording.format import Entry, Turn, plain, read_entry, read_start
+from supervisor.recording.recording import Recording
 from supervisor.recording.replay import RecordingError, replay_lines
 from tests.proofs.traces import POLICIES, recorded
 from tests.virtual_time import BACKENDS, run_in_virtual_time

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.circuit.circuit import Circuit
+from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.record import Circuit
 from supervisor.machine.machine import Machine
 from supervisor.machine.messages import Lease, Overdue
-from supervisor.circuit.watch import Watch
-from tests.test_schedules import POLICIES, refusals_in
+from tests.behaviour.test_schedules import POLICIES, refusals_in
 
 SEEDS = 12
 """Histories of each policy."""
@@ -85,11 +85,16 @@ def nothing(*_: object) -> None:
     """In the place of something that is forgotten."""
 
 
-newly_overdue = Watch.newly_overdue
+def only_ring(circuit: Circuit) -> None:
+    """Call the actor, but let callers go on by the lease that there is."""
+    circuit.mailbox.ring()
 
 
-def nobody_is_overdue(watch: Watch, now: float, period: int) -> list[Overdue]:
-    newly_overdue(watch, now, period)
+newly_overdue = Allowance.newly_overdue
+
+
+def nobody_is_overdue(allowance: Allowance, now: float, period: int) -> list[Overdue]:
+    newly_overdue(allowance, now, period)
     return []
 
 
@@ -97,10 +102,12 @@ def nobody_is_overdue(watch: Watch, now: float, period: int) -> list[Overdue]:
 @pytest.mark.parametrize(
     ("policy", "owner", "method", "faulty"),
     [
-        pytest.param("in a row", Circuit, "_void_lease", nothing, id="a lease not voided"),
-        pytest.param("rate in time", Circuit, "_void_lease", nothing, id="the same in time"),
-        pytest.param("slow calls", Watch, "newly_overdue", nobody_is_overdue, id="nobody overdue"),
-        pytest.param("in a row", Watch, "expect", nothing, id="another policy not expected"),
+        pytest.param("in a row", Circuit, "call_actor", only_ring, id="a lease not voided"),
+        pytest.param("rate in time", Circuit, "call_actor", only_ring, id="the same in time"),
+        pytest.param(
+            "slow calls", Allowance, "newly_overdue", nobody_is_overdue, id="nobody overdue"
+        ),
+        pytest.param("in a row", Allowance, "expect", nothing, id="another policy not expected"),
     ],
 )
 def test_a_fault_of_callers_is_found(

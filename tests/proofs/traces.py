@@ -14,7 +14,7 @@ import anyio
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Permit, Recording, Supervisor
 from supervisor.policy.outcomes import Failure
 from supervisor.policy.policy import Policy
-from tests.worlds import Down, succeed
+from tests.support.worlds import Down, succeed
 
 
 class Busy(Down):

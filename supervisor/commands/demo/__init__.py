@@ -11,7 +11,6 @@ back; all figures are measured. Each module uses only modules above it in this l
     figures     what a pass comes to, in numbers
     view        what happens right now, on the terminal
     report      the table at the end
-    canvas      what the picture uses of matplotlib, with types
     picture     the timeline of both passes, as PNG
     show        server, passes, table and picture, one after the other
     command     its arguments; without third-party packages, like this file and `plan`

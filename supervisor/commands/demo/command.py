@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Final, get_args
 
 from supervisor.commands.demo.plan import Backend, DemoError, Plan
+from supervisor.commands.extra import advice
 from supervisor.settings import SettingsError
-
-EXTRA: Final = ("httpx", "matplotlib", "rich", "uvicorn")
-"""What the package is installed without, unless the extra `demo` is asked for."""
 
 MOST_WORKERS: Final = 500
 """Each takes a connection; systems allow for a thousand open files or so."""
@@ -55,12 +53,7 @@ def _show(plan: Plan) -> None:
     try:
         from supervisor.commands.demo.show import show  # noqa: PLC0415  (it needs the extra)
     except ModuleNotFoundError as missing:
-        package = str(missing.name).partition(".")[0]
-        if package not in EXTRA:
-            raise
-        raise DemoError(
-            f"the demo needs {package}: pip install 'circuit-supervisor[demo]'"
-        ) from None
+        raise DemoError(advice("the demo", missing)) from None
     show(plan)
 
 

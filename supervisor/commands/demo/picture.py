@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from typing import Final
 
-from supervisor.commands.demo.canvas import Axes, drawing
 from supervisor.commands.demo.passes import Pass, circuit_of
 from supervisor.commands.demo.plan import Plan
 from supervisor.commands.demo.workers import OPERATIONS
+from supervisor.commands.pictures import (
+    FAINT,
+    GUARDED,
+    INK,
+    LINES,
+    OUTAGE,
+    STATES,
+    WITHOUT,
+    Axes,
+    drawing,
+)
 from supervisor.machine import CircuitState
-
-INK: Final = "#2b2b2b"
-FAINT: Final = "#6f6f6f"
-LINES: Final = "#dddddd"
-OUTAGE: Final = "#f0ece6"
-WITHOUT: Final = "#5a5a5a"
-GUARDED: Final = "#0072b2"
-
-# After Okabe and Ito, whose colours people with any kind of colour vision can tell apart.
-STATES: Final[Mapping[CircuitState, tuple[str, str]]] = {
-    CircuitState.CLOSED: ("closed: calls pass", "#9fd0ee"),
-    CircuitState.OPEN: ("open: calls are rejected at once", "#d55e00"),
-    CircuitState.HALF_OPEN: ("half-open: one call probes the server", "#f0e442"),
-}
 
 
 def draw(plan: Plan, without: Pass, guarded: Pass) -> None:

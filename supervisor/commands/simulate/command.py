@@ -11,7 +11,7 @@ from typing import Final
 
 from supervisor.arguments import check_name, shown
 from supervisor.commands.check import named
-from supervisor.commands.demo.command import EXTRA
+from supervisor.commands.extra import advice
 from supervisor.commands.simulate.course import Course, play
 from supervisor.commands.simulate.report import marks_for, report
 from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
@@ -138,12 +138,7 @@ def _draw(trace: Trace, courses: Sequence[Course], file: Path) -> None:
     try:
         from supervisor.commands.simulate.picture import draw  # noqa: PLC0415  (it needs the extra)
     except ModuleNotFoundError as missing:
-        package = str(missing.name).partition(".")[0]
-        if package not in EXTRA:
-            raise
-        raise SimulationError(
-            f"a picture needs {package}: pip install 'circuit-supervisor[demo]'"
-        ) from None
+        raise SimulationError(advice("a picture", missing)) from None
     draw(trace, courses, file)
 
 

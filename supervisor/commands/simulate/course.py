@@ -17,12 +17,13 @@ from supervisor.machine import (
     CircuitState,
     Grant,
     Machine,
-    Overdue,
     Refusal,
-    Settle,
     Transition,
+    overdue,
+    settled,
+    slow_from,
 )
-from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome, Policy
 
 # What comes first of that which happens at the same time: who asks then finds the places free.
 _END: Final = 0
@@ -109,6 +110,11 @@ class _Running:
     outcome: Outcome
     failure: Failure
 
+    def judged_by(self, policy: Policy) -> Judgement:
+        """Return what it counts as by a policy."""
+        cancelled = self.outcome is Outcome.CANCELLED and policy.failure_on_cancel
+        return self.failure if cancelled or self.outcome is Outcome.FAILED else self.outcome
+
 
 class _Player:
     def __init__(self, name: str, policy: Policy, trace: Trace, plain: bool) -> None:
@@ -146,7 +152,7 @@ class _Player:
         if what == _ASK:
             self.ask(number, self.trace.calls[number], now)
         elif what == _OVERDUE:
-            self.be_overdue(number, now)
+            self.be_overdue(number)
         else:
             self.settle(number, now)
 
@@ -182,10 +188,9 @@ class _Player:
         ends_at = now + running.seconds
         if ends_at < math.inf:
             heapq.heappush(self.ahead, (ends_at, _END, number))
-        limit = self.policy.slow_call_duration
-        # A probe has a limit of its own, and is only looked at when it ends.
-        if limit is not None and not answer.probe and now + limit < ends_at:
-            heapq.heappush(self.ahead, (now + limit, _OVERDUE, number))
+        overdue_at = slow_from(answer, now)
+        if overdue_at < ends_at:
+            heapq.heappush(self.ahead, (overdue_at, _OVERDUE, number))
 
     def begun(self, call: Call, grant: Grant, now: float) -> _Running:
         """Return a call that begins to run, with what becomes of it under the policy."""
@@ -195,41 +200,25 @@ class _Player:
         failure = PLAIN_FAILURE if self.plain else call.failure
         return _Running(grant, now, call.duration, call.outcome, failure)
 
-    def be_overdue(self, number: int, now: float) -> None:
+    def be_overdue(self, number: int) -> None:
         """Report a call that still runs as slow."""
-        after = self.policy.slow_call_duration
-        assert after is not None
         running = self.running[number]
         self.overdue.add(number)
         self.slow.append(running.began)
-        failed = self.policy.slow_call_rate is None
-        self.machine.apply(Overdue(running.grant.period, number + 1, now, after, failed))
+        self.machine.apply(overdue(running.grant, number + 1, running.began))
 
     def settle(self, number: int, now: float) -> None:
-        """Report the outcome of a call as the guard of one does."""
+        """Report the outcome of a call as a circuit does."""
         running = self.running.pop(number)
         self.ended[running.outcome].append(running.began)
-        outcome = running.outcome
-        if outcome is Outcome.CANCELLED and self.policy.failure_on_cancel:
-            outcome = Outcome.FAILED
-        limit, told = self.policy.slow_call_duration, number in self.overdue
-        slow = limit is not None and running.seconds >= limit and not told
-        if slow:
-            self.slow.append(running.began)
-            if outcome is Outcome.SUCCEEDED and self.policy.slow_call_rate is None:
-                outcome = Outcome.FAILED
-        self.machine.apply(
-            Settle(
-                running.grant.period,
-                running.grant.probe,
-                outcome,
-                now,
-                of_kind=running.failure,
-                slow=slow and outcome in (Outcome.SUCCEEDED, Outcome.FAILED),
-                retry=running.grant.retry,
-                call=number + 1 if told else 0,
-            )
+        told = number + 1 if number in self.overdue else 0
+        report = settled(
+            running.grant, running.judged_by(self.policy), now, began=running.began, told=told
         )
+        limit = self.policy.slow_call_duration
+        if limit is not None and running.seconds >= limit and not told:
+            self.slow.append(running.began)
+        self.machine.apply(report)
 
     def course(self) -> Course:
         """Return what has happened."""

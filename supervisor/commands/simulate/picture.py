@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
 
-from supervisor.commands.demo.canvas import Axes, drawing
-from supervisor.commands.demo.picture import FAINT, GUARDED, INK, LINES
-from supervisor.commands.demo.picture import STATES as IN_DEMO
+from supervisor.commands.pictures import FAINT, GUARDED, INK, LINES, Axes, drawing
+from supervisor.commands.pictures import STATES as COLOURS
 from supervisor.commands.simulate.course import Course, Times
 from supervisor.commands.simulate.report import label_of, settings_of
 from supervisor.commands.simulate.slices import Slices, longest_median, medians
@@ -218,5 +217,5 @@ def _tick_label(top: float, unit: str) -> str:
 
 
 def _colour(state: CircuitState) -> str:
-    _, colour = IN_DEMO[state]
+    _, colour = COLOURS[state]
     return colour

@@ -1,0 +1,223 @@
+"""A circuit by name, as its users read it and tell it what to do by hand."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Self, Unpack
+
+from supervisor.arguments import check_name
+from supervisor.circuit import (
+    Circuit,
+    Statistics,
+    force,
+    project,
+    reconfigure,
+    reset,
+    statistics_of,
+)
+from supervisor.guard.joining import BY_NAME, OWNED
+from supervisor.machine import CircuitState
+from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
+
+
+class CircuitHandle:
+    """One circuit by name; see `CircuitBreaker`, which guards calls by it as well."""
+
+    __slots__ = ("__weakref__", "_binding", "_circuit")
+
+    def __init__(
+        self,
+        name: str,
+        failure_threshold: int = DEFAULT,
+        recovery_timeout: float = DEFAULT,
+        success_threshold: int = DEFAULT,
+        *,
+        policy: Policy | None = None,
+        **fields: Unpack[FurtherFields],
+    ) -> None:
+        given = {
+            "failure_threshold": failure_threshold,
+            "recovery_timeout": recovery_timeout,
+            "success_threshold": success_threshold,
+            **fields,
+        }
+        asked = given_policy("CircuitBreaker", policy, given)
+        self._circuit = Circuit(check_name(name), asked)
+        self._binding = BY_NAME
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> Self:
+        """Return a breaker for that very circuit, which ends with it unless it is retired."""
+        breaker = cls.__new__(cls)
+        breaker._circuit = circuit
+        breaker._binding = OWNED
+        return breaker
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._circuit.name
+
+    @property
+    def policy(self) -> Policy:
+        """What the circuit goes by."""
+        return self._find().latest_policy
+
+    @property
+    def failure_threshold(self) -> int:
+        """Failures that open the circuit: in a row, or within the window."""
+        return self.policy.failure_threshold
+
+    @property
+    def recovery_timeout(self) -> float:
+        """Seconds that the circuit stays open."""
+        return self.policy.recovery_timeout
+
+    @property
+    def success_threshold(self) -> int:
+        """Successful probes that close the circuit again."""
+        return self.policy.success_threshold
+
+    @property
+    def probe_timeout(self) -> float:
+        """Seconds after which a running probe counts as failed."""
+        return self.policy.probe_timeout
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now, with every outcome counted that has been reported so far."""
+        return project(self._find()).state
+
+    @property
+    def failure_count(self) -> int:
+        """Consecutive failures, or those in the window, with every outcome counted that has been
+        reported so far.
+        """
+        return project(self._find()).failure_count
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a refused call may be admitted; 0.0 unless the circuit is open, infinite
+        if it was opened by hand.
+        """
+        machine = project(self._find())
+        return machine.retry_after(machine.latest)
+
+    def statistics(self) -> Statistics:
+        """Return all figures as of now, in one frozen record."""
+        return statistics_of(self._find())
+
+    def reset(self) -> None:
+        """Close the circuit and forget its failures; calls in flight count no more.
+
+        A state that was set by hand stays, until `release`.
+
+        Raises:
+            RuntimeError: this is not the thread of the circuit's event loop.
+        """
+        reset(self._find())
+
+    def force_open(self) -> None:
+        """Refuse every call until `release`: isolate the dependency (Polly: Isolate).
+
+        Like the other states that are set by hand, it is the circuit's and shared by all its
+        breakers, so the circuit must be there: ask a supervisor for it, or use it first.
+
+        Raises:
+            RuntimeError: the circuit is not running yet, or on another thread's event loop.
+        """
+        self._force(CircuitState.FORCED_OPEN)
+
+    def force_close(self) -> None:
+        """Admit every call until `release`, and count outcomes without ever opening for them.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.FORCED_CLOSED)
+
+    def disable(self) -> None:
+        """Admit every call until `release`, and let no outcome count (resilience4j: DISABLED).
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.DISABLED)
+
+    def only_measure(self) -> None:
+        """Admit every call until `release`, but go on as if not (resilience4j: METRICS_ONLY).
+
+        What it would have done shows in `statistics()`, as `would_be` and `would_have_refused`,
+        and in `StateChanged` events, as `metrics_only`.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.METRICS_ONLY)
+
+    def release(self) -> None:
+        """Leave a state that was set by hand: the circuit is CLOSED, with nothing remembered.
+
+        Raises:
+            RuntimeError: see `force_open`.
+        """
+        self._force(CircuitState.CLOSED)
+
+    def reconfigure(self, policy: Policy | None = None, **fields: Unpack[PolicyFields]) -> None:
+        """Go on by another policy, with the state and the counts that there are.
+
+        Calls that have been admitted are judged by the policy of that time. Thresholds are looked
+        at from the next outcome on. Other breakers of that name need not be told.
+
+        Args:
+            policy: the policy to go by; None: the one that there is.
+            fields: fields of `Policy`, which go before those of `policy`.
+
+        Raises:
+            RuntimeError: this is not the thread of the circuit's event loop.
+            TypeError, ValueError: an argument is unknown, of the wrong type or out of range, and
+                nothing has changed.
+        """
+        circuit = self._find()
+        changed = given_policy(
+            "reconfigure", circuit.latest_policy if policy is None else policy, fields
+        )
+        if circuit is not self._circuit and not circuit.running:  # there is none here yet
+            circuit = self._circuit = Circuit(circuit.name, changed)
+        reconfigure(circuit, changed)
+
+    def _force(self, state: CircuitState) -> None:
+        circuit = self._find()
+        if not circuit.running:
+            raise RuntimeError(
+                f"circuit {circuit.name!r} is not running here, so it has no state that could be"
+                " set; ask a supervisor for it, as `supervisor.circuit(name)`, or use it first"
+            )
+        force(circuit, state)
+
+    def __repr__(self) -> str:
+        try:
+            state = f" {self.state.value}"
+        except RuntimeError:  # this is not the thread of its event loop
+            state = ""
+        return f"<CircuitBreaker {self.name!r}{state}>"
+
+    def _here(self) -> Circuit:
+        """Return the circuit to call; the shortest paths have these lines written out."""
+        circuit = self._circuit
+        if circuit.thread != get_ident() or not circuit.loop_is_running():
+            circuit = self._join()
+        return circuit
+
+    def _join(self) -> Circuit:
+        """Join the circuit of this name that runs on the running event loop, or start it."""
+        return self._keep(self._binding.join(self._circuit))
+
+    def _find(self) -> Circuit:
+        """Return the circuit to read: like `_join`, but nothing is started by reading."""
+        return self._keep(self._binding.find(self._circuit))
+
+    def _keep(self, circuit: Circuit) -> Circuit:
+        if circuit.running:  # and is not a stand-in while tasks are cancelled
+            self._circuit = circuit
+        return circuit

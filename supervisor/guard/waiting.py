@@ -1,0 +1,67 @@
+"""Calls that are ready to wait to be admitted."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar, get_args, overload
+
+from supervisor.arguments import check_async, check_choice, check_seconds
+from supervisor.circuit import Circuit
+from supervisor.guard.running import RAISE, make_call
+from supervisor.machine import WaitFor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class WaitingBreaker:
+    """A circuit for callers who are ready to wait to be admitted; see `CircuitBreaker.waiting`.
+
+    Who came first is admitted first, as a probe or once the circuit is closed. Each caller has
+    a deadline of its own, and may be cancelled meanwhile.
+    """
+
+    __slots__ = ("_circuit_here", "_wait", "_wait_for")
+
+    def __init__(self, circuit_here: Callable[[], Circuit], wait: float, wait_for: WaitFor) -> None:
+        self._circuit_here = circuit_here
+        self._wait = check_seconds("wait", wait)
+        check_choice("wait_for", wait_for, get_args(WaitFor))
+        self._wait_for: WaitFor = wait_for
+
+    @overload
+    async def call(
+        self, func: Callable[..., Awaitable[R]], /, *args: Any, fallback: Any, **kwargs: Any
+    ) -> R | Any: ...
+
+    @overload
+    async def call(
+        self, func: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        """Do what `CircuitBreaker.call` does, after a wait if need be."""
+        fallback = kwargs.pop("fallback", RAISE)
+        circuit, wait = self._circuit_here(), self._wait
+        return await make_call(
+            circuit, func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
+        )
+
+    def __call__(
+        self, func: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Decorate an async function or method, so that each call of it is guarded.
+
+        Raises:
+            TypeError: `func` is not an async function.
+        """
+        check_async("a circuit breaker", func)
+
+        @functools.wraps(func)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            run = functools.partial(func, *args, **kwargs)  # its arguments may have any name
+            result: R = await self.call(run)
+            return result
+
+        return guarded

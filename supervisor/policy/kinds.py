@@ -1,0 +1,89 @@
+"""What values a policy's fields may have: their types, each with its check, its unit and range."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from supervisor.arguments import (
+    check_count,
+    check_factor,
+    check_seconds,
+    check_share,
+    check_window,
+    check_window_calls,
+    shown,
+)
+from supervisor.policy.outcomes import Failure, Outcome
+
+Errors = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+"""Which errors are meant: of a type, or of one of several types, or those it returns true for."""
+
+Classifier = Callable[[Any], Failure | Outcome | None]
+"""What an error that was raised, or a result that was returned, counts as; None: by the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a field may be.
+
+    Attributes:
+        check: returns the value in its one form, or raises what names field and value.
+        range: which values those are, and their unit, in words.
+        for_callers: whether it decides only on what is reported, so that no machine looks at it.
+    """
+
+    check: Callable[[str, object], object]
+    range: str
+    for_callers: bool = False
+
+
+def _check_errors(field: str, value: object) -> object:
+    types = tuple(value) if isinstance(value, list | tuple) else (value,)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return types if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple | type):
+        raise TypeError(f"{field} must be types of exceptions, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
+    return _check_function(field, value)
+
+
+def _check_function(field: str, value: object) -> object:
+    if not callable(value):
+        raise TypeError(f"{field} must be a function, got {shown(value)}")
+    return value
+
+
+def _check_flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{field} must be True or False, got {shown(value)}")
+    return value
+
+
+_check_count_or_none = functools.partial(check_count, at_least=0)
+_check_share_or_none = functools.partial(check_share, zero=True)
+
+Count = Annotated[int, Kind(check_count, "1 or more")]
+CountOrNone = Annotated[int, Kind(_check_count_or_none, "0 or more")]
+WindowCalls = Annotated[int, Kind(check_window_calls, "1 to 1,000,000 calls")]
+Seconds = Annotated[float, Kind(check_seconds, "seconds, more than 0")]
+TimeLimit = Annotated[float, Kind(check_seconds, "seconds, more than 0", for_callers=True)]
+WindowSeconds = Annotated[float, Kind(check_window, "seconds, 0.001 to 1e9")]
+Share = Annotated[float, Kind(check_share, "more than 0, at most 1")]
+ShareOrNone = Annotated[float, Kind(_check_share_or_none, "0 to 1")]
+Factor = Annotated[float, Kind(check_factor, "1 or more")]
+SomeErrors = Annotated[
+    Errors, Kind(_check_errors, "types of errors, or a function of one", for_callers=True)
+]
+Flag = Annotated[bool, Kind(_check_flag, "True or False", for_callers=True)]
+JudgeOfResults = Annotated[
+    Callable[[Any], bool], Kind(_check_function, "a function of a result", for_callers=True)
+]
+JudgeOfBoth = Annotated[
+    Classifier, Kind(_check_function, "a function of an error or a result", for_callers=True)
+]
+JudgeOfTime = Annotated[
+    Callable[[BaseException], float | None],
+    Kind(_check_function, "a function of an error", for_callers=True),
+]

@@ -1,0 +1,27 @@
+"""All settings, read when they are first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from supervisor.settings.circuits import CircuitBreakerSettings
+from supervisor.settings.retries import RetrySettings
+
+
+class AppSettings:
+    """All settings. A group is read from the environment when it is first asked for, so that
+    importing the package cannot fail, and may be changed or replaced at any time.
+    """
+
+    @cached_property
+    def circuit_breaker(self) -> CircuitBreakerSettings:
+        """Settings of circuits."""
+        return CircuitBreakerSettings()
+
+    @cached_property
+    def retry(self) -> RetrySettings:
+        """Settings of the retry decorators."""
+        return RetrySettings()
+
+
+app_settings = AppSettings()

@@ -1,0 +1,97 @@
+"""The fields of a policy as settings, for all circuits and for one.
+
+Written by `make generated`; do not edit.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from supervisor.policy import (
+    Count,
+    CountOrNone,
+    Factor,
+    Flag,
+    JudgeOfBoth,
+    JudgeOfResults,
+    JudgeOfTime,
+    Seconds,
+    Share,
+    ShareOrNone,
+    SomeErrors,
+    TimeLimit,
+    WindowCalls,
+    WindowSeconds,
+)
+
+
+class FieldsOfAll(BaseModel):
+    """What circuits have that have no settings of their own."""
+
+    failure_threshold: Count = 3
+    recovery_timeout: Seconds = 30.0
+    success_threshold: Count = 1
+    probe_timeout: Seconds = 60.0
+    window_calls: WindowCalls | None = None
+    window_seconds: WindowSeconds | None = None
+    failure_rate: Share | None = None
+    minimum_calls: Count = 10
+    slow_call_duration: Seconds | None = None
+    slow_call_rate: Share | None = None
+    failure_on: SomeErrors = Exception
+    ignore: SomeErrors = ()
+    failure_on_result: JudgeOfResults | None = None
+    failure_on_cancel: Flag = False
+    classify: JudgeOfBoth | None = None
+    recovery_factor: Factor = 1.0
+    max_recovery_timeout: Seconds | None = None
+    recovery_jitter: ShareOrNone = 0.0
+    recovery_from: JudgeOfTime | None = None
+    probes: Count | None = None
+    probe_failure_rate: Share | None = None
+    half_open_timeout: Seconds | None = None
+    ramp: Seconds | None = None
+    ramp_start: Share = 0.1
+    throttle: Factor | None = None
+    throttle_seconds: WindowSeconds = 120.0
+    throttle_floor: Share = 0.05
+    retry_budget: Share | None = None
+    retry_budget_seconds: WindowSeconds = 10.0
+    retry_budget_minimum: CountOrNone = 3
+    timeout: TimeLimit | None = None
+
+
+class FieldsOfOne(BaseModel):
+    """What one circuit has; None: what all have, or the part is not there."""
+
+    failure_threshold: Count | None = None
+    recovery_timeout: Seconds | None = None
+    success_threshold: Count | None = None
+    probe_timeout: Seconds | None = None
+    window_calls: WindowCalls | None = None
+    window_seconds: WindowSeconds | None = None
+    failure_rate: Share | None = None
+    minimum_calls: Count | None = None
+    slow_call_duration: Seconds | None = None
+    slow_call_rate: Share | None = None
+    failure_on: SomeErrors | None = None
+    ignore: SomeErrors | None = None
+    failure_on_result: JudgeOfResults | None = None
+    failure_on_cancel: Flag | None = None
+    classify: JudgeOfBoth | None = None
+    recovery_factor: Factor | None = None
+    max_recovery_timeout: Seconds | None = None
+    recovery_jitter: ShareOrNone | None = None
+    recovery_from: JudgeOfTime | None = None
+    probes: Count | None = None
+    probe_failure_rate: Share | None = None
+    half_open_timeout: Seconds | None = None
+    ramp: Seconds | None = None
+    ramp_start: Share | None = None
+    throttle: Factor | None = None
+    throttle_seconds: WindowSeconds | None = None
+    throttle_floor: Share | None = None
+    retry_budget: Share | None = None
+    retry_budget_seconds: WindowSeconds | None = None
+    retry_budget_minimum: CountOrNone | None = None
+    timeout: TimeLimit | None = None

@@ -1,0 +1,82 @@
+"""A crashed actor is started again, unless that happens too often.
+
+Intensity and period are those of Erlang's supervisors: so many crashes of one circuit's actor are
+mended within so many seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from supervisor.circuit import Circuit, GivenUp, give_up, run_actor
+from supervisor.errors import CircuitCrashedError, describe
+from supervisor.events import CircuitGivenUp, CircuitRestarted
+from supervisor.supervision.publishing import Publisher
+
+
+class Restarts:
+    """Keeps the actors of one supervisor running.
+
+    Args:
+        most: crashes of one circuit's actor that are mended within `period`.
+        period: seconds.
+        on_give_up: what happens at one crash more; see `Supervisor`.
+        publisher: is told.
+        escalate: ends the supervisor with an error.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        period: float,
+        on_give_up: Literal["escalate"] | GivenUp,
+        publisher: Publisher,
+        escalate: Callable[[CircuitCrashedError], None],
+    ) -> None:
+        self._most = most
+        self._period = period
+        self._on_give_up: Literal["escalate"] | GivenUp = on_give_up
+        self._publisher = publisher
+        self._emit = publisher.publish_change  # bound once, not once per circuit
+        self._escalate = escalate
+        self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
+
+    async def keep_running(self, circuit: Circuit) -> None:
+        """Run the circuit's actor, again and again if it crashes, until it is stopped."""
+        while circuit.running:
+            try:
+                await run_actor(circuit, self._emit)
+            except Exception as crash:
+                self._mend(circuit, crash)
+
+    def forget(self, circuit: Circuit) -> None:
+        """Drop what is known of a circuit."""
+        self._crashes.pop(circuit.name, None)
+
+    def _mend(self, circuit: Circuit, crash: Exception) -> None:
+        """Let the actor be started again, or give it up if it has crashed too often."""
+        now = circuit.loop.time()
+        crashes = self._crashes.setdefault(circuit.name, deque())
+        crashes.append(now)
+        while now - crashes[0] >= self._period:
+            crashes.popleft()
+        if len(crashes) <= self._most:
+            circuit.restarts += 1
+            self._publisher.publish(CircuitRestarted, circuit, error=describe(crash))
+        else:
+            self._give_up(circuit, crash)
+
+    def _give_up(self, circuit: Circuit, crash: Exception) -> None:
+        then = self._on_give_up
+        self._publisher.publish(CircuitGivenUp, circuit, verdict=then, error=describe(crash))
+        if then != "escalate":
+            give_up(circuit, then)
+            return
+        error = CircuitCrashedError(
+            f"the actor of circuit {circuit.name!r} crashed more than {self._most}"
+            f" times within {self._period:g} s"
+        )
+        error.__cause__ = crash
+        self._escalate(error)

@@ -1,0 +1,1 @@
+"""Behaviour that no single room can promise alone."""

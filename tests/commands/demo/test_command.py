@@ -1,0 +1,161 @@
+"""`python -m supervisor demo`: its arguments, what it needs, and how it ends."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supervisor.__main__ import main
+from supervisor.commands.demo import show
+from supervisor.commands.demo.plan import DemoError, Plan
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that would have been carried out."""
+    plans: list[Plan] = []
+    monkeypatch.setattr(show, "show", plans.append)
+    return plans
+
+
+def test_defaults(plans: list[Plan]) -> None:
+    """Without arguments: asyncio, 200 agents, 12 s a pass, `demo.png` in this folder."""
+    assert main(["demo"]) == 0
+    assert plans == [Plan("asyncio", 200, 12.0, Path("demo.png"))]
+
+
+def test_arguments(plans: list[Plan], tmp_path: Path) -> None:
+    """Each of them arrives."""
+    output = tmp_path / "x.png"
+    arguments = ["--backend", "trio", "--workers", "3", "--seconds", "2.5", "--output", str(output)]
+    assert main(["demo", *arguments]) == 0
+    assert plans == [Plan("trio", 3, 2.5, output)]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--backend", "curio", "invalid choice: 'curio'"),
+        ("--workers", "0", "'0' is not a whole number from 1 to 500"),
+        ("--workers", "501", "'501' is not a whole number"),
+        ("--workers", "2.5", "'2.5' is not a whole number"),
+        ("--seconds", "nan", "'nan' is not a number of at least 2"),
+        ("--seconds", "inf", "'inf' is not a number of at least 2"),
+        ("--seconds", "1.9", "'1.9' is not a number of at least 2"),
+        ("--seconds", "ten", "'ten' is not a number of at least 2"),
+        ("--output", ".", "'.' is not a file that can be written"),
+        ("--output", "missing/x.png", "'missing/x.png' is not a file that can be written"),
+        ("--output", "file/x.png", "'file/x.png' is not a file that can be written"),
+    ],
+)
+def test_bad_arguments(
+    option: str,
+    value: str,
+    complaint: str,
+    plans: list[Plan],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are told by name and value before anything is started."""
+    Path("file").touch()
+    with pytest.raises(SystemExit) as end:
+        main(["demo", option, value])
+    assert end.value.code == 2
+    assert f"argument {option}: {complaint}" in capsys.readouterr().err
+    assert plans == []
+
+
+def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """One has to be named."""
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 2
+    assert "required: COMMAND" in capsys.readouterr().err
+
+
+def test_the_package_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m supervisor` is this command line."""
+    monkeypatch.delitem(sys.modules, "supervisor.__main__")
+    monkeypatch.setattr(sys, "argv", ["supervisor", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("supervisor", run_name="__main__")
+    assert end.value.code == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_importing_the_package_needs_no_extra() -> None:
+    """Neither the package nor its command line imports what only the demo needs."""
+    code = (
+        "import sys, supervisor, supervisor.__main__\n"
+        "print({'httpx', 'matplotlib', 'rich', 'uvicorn'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("missing", ["httpx", "matplotlib.figure", "rich.console", "uvicorn"])
+def test_a_missing_extra(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line tells what to install."""
+    forget_demo(monkeypatch)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(["demo"]) == 1
+    package = missing.partition(".")[0]
+    line = f"the demo needs {package}: pip install 'circuit-supervisor[demo]'\n"
+    assert capsys.readouterr().err == line
+
+
+def test_another_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no extra brings is a bug, and its traceback stays."""
+    forget_demo(monkeypatch)
+    monkeypatch.setitem(sys.modules, "supervisor.commands.demo.passes", None)
+    with pytest.raises(ModuleNotFoundError, match=r"supervisor\.commands\.demo\.passes"):
+        main(["demo"])
+
+
+def forget_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the demo's modules be imported anew."""
+    parts = ("supervisor.commands.demo.", "supervisor.commands.pictures")
+    for name in list(sys.modules):
+        if name.startswith(parts) and not name.endswith((".command", ".plan")):
+            monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])]
+)
+def test_an_interrupt(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends it with the status that shells expect, wherever it struck."""
+    monkeypatch.setattr(show, "show", raising(error))
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+@pytest.mark.parametrize("error", [DemoError("no server"), OSError("disk full")])
+def test_an_error(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the user can do something about is one line."""
+    monkeypatch.setattr(show, "show", raising(error))
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+def raising(error: BaseException) -> Callable[[Plan], None]:
+    """A demo that ends so."""
+
+    def show(plan: Plan) -> None:
+        raise error
+
+    return show

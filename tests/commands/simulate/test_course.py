@@ -1,0 +1,318 @@
+"""What a policy would have done: traces worked by hand, and circuits that run beside them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import anyio
+import pytest
+
+from supervisor import CircuitBreakerOpenError, CircuitState, Policy, StateChanged, Supervisor
+from supervisor.commands.simulate.course import Course, play
+from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
+from supervisor.commands.simulate.trace import Call, Trace, trace_of
+from supervisor.policy.outcomes import Failure, Outcome
+
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED
+IGNORED, CANCELLED = Outcome.IGNORED, Outcome.CANCELLED
+
+
+def trace(*calls: Call, end: float = 60.0) -> Trace:
+    """These calls, and a success at the end, so that all the rest is to be seen."""
+    return trace_of("by hand", [*calls, Call(end, SUCCEEDED, 0.0)])
+
+
+def failing(*times: float, **more: Any) -> list[Call]:
+    """Calls that ask at these times, and fail a quarter of a second later."""
+    return [Call(at, FAILED, 0.25, **more) for at in times]
+
+
+def ok(*times: float, **more: Any) -> list[Call]:
+    """Calls that ask at these times, and succeed a quarter of a second later."""
+    return [Call(at, SUCCEEDED, 0.25, **more) for at in times]
+
+
+def played(policy: Policy, *calls: Call, end: float = 60.0, plain: bool = False) -> Course:
+    return play("by hand", policy, trace(*calls, end=end), plain)
+
+
+def states(course: Course) -> list[tuple[CircuitState, float]]:
+    """The states in their order, and when each began; there is no gap between them."""
+    for period, after in zip(course.periods, course.periods[1:], strict=False):
+        assert period.end == after.begin
+    assert course.periods[-1].end >= course.periods[-1].begin
+    return [(period.state, period.begin) for period in course.periods]
+
+
+def test_the_whole_circle() -> None:
+    """Three failures open it, all are refused for the recovery timeout, and a probe closes it."""
+    course = played(
+        Policy(recovery_timeout=10.0),
+        *failing(0, 1, 2),
+        *ok(3, 12, 12.25, 12.375, 13),
+    )
+    assert states(course) == [(CLOSED, 0), (OPEN, 2.25), (HALF_OPEN, 12.25), (CLOSED, 12.5)]
+    assert course.admitted == (0, 1, 2, 12.25, 13, 60)
+    assert course.refused == (3, 12, 12.375)
+    assert course.failed == (0, 1, 2)
+    assert course.ended[SUCCEEDED] == (12.25, 13, 60)
+    assert (course.running, course.slow, course.waiting) == ((), (), 0)
+    assert course.times_opened == 1
+    assert course.seconds(OPEN) == 10.0
+    assert course.seconds(HALF_OPEN) == 0.25
+    assert course.seconds(CLOSED) == 2.25 + 47.5
+
+
+def test_what_is_late_does_not_count() -> None:
+    """A failure that ends after the circuit has opened changes nothing, nor does its probe's."""
+    policy = Policy(recovery_timeout=10.0, probe_timeout=1.0)
+    course = played(policy, *failing(0, 0, 0), Call(0, FAILED, 20), Call(11, FAILED, 5))
+    opened = [(OPEN, 0.25), (HALF_OPEN, 10.25), (OPEN, 12), (HALF_OPEN, 22)]
+    assert states(course) == [(CLOSED, 0), *opened, (CLOSED, 60)]
+    assert course.failed == (0, 0, 0, 11, 0)
+
+
+def test_calls_that_take_no_time() -> None:
+    """One ends before the next asks, also if that is at the same time."""
+    course = played(Policy(failure_threshold=3), *[Call(1, FAILED, 0)] * 5)
+    assert (course.admitted, course.refused) == ((1, 1, 1, 60), (1, 1))
+
+
+def test_a_timeout() -> None:
+    """A call that would run for longer fails then, and one that runs just as long does not."""
+    policy = Policy(failure_threshold=2, timeout=2.0)
+    course = played(
+        policy, Call(0, SUCCEEDED, 2), Call(1, SUCCEEDED, math.inf), Call(2, IGNORED, 3)
+    )
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 4)]
+    assert course.failed == (1, 2)
+    assert course.ended[SUCCEEDED] == (0, 60)
+    assert course.ended[IGNORED] == ()
+
+
+def test_calls_that_never_end() -> None:
+    """As soon as they have run for too long they count as failed, and are still running."""
+    hanging = [Call(at, SUCCEEDED, math.inf) for at in (0, 0.5, 5)]
+    course = played(Policy(failure_threshold=2, slow_call_duration=1.0), *hanging)
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 1.5)]
+    assert (course.slow, course.running) == ((0, 0.5), (0, 0.5))
+    course = played(Policy(failure_threshold=2), *hanging)
+    assert states(course) == [(CLOSED, 0)]
+    assert (course.slow, course.running) == ((), (0, 0.5, 5))
+
+
+def test_a_call_that_is_slow_when_it_ends() -> None:
+    """One that has run just so long is slow, and a failure where there is no rate of slow calls."""
+    slow = [Call(0, SUCCEEDED, 1), Call(1, SUCCEEDED, 1)]
+    course = played(Policy(failure_threshold=2, slow_call_duration=1.0), *slow)
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 2)]
+    assert (course.slow, course.failed) == ((0, 1), ())
+    quick = Call(1.5, SUCCEEDED, 0.25)
+    rate = Policy(slow_call_duration=1.0, slow_call_rate=1.0, window_calls=3, minimum_calls=2)
+    assert states(played(rate, *slow))[:2] == [(CLOSED, 0), (OPEN, 2)]
+    assert states(played(rate, slow[0], quick)) == [(CLOSED, 0)]
+
+
+def test_a_slow_call_that_fails_later() -> None:
+    """It counts once: as slow when it is, and as failed, too, when it fails."""
+    policy = Policy(
+        slow_call_duration=1.0,
+        slow_call_rate=1.0,
+        failure_rate=1.0,
+        window_calls=2,
+        minimum_calls=2,
+    )
+    course = played(policy, Call(0, FAILED, 3), Call(1, FAILED, 0.5))
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 3)]
+    assert course.slow == (0,)
+
+
+def test_a_slow_probe() -> None:
+    """It fails when it ends, since a probe has a limit of its own."""
+    policy = Policy(recovery_timeout=10.0, slow_call_duration=1.0)
+    course = played(policy, *failing(0, 0, 0), Call(11, SUCCEEDED, 3))
+    assert states(course)[2:4] == [(HALF_OPEN, 10.25), (OPEN, 14)]
+    assert course.slow == (11,)
+
+
+@pytest.mark.parametrize("outcome", [IGNORED, CANCELLED])
+def test_what_counts_as_nothing(outcome: Outcome) -> None:
+    """It neither counts nor ends a run of failures, slow or not."""
+    policy = Policy(failure_threshold=2, slow_call_duration=1.0)
+    course = played(policy, *failing(0), Call(1, outcome, 0.25), Call(1, outcome, 1), *failing(3))
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 3.25)]
+    assert course.ended[outcome] == (1, 1)
+    assert course.slow == (1,)
+
+
+def test_a_cancellation_that_is_a_failure() -> None:
+    """If the policy says so, it counts as one; to its caller it was cancelled."""
+    policy = Policy(failure_threshold=1, failure_on_cancel=True)
+    course = played(policy, Call(0, CANCELLED, 0.25))
+    assert states(course)[:2] == [(CLOSED, 0), (OPEN, 0.25)]
+    assert (course.failed, course.ended[CANCELLED]) == ((), (0,))
+
+
+def test_kinds_of_failures() -> None:
+    """They are those that the trace tells, unless callers tell none."""
+    limited = failing(0, failure=Failure("rate limit", retry_after=20))
+    course = played(Policy(recovery_timeout=5.0), *limited, *ok(10))
+    assert states(course)[:3] == [(CLOSED, 0), (OPEN, 0.25), (HALF_OPEN, 20.25)]
+    assert course.refused == (10,)
+    course = played(Policy(recovery_timeout=5.0), *limited, *ok(10), plain=True)
+    assert states(course) == [(CLOSED, 0)]
+    assert course.plain
+
+
+def test_who_waits() -> None:
+    """First come first served: a probe when there are places, the rest when it closes; one that
+    does not wait for so long is refused, as is one that does not wait.
+    """
+    policy = Policy(recovery_timeout=10.0)
+    waiting = [Call(at, FAILED, 0.25, wait=20.0) for at in (1, 2, 3)]
+    course = played(policy, *failing(0, 0, 0), *waiting, *failing(4, wait=2.0), *ok(11, 12, 13, 14))
+    assert states(course) == [(CLOSED, 0), (OPEN, 0.25), (HALF_OPEN, 10.25), (CLOSED, 10.5)]
+    assert course.admitted == (0, 0, 0, 10.25, 10.5, 10.5, 11, 12, 13, 14, 60)
+    assert course.refused == (6,)
+    # Each that waited ended as one that asks then, and those succeed.
+    assert course.failed == (0, 0, 0)
+    assert played(policy, *failing(0, 0, 0), *waiting, plain=True).refused == (1, 2, 3)
+
+
+def test_who_still_waits() -> None:
+    """At the end they have not been answered."""
+    course = played(Policy(), *failing(0, 0, 0), *ok(1, wait=40.0), end=20.0)
+    assert (course.waiting, course.admitted, course.refused) == (1, (0, 0, 0), (20,))
+
+
+def test_the_last_that_waits() -> None:
+    """With no call after it, it ends as the last one does."""
+    calls = [*failing(0, 0, 0), Call(1, SUCCEEDED, math.inf), Call(1, SUCCEEDED, 20, wait=15.0)]
+    course = play("by hand", Policy(recovery_timeout=10.0), trace_of("by hand", calls))
+    assert course.admitted == (0, 0, 0, 10.25)
+    assert course.running == (10.25,)
+
+
+def test_a_share() -> None:
+    """Of a ramp, each call is admitted by a number of its own, which is the same each time."""
+    policy = Policy(failure_threshold=1, recovery_timeout=1.0, ramp=20.0, ramp_start=0.5)
+    calls = [*failing(0), *ok(2), *ok(*(3 + n / 4 for n in range(60)))]
+    course = played(policy, *calls)
+    chance = random.Random(0)
+    draws = [chance.random() for _ in calls]
+    admitted = [
+        call.at
+        for call, draw in zip(calls, draws, strict=True)
+        if call.at < 2.25 or draw < 0.5 + 0.5 * (call.at - 2.25) / 20
+    ]
+    assert course.admitted == (*admitted, 60)
+    assert course.refused
+    assert played(policy, *calls) == course
+
+
+def test_a_retry_budget() -> None:
+    """Retries are told apart from first attempts, and are not deposits."""
+    policy = Policy(retry_budget=0.5, retry_budget_minimum=0, retry_budget_seconds=100.0)
+    course = played(policy, *ok(0, 1), *ok(2, 3, retry=True), *ok(4), *ok(5, 6, retry=True))
+    assert course.refused == (3, 5, 6)
+    assert course.admitted == (0, 1, 2, 4, 60)
+
+
+def test_jitter() -> None:
+    """It is that of the name: the same each time, and another one for another name."""
+    policy = Policy(recovery_timeout=10.0, recovery_jitter=0.5)
+    calls = trace(*failing(0, 0, 0))
+    once, again, other = (play(name, policy, calls) for name in ("a", "a", "b"))
+    assert once == again
+    assert once.periods[1].end != other.periods[1].end
+
+
+def test_a_trace_that_does_not_begin_at_0() -> None:
+    """The first period begins with the first call."""
+    calls = [Call(1e9 + at, FAILED, 0.25) for at in (0, 1, 2, 40)]
+    course = play("late", Policy(window_seconds=10.0), trace_of("late", calls))
+    assert states(course)[:2] == [(CLOSED, 1e9), (OPEN, 1e9 + 2.25)]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(),
+        Policy(window_seconds=5.0, failure_rate=0.5, recovery_timeout=2.0, ramp=5.0, throttle=2.0),
+        Policy(slow_call_duration=0.5, timeout=1.0, retry_budget=0.1, probes=5),
+    ],
+)
+def test_figures_add_up(scenario: str, policy: Policy) -> None:
+    """Each call is admitted, refused or waits; each admitted one has ended or runs."""
+    calls = generate(scenario, 3, Load(rate=10.0, length=60.0, retries=1, wait=3.0))
+    course = play("any", policy, calls)
+    assert len(course.admitted) + len(course.refused) + course.waiting == len(calls.calls)
+    ended = sum(map(len, course.ended.values()))
+    assert ended + len(course.running) == len(course.admitted)
+    assert set(course.running) <= set(course.admitted)
+    assert course.periods[0].begin == calls.begin
+    assert course.periods[-1].end == calls.end
+    whole = sum(course.seconds(state) for state in (CLOSED, OPEN, HALF_OPEN))
+    assert whole == pytest.approx(calls.end - calls.begin)
+
+
+class Unhappy(Exception):
+    """A call's failure."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scenario", ["outage", "brownout", "slow", "hang"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"window_seconds": 5.0, "failure_rate": 0.5, "recovery_timeout": 3.0},
+        {"window_calls": 10, "slow_call_rate": 0.5, "slow_call_duration": 0.5, "timeout": 3.0},
+        {"slow_call_duration": 1.0, "recovery_timeout": 2.0, "success_threshold": 2},
+    ],
+)
+async def test_it_agrees_with_circuits_that_run(
+    anyio_backend: tuple[str, dict[str, Any]], scenario: str, policy: dict[str, Any]
+) -> None:
+    """A circuit that guards such calls admits, refuses and opens just as the course says."""
+    calls = generate(scenario, 1, Load(rate=5.0, length=60.0))
+    course = play("it", Policy(**policy), calls)
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("it", **policy)
+        events = supervisor.events(10_000)
+        began = anyio.current_time()
+        counts: Counter[str] = Counter()
+        async with anyio.create_task_group() as tasks:
+            for call in calls.calls:
+                tasks.start_soon(_make, breaker, call, began, counts)
+            await anyio.sleep(calls.end + 1e-6 - (anyio.current_time() - began))
+            tasks.cancel_scope.cancel()
+    changes = [
+        (event.to_state, event.at - began)
+        async for event in events
+        if isinstance(event, StateChanged)
+    ]
+    assert changes == [(state, pytest.approx(at)) for state, at in states(course)[1:]]
+    assert counts["admitted"] == len(course.admitted)
+    assert counts["refused"] == len(course.refused)
+
+
+async def _make(breaker: Any, call: Call, began: float, counts: Counter[str]) -> None:
+    async def run() -> None:
+        counts["admitted"] += 1
+        await anyio.sleep(call.duration)
+        if call.outcome is FAILED:
+            raise Unhappy
+
+    await anyio.sleep_until(began + call.at)
+    try:
+        await breaker.call(run)
+    except CircuitBreakerOpenError:
+        counts["refused"] += 1
+    except (Unhappy, TimeoutError):
+        pass

@@ -1,0 +1,478 @@
+"""States that are set by hand: what a circuit does in them, shows of them, and forgets by them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from supervisor import (
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitState,
+    Statistics,
+    Supervisor,
+)
+from tests.support.worlds import (
+    Dependency,
+    Down,
+    Guarded,
+    by_call,
+    by_thread,
+    changes_in,
+    every_way,
+    every_way_and_thread,
+    fail,
+    fail_times,
+    half_open,
+    is_refused,
+    settle_down,
+    succeed,
+)
+from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
+
+pytestmark = pytest.mark.anyio
+
+BY_HAND = {
+    "force_open": "forced_open",
+    "force_close": "forced_closed",
+    "disable": "disabled",
+    "only_measure": "metrics_only",
+}
+"""Methods, and the states that they set."""
+
+each_state = pytest.mark.parametrize(("method", "state"), BY_HAND.items())
+awake_or_not = pytest.mark.parametrize("awake", [False, True])
+
+
+def force(breaker: CircuitBreaker, method: str) -> None:
+    getattr(breaker, method)()
+
+
+def counted(now: Statistics) -> tuple[int, int, int, int]:
+    return now.succeeded, now.failed, now.rejected, now.stale
+
+
+class TestAllOfThem:
+    """What the states have in common."""
+
+    @each_state
+    async def test_it_shows_on_the_next_line(self, method: str, state: str) -> None:
+        """In every way in which a state can be read, and by every breaker of that name."""
+        breaker, other = CircuitBreaker("x"), CircuitBreaker("x")
+        await breaker.call(succeed)
+        force(breaker, method)
+        assert breaker.state == other.state == state
+        assert repr(breaker) == f"<CircuitBreaker 'x' {state}>"
+        now = breaker.statistics()
+        would_be = "closed" if state == "metrics_only" else state
+        assert (now.state, now.would_be) == (state, would_be)
+        endless = math.inf if state == "forced_open" else 0.0
+        assert breaker.retry_after == now.retry_after == endless
+        breaker.release()
+        assert (other.state, other.statistics().would_be) == ("closed", "closed")
+
+    @each_state
+    async def test_events(self, method: str, state: str) -> None:
+        """One for the way in, one for the way out, however often it is asked for."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=1)
+            await fail_times(breaker, 1)
+            await settle_down()
+            stream = supervisor.events()
+            for _ in range(2):
+                await anyio.sleep(1)
+                force(breaker, method)
+            await anyio.sleep(100)
+            for _ in range(2):
+                breaker.release()
+                await anyio.sleep(1)
+            first, second = await changes_in(stream)
+        assert (first.at, first.from_state, first.to_state) == (1.0, "open", state)
+        assert (second.at, second.from_state, second.to_state) == (102.0, state, "closed")
+        assert first.period + 1 == second.period
+        assert first.metrics_only is second.metrics_only is False
+        assert (first.last_failure, second.failure_count) == ("Down: down", 0)
+
+    @pytest.mark.parametrize("method", BY_HAND)
+    @pytest.mark.parametrize("then", BY_HAND)
+    async def test_from_one_to_another(self, method: str, then: str) -> None:
+        """Any one may follow any other."""
+        breaker = CircuitBreaker("x")
+        await breaker.call(succeed)
+        force(breaker, method)
+        force(breaker, then)
+        assert breaker.state == BY_HAND[then]
+        assert await is_refused(breaker) is (then == "force_open")
+
+    @awake_or_not
+    @pytest.mark.parametrize("method", [*BY_HAND, "release"])
+    async def test_calls_in_flight_count_no_more(self, method: str, awake: bool) -> None:
+        """What was admitted in another state changes nothing in this one."""
+        breaker = CircuitBreaker("x", 1)
+        if method == "release":
+            await breaker.call(succeed)
+            breaker.force_close()
+        permits = [await breaker.acquire() for _ in range(2)]
+        force(breaker, method)
+        if awake:
+            await settle_down()
+        permits[0].fail()
+        permits[1].succeed()
+        now = breaker.statistics()
+        assert (now.failure_count, now.stale, now.in_flight) == (0, 2, 0)
+        assert now.would_be != "open"
+
+    @awake_or_not
+    @pytest.mark.parametrize("method", BY_HAND)
+    async def test_release_forgets(self, method: str, awake: bool) -> None:
+        """The circuit is closed, and as many failures as ever open it."""
+        breaker = CircuitBreaker("x", 3)
+        await fail_times(breaker, 2)
+        force(breaker, method)
+        if awake:
+            await settle_down()
+        if method != "force_open":
+            await fail_times(breaker, 2)
+        breaker.release()
+        assert (breaker.state, breaker.failure_count) == ("closed", 0)
+        await fail_times(breaker, 2)
+        assert breaker.state == "closed"
+        await fail_times(breaker, 1)
+        assert breaker.state == "open"
+
+    async def test_release_of_a_state_that_nobody_has_set(self) -> None:
+        """It changes nothing: a circuit that is open stays so."""
+        breaker = CircuitBreaker("x", 1)
+        await fail_times(breaker, 1)
+        breaker.release()
+        assert (breaker.state, breaker.failure_count) == ("open", 1)
+        assert await is_refused(breaker)
+
+    @each_state
+    async def test_it_lasts(self, method: str, state: str) -> None:
+        """Nothing but a release ends it: no time, no outcome, no reset, no other policy."""
+        breaker = CircuitBreaker("x", 1)
+        await fail_times(breaker, 1)
+        force(breaker, method)
+        for _ in range(3):
+            await anyio.sleep(1e4)
+            if method != "force_open":
+                await breaker.call(succeed)
+                await fail_times(breaker, 5)
+            breaker.reset()
+            breaker.reconfigure(failure_threshold=2)
+            assert breaker.state == state
+
+    @each_state
+    async def test_reset(self, method: str, state: str) -> None:
+        """It forgets what was counted, calls in flight too, and leaves the state."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=3)
+            permit = await breaker.acquire()
+            force(breaker, method)
+            if method != "force_open":
+                permit.succeed()
+                permit = await breaker.acquire()
+                await fail_times(breaker, 2)
+            await settle_down()
+            before = breaker.statistics()
+            stream = supervisor.events()
+            breaker.reset()
+            permit.fail()
+            now = breaker.statistics()
+            assert (now.state, now.failure_count) == (state, 0)
+            assert now.stale == before.stale + 1
+            assert await changes_in(stream) == []
+
+    @each_state
+    async def test_a_circuit_that_is_not_there(self, method: str, state: str) -> None:
+        """The error says how to get one: nothing that could be forgotten later is set."""
+        breaker = CircuitBreaker("x")
+        with pytest.raises(RuntimeError, match=r"'x' is not running here.*or use it first"):
+            force(breaker, method)
+        async with Supervisor() as supervisor:
+            with pytest.raises(RuntimeError, match="not running here"):
+                force(breaker, method)
+            assert "x" not in supervisor
+            owned = supervisor.circuit("x")
+            force(breaker, method)  # since it is there now
+            assert owned.state == state
+        with pytest.raises(RuntimeError, match="not running here"):
+            force(owned, method)
+        assert await breaker_of_the_next(breaker) == "closed"
+
+    @pytest.mark.parametrize("method", [*BY_HAND, "release"])
+    async def test_in_a_thread(self, method: str) -> None:
+        """The error says where to call it from."""
+        breaker = CircuitBreaker("x")
+        await breaker.call(succeed)
+        with pytest.raises(RuntimeError, match=r"anyio\.from_thread"):
+            await anyio.to_thread.run_sync(force, breaker, method)
+        assert breaker.state == "closed"
+
+    @each_state
+    async def test_before_the_actors_first_turn(self, method: str, state: str) -> None:
+        """A circuit that has only just been started takes it, too."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            force(breaker, method)
+            assert breaker.state == state
+            assert await is_refused(breaker) is (method == "force_open")
+
+
+async def breaker_of_the_next(breaker: CircuitBreaker) -> str:
+    """What the state is in the next supervisor."""
+    async with Supervisor():
+        await breaker.call(succeed)
+        return breaker.state.value
+
+
+class TestForcedOpen:
+    """`force_open()`."""
+
+    @awake_or_not
+    @every_way_and_thread
+    async def test_every_call_is_refused(self, guarded: Guarded, awake: bool) -> None:
+        """At once and for good, with the state as the reason."""
+        breaker = CircuitBreaker("x")
+        await breaker.call(succeed)
+        breaker.force_open()
+        if awake:
+            await settle_down()
+        for _ in range(3):
+            with pytest.raises(CircuitBreakerOpenError) as caught:
+                await guarded(breaker, pytest.fail)
+            refusal = caught.value
+            assert (refusal.state, refusal.retry_after) == ("forced_open", math.inf)
+            assert refusal.reason == "forced_open"
+            assert str(refusal) == (
+                "circuit 'x' was opened by hand and refuses every call until it is released"
+            )
+        assert counted(breaker.statistics()) == (1, 0, 3, 0)
+
+    async def test_it_is_no_opening(self) -> None:
+        """The figures tell only of those that the circuit has decided on itself."""
+        breaker = CircuitBreaker("x", 1)
+        await fail_times(breaker, 1)
+        breaker.force_open()
+        with pytest.raises(CircuitBreakerOpenError, match="last failure: Down: down"):
+            await breaker.call(succeed)
+        assert breaker.statistics().times_opened == 1
+
+    async def test_a_probe_that_runs(self) -> None:
+        """Its end is of no account any more."""
+        async with half_open() as breaker:
+            permit = await breaker.acquire()
+            breaker.force_open()
+            await anyio.sleep(1000)
+            permit.succeed()
+            assert (breaker.state, breaker.statistics().stale) == ("forced_open", 1)
+
+
+class TestForcedClosed:
+    """`force_close()`."""
+
+    @every_way_and_thread
+    @pytest.mark.parametrize("policy", [{}, {"window_seconds": 60, "failure_rate": 0.5}])
+    async def test_every_call_is_admitted_and_counted(
+        self, guarded: Guarded, policy: dict[str, Any]
+    ) -> None:
+        """However many of them fail."""
+        breaker = CircuitBreaker("x", 1, minimum_calls=1, **policy)
+        await breaker.call(succeed)
+        breaker.force_close()
+        for _ in range(5):
+            with pytest.raises(Down):
+                await guarded(breaker, fail)
+        now = breaker.statistics()
+        assert (now.state, now.failure_count, now.times_opened) == ("forced_closed", 5, 0)
+        assert counted(now) == (1, 5, 0, 0)
+
+    async def test_an_open_circuit_admits_again(self) -> None:
+        """And a half-open one, everybody at once."""
+        async with half_open() as breaker, anyio.create_task_group() as tasks:
+            dependency = Dependency()
+            breaker.force_close()
+            for _ in range(50):
+                tasks.start_soon(breaker.call, dependency.call)
+            await settle_down()
+            assert dependency.running == 50
+            dependency.let_go()
+
+    async def test_what_is_counted_is_not_looked_at_later(self) -> None:
+        """Since a release forgets it."""
+        breaker = CircuitBreaker("x", 3)
+        await breaker.call(succeed)
+        breaker.force_close()
+        await fail_times(breaker, 10)
+        breaker.release()
+        await fail_times(breaker, 2)
+        assert breaker.state == "closed"
+
+
+class TestDisabled:
+    """`disable()`."""
+
+    @every_way_and_thread
+    @pytest.mark.parametrize("policy", [{}, {"window_calls": 5}, {"slow_call_duration": 5}])
+    async def test_every_call_is_admitted_and_not_counted(
+        self, guarded: Guarded, policy: dict[str, Any]
+    ) -> None:
+        """Only the figures go on."""
+        breaker = CircuitBreaker("x", 3, **policy)
+        await breaker.call(succeed)
+        breaker.disable()
+        for _ in range(5):
+            with pytest.raises(Down):
+                await guarded(breaker, fail)
+            assert breaker.failure_count == 0
+        await guarded(breaker, succeed)
+        now = breaker.statistics()
+        assert (now.state, now.times_opened, now.in_flight) == ("disabled", 0, 0)
+        assert counted(now) == (2, 5, 0, 0)
+
+
+class TestMetricsOnly:
+    """`only_measure()`."""
+
+    @every_way_and_thread
+    async def test_it_goes_on_but_refuses_nobody(self, guarded: Guarded) -> None:
+        """What it would have done shows, and is what it would have done."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=2)
+            stream = supervisor.events()
+            breaker.only_measure()
+            for refused in (0, 0, 0, 1):
+                assert breaker.statistics().would_have_refused == refused
+                with pytest.raises(Down):
+                    await guarded(breaker, fail)
+            now = breaker.statistics()
+            assert (now.state, now.would_be, now.retry_after) == ("metrics_only", "open", 0.0)
+            assert (now.failed, now.stale, now.rejected, now.times_opened) == (4, 0, 0, 1)
+            assert (now.failure_count, now.last_failure) == (2, "Down: down")
+            await anyio.sleep(30)
+            assert breaker.statistics().would_be == "half_open"
+            await guarded(breaker, succeed)  # a probe
+            now = breaker.statistics()
+            assert (now.state, now.would_be) == ("metrics_only", "closed")
+            assert now.would_have_refused == 2
+            forced, *changes = await changes_in(stream)
+        assert (forced.to_state, forced.metrics_only) == ("metrics_only", False)
+        assert [(c.from_state, c.to_state, c.metrics_only) for c in changes] == [
+            ("closed", "open", True),
+            ("open", "half_open", True),
+            ("half_open", "closed", True),
+        ]
+
+    @every_way
+    async def test_what_it_would_have_refused_counts_for_nothing(self, guarded: Guarded) -> None:
+        """Neither to open it nor to close it."""
+        breaker = CircuitBreaker("x", 1)
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 1)
+        for _ in range(5):
+            await guarded(breaker, succeed)
+            with pytest.raises(Down):
+                await guarded(breaker, fail)
+        now = breaker.statistics()
+        assert (now.would_be, now.would_have_refused) == ("open", 10)
+        assert (now.failure_count, now.times_opened, now.in_flight) == (1, 1, 0)
+
+    async def test_calls_beside_a_probe(self) -> None:
+        """The one is a probe, the others only might have been."""
+        breaker = CircuitBreaker("x", 1)
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 1)
+        await anyio.sleep(30)
+        probe, other = await breaker.acquire(), await breaker.acquire()
+        other.fail()
+        assert breaker.statistics().would_be == "half_open"
+        probe.succeed()
+        now = breaker.statistics()
+        assert (now.would_be, now.would_have_refused, now.in_flight) == ("closed", 1, 0)
+
+    async def test_nobody_waits(self) -> None:
+        """Since nobody is refused."""
+        breaker = CircuitBreaker("x", 1)
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 1)
+        assert await breaker.waiting(60).call(succeed) == "fine"
+        assert (anyio.current_time(), breaker.statistics().waiting) == (0.0, 0)
+
+    async def test_release_begins_anew(self) -> None:
+        """Though it would have been open."""
+        breaker = CircuitBreaker("x", 1)
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 3)
+        breaker.release()
+        assert (breaker.state, breaker.failure_count) == ("closed", 0)
+        assert not await is_refused(breaker)
+
+    async def test_reset(self) -> None:
+        """The circuit would be closed again."""
+        breaker = CircuitBreaker("x", 1)
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 1)
+        breaker.reset()
+        now = breaker.statistics()
+        assert (now.state, now.would_be, now.failure_count) == ("metrics_only", "closed", 0)
+
+    async def test_shares_and_budgets(self) -> None:
+        """What a throttle or a budget would have refused is told, and admitted."""
+        breaker = CircuitBreaker(
+            "x",
+            10**6,
+            throttle=1,
+            throttle_floor=0.001,
+            retry_budget=0.001,
+            retry_budget_minimum=0,
+        )
+        await breaker.call(succeed)
+        breaker.only_measure()
+        await fail_times(breaker, 300)
+        now = breaker.statistics()
+        assert (now.failed, now.rejected, now.would_be) == (300, 0, "closed")
+        assert now.would_have_refused > 250
+        before = now.would_have_refused
+        assert await breaker.retry(succeed) == "fine"
+        assert breaker.statistics().would_have_refused == before + 1
+
+
+async def test_threads_and_tasks_alike() -> None:
+    """A state that was set by hand holds for calls from wherever they come."""
+    breaker = CircuitBreaker("x", 1)
+    await breaker.call(succeed)
+    breaker.force_open()
+    for guarded in (by_call, by_thread):
+        with pytest.raises(CircuitBreakerOpenError):
+            await guarded(breaker, succeed)
+    breaker.disable()
+    for guarded in (by_call, by_thread):
+        with pytest.raises(Down):
+            await guarded(breaker, fail)
+    assert breaker.state is CircuitState.DISABLED
+
+
+@pytest.mark.parametrize("new_loop", [VirtualTimeLoop, VirtualTimeUvloop])
+def test_while_the_event_loop_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A state can be set then, too, and holds when the loop goes on."""
+    breaker = CircuitBreaker("x", 1, slow_call_duration=5)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(breaker.call(succeed)) == "fine"
+        breaker.force_open()
+        assert breaker.state == "forced_open"
+        assert runner.run(is_refused(breaker))
+        breaker.release()
+        breaker.reconfigure(failure_threshold=2)
+        assert (breaker.state, breaker.failure_threshold) == ("closed", 2)
+        assert not runner.run(is_refused(breaker))

@@ -1,0 +1,79 @@
+"""One sleeper, woken once: whatever comes first, the ring, the sleep or its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from supervisor.loop.bells import AsyncioBell, Bell
+from supervisor.loop.event_loop import EventLoop
+from tests.support.worlds import settle_down
+
+
+def new_bell() -> Bell:
+    return EventLoop(anyio.lowlevel.current_token()).new_bell()
+
+
+@pytest.mark.anyio
+async def test_a_ring_wakes_the_sleeper() -> None:
+    """It sleeps until then, and goes on after that."""
+    bell, seen = new_bell(), []
+
+    async def sleep() -> None:
+        await bell.wait()
+        seen.append("awake")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep)
+        await settle_down()
+        assert seen == []
+        bell.ring()
+    assert seen == ["awake"]
+
+
+@pytest.mark.anyio
+async def test_a_ring_before_the_sleep_spares_it() -> None:
+    """Nothing that was rung is slept on for ever."""
+    bell = new_bell()
+    bell.ring()
+    with anyio.fail_after(1):
+        await bell.wait()
+
+
+@pytest.mark.anyio
+async def test_a_ring_after_the_sleeper_was_cancelled_does_nothing() -> None:
+    """The cancellation is what the sleeper sees, and the ring reaches nobody else."""
+    bell = new_bell()
+    with anyio.move_on_after(1) as scope:
+        await bell.wait()
+    assert scope.cancelled_caught
+    bell.ring()
+    await settle_down()
+
+
+@pytest.mark.anyio
+async def test_a_sleep_in_a_cancelled_scope_ends_at_once() -> None:
+    """Sleeping is a checkpoint."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await new_bell().wait()
+    assert scope.cancelled_caught
+
+
+def test_a_ring_for_a_loop_that_was_closed_does_nothing() -> None:
+    """An asyncio loop can be closed while a task sleeps in it."""
+    loop = asyncio.new_event_loop()
+    bell = AsyncioBell(loop)
+
+    async def sleep() -> None:
+        await bell.wait()
+
+    task = loop.create_task(sleep())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    bell.ring()
+    assert not task.done()
+    task.get_coro().close()  # type: ignore[union-attr]

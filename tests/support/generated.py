@@ -1,0 +1,187 @@
+"""Text that follows from the fields of `Policy`: written by `make generated`, kept by a test.
+
+Type checkers and editors read source, so what has a policy's fields must have them written out:
+the keywords by which users give a policy, the settings, and the tables in the documents.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from supervisor import Policy
+from supervisor.policy import policy as definition
+
+ROOT: Final = Path(__file__).parents[2]
+POSITIONAL: Final = ("failure_threshold", "recovery_timeout", "success_threshold")
+"""Fields that a breaker takes by position too, as existing code gives them."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a policy, as it is written."""
+
+    name: str
+    type: str  # without `| None`
+    optional: bool
+    default: str
+    doc: str
+
+
+def fields_written() -> list[Field]:
+    """Read the definition of the fields."""
+    source = ast.parse(inspect.getsource(Policy)).body[0]
+    assert isinstance(source, ast.ClassDef)
+    found: list[Field] = []
+    for node, after in zip(source.body, source.body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            assert node.value is not None
+            written = ast.unparse(node.annotation)
+            assert isinstance(after, ast.Expr), f"{node.target.id} has no docstring"
+            doc = " ".join(ast.literal_eval(after.value).split())
+            found.append(
+                Field(
+                    node.target.id,
+                    written.removesuffix(" | None"),
+                    written.endswith(" | None"),
+                    ast.unparse(node.value),
+                    doc,
+                )
+            )
+    assert [field.name for field in found] == [field.name for field in fields(Policy)]
+    return found
+
+
+HEADER: Final = '''"""{doc}
+
+Written by `make generated`; do not edit.
+"""
+
+from __future__ import annotations
+
+'''
+
+KEYWORDS: Final = "The fields of a policy as keywords, so that type checkers know them."
+SETTINGS: Final = "The fields of a policy as settings, for all circuits and for one."
+OF_ALL: Final = "What circuits have that have no settings of their own."
+OF_ONE: Final = "What one circuit has; None: what all have, or the part is not there."
+
+
+def kinds_used(found: list[Field]) -> str:
+    names = ",\n    ".join(sorted({field.type for field in found}))
+    return f"from supervisor.policy.kinds import (\n    {names},\n)\n"
+
+
+def docstring(text: str, indent: str) -> str:
+    lines = textwrap.wrap(f'"""{text}"""', 98 - len(indent), break_long_words=False)
+    return "\n".join(indent + line for line in lines)
+
+
+def keywords() -> str:
+    """Return the module of the keywords by which users give a policy."""
+    found = fields_written()
+    head = HEADER.format(doc=KEYWORDS)
+    text = head + "from typing import TypedDict\n\n" + kinds_used(found)
+    classes: tuple[tuple[str, str, str, Callable[[Field], bool]], ...] = (
+        (
+            "FurtherFields",
+            "TypedDict",
+            "The fields of a policy that are given by name only; see `Policy`.",
+            lambda field: field.name not in POSITIONAL,
+        ),
+        (
+            "PolicyFields",
+            "FurtherFields",
+            "All fields of a policy; see `Policy`.",
+            lambda field: field.name in POSITIONAL,
+        ),
+    )
+    for name, base, doc, belongs in classes:
+        text += f'\n\nclass {name}({base}, total=False):\n    """{doc}"""\n'
+        for field in filter(belongs, found):
+            of = f"{field.type} | None" if field.optional else field.type
+            text += f"\n    {field.name}: {of}\n{docstring(field.doc, '    ')}\n"
+    return text
+
+
+def settings_fields() -> str:
+    """Return the module of the fields that settings have."""
+    found = fields_written()
+    head = HEADER.format(doc=SETTINGS)
+    text = head + "from pydantic import BaseModel\n\n"
+    text += kinds_used(found).replace("supervisor.policy.kinds", "supervisor.policy")
+    text += f'\n\nclass FieldsOfAll(BaseModel):\n    """{OF_ALL}"""\n\n'
+    for field in found:
+        of = f"{field.type} | None" if field.optional else field.type
+        text += f"    {field.name}: {of} = {field.default}\n"
+    text += f'\n\nclass FieldsOfOne(BaseModel):\n    """{OF_ONE}"""\n\n'
+    for field in found:
+        text += f"    {field.name}: {field.type} | None = None\n"
+    return text
+
+
+def policy_rows(names: Callable[[str], bool]) -> str:
+    """Return the table of some fields for documents."""
+    rows = ["| Field | Default | Range | Meaning |", "|---|---|---|---|"]
+    for field in filter(lambda field: names(field.name), fields_written()):
+        range_ = definition.KINDS[field.name].range + (", or None" if field.optional else "")
+        default = getattr(Policy(), field.name)
+        shown = default.__name__ if isinstance(default, type) else repr(default)
+        rows.append(f"| `{field.name}` | `{shown}` | {range_} | {field.doc} |")
+    return "\n".join(rows)
+
+
+PARTS: Final[Mapping[str, str]] = {
+    "when it opens": "failure_threshold window_calls window_seconds failure_rate minimum_calls"
+    " slow_call_duration slow_call_rate",
+    "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout",
+    "how long it stays open": "recovery_timeout recovery_factor max_recovery_timeout"
+    " recovery_jitter recovery_from",
+    "how it returns": "success_threshold probe_timeout probes probe_failure_rate half_open_timeout"
+    " ramp ramp_start",
+    "how much load it lets through": "throttle throttle_seconds throttle_floor retry_budget"
+    " retry_budget_seconds retry_budget_minimum",
+}
+"""Which fields the parts of a policy have, in the documents."""
+
+_TABLE: Final = re.compile(r"(<!-- policy-table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """Return a document with its tables of fields as they are to be."""
+    return _TABLE.sub(
+        lambda found: (
+            f"{found[1]}\n{policy_rows(PARTS[found[2]].split().__contains__)}\n\n{found[3]}"
+        ),
+        text,
+    )
+
+
+def generated() -> dict[Path, str]:
+    """Return each generated file, and what is to be in it."""
+    reference = ROOT / "docs" / "reference" / "policy.md"
+    texts = {
+        ROOT / "supervisor" / "policy" / "keywords.py": keywords(),
+        ROOT / "supervisor" / "settings" / "fields.py": settings_fields(),
+    }
+    if reference.exists():
+        texts[reference] = with_tables(reference.read_text(encoding="utf-8"))
+    return texts
+
+
+def main() -> int:
+    """Write what is not as it is to be."""
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
