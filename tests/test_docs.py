@@ -1,6 +1,6 @@
 """The documents: every example runs and prints what it says, tables and links are right.
 
-How README.md and docs/*.md are written, so that this can be checked:
+How README.md and docs/**/*.md are written, so that this can be checked:
 
 - Each ```python block is a program of its own. It may `await` at the top level; a program that
   calls `anyio.run` itself runs as it is.
@@ -34,7 +34,7 @@ README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "CIRCUIT_BREAKER.md"
 POLICIES = ROOT / "docs" / "POLICIES.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -56,7 +56,12 @@ class Example:
     toml: str = ""
 
     def __str__(self) -> str:
-        return f"{self.document.name}:{self.line}"
+        return f"{named(self.document)}:{self.line}"
+
+
+def named(document: Path) -> str:
+    """Return a document's path as tests are called by it: several pages are called index.md."""
+    return document.relative_to(ROOT).as_posix()
 
 
 def examples_of(document: Path) -> list[Example]:
@@ -72,7 +77,7 @@ def examples_of(document: Path) -> list[Example]:
                 examples.append(Example(document, line, content, dotenv=dotenv, toml=toml))
                 dotenv, toml = "", ""
             case "text":
-                assert before == "python", f"{document.name}: no program prints this:\n{content}"
+                assert before == "python", f"{named(document)}: no program prints this:\n{content}"
                 examples[-1].prints = content
             case "dotenv":
                 dotenv = content
@@ -81,8 +86,8 @@ def examples_of(document: Path) -> list[Example]:
             case _:
                 pass
         before = language
-    assert not dotenv, f"{document.name}: no program reads this .env file:\n{dotenv}"
-    assert not toml, f"{document.name}: no program reads this TOML file:\n{toml}"
+    assert not dotenv, f"{named(document)}: no program reads this .env file:\n{dotenv}"
+    assert not toml, f"{named(document)}: no program reads this TOML file:\n{toml}"
     return examples
 
 
@@ -141,20 +146,20 @@ def test_an_example_runs_and_prints_what_is_said(
     assert caplog.text == ""  # asyncio reports lost tasks and errors there
 
 
-@pytest.mark.parametrize("document", [README, GUIDE, POLICIES], ids=lambda document: document.name)
+@pytest.mark.parametrize("document", [README, GUIDE, POLICIES], ids=named)
 def test_a_document_has_examples(document: Path) -> None:
     """The documents that teach by examples have some."""
     assert examples_of(document)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_no_block_is_overlooked(document: Path) -> None:
     """Every fence belongs to a block whose language is named, so that each program is found."""
     text = document.read_text()
     assert text.count("```") == 2 * len(BLOCK.findall(text))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_links_lead_somewhere(document: Path) -> None:
     """Every linked file and picture exists, and so does every linked section."""
     for target in LINK.findall(BLOCK.sub("", document.read_text())):
@@ -165,7 +170,7 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert section in sections_of(linked), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_files_that_are_named_exist(document: Path) -> None:
     """A path in a document is the path of a file."""
     for path in re.findall(r"`((?:supervisor|tests|docs)/[\w./]+)`", document.read_text()):
