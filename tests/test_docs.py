@@ -27,21 +27,25 @@ import pytest
 from loguru import logger
 
 import supervisor
-from supervisor.settings.notation import written
+from supervisor.notation import written
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "CIRCUIT_BREAKER.md"
 POLICIES = ROOT / "docs" / "POLICIES.md"
-ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
+REFERENCE = ROOT / "docs" / "reference"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MODULE = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
 FIELD = re.compile(r"^\| `([a-z_]+)` \| `([^`]+)` \|", re.MULTILINE)
 SETTING = re.compile(r"^\| `(BINDU_[A-Z_]+)` \| `([^`]+)` \|", re.MULTILINE)
+
+
+def name_of(document: Path) -> str:
+    """Return a document's path in the repository, by which tests can be chosen."""
+    return document.relative_to(ROOT).as_posix()
 
 
 @dataclass
@@ -56,17 +60,12 @@ class Example:
     toml: str = ""
 
     def __str__(self) -> str:
-        return f"{named(self.document)}:{self.line}"
-
-
-def named(document: Path) -> str:
-    """Return a document's path as tests are called by it: several pages are called index.md."""
-    return document.relative_to(ROOT).as_posix()
+        return f"{name_of(self.document)}:{self.line}"
 
 
 def examples_of(document: Path) -> list[Example]:
     """Return the document's programs, each with the blocks that belong to it."""
-    text = document.read_text()
+    text, name = document.read_text(), name_of(document)
     examples: list[Example] = []
     before, dotenv, toml = "", "", ""
     for block in BLOCK.finditer(text):
@@ -77,7 +76,7 @@ def examples_of(document: Path) -> list[Example]:
                 examples.append(Example(document, line, content, dotenv=dotenv, toml=toml))
                 dotenv, toml = "", ""
             case "text":
-                assert before == "python", f"{named(document)}: no program prints this:\n{content}"
+                assert before == "python", f"{name}: no program prints this:\n{content}"
                 examples[-1].prints = content
             case "dotenv":
                 dotenv = content
@@ -86,8 +85,8 @@ def examples_of(document: Path) -> list[Example]:
             case _:
                 pass
         before = language
-    assert not dotenv, f"{named(document)}: no program reads this .env file:\n{dotenv}"
-    assert not toml, f"{named(document)}: no program reads this TOML file:\n{toml}"
+    assert not dotenv, f"{name}: no program reads this .env file:\n{dotenv}"
+    assert not toml, f"{name}: no program reads this TOML file:\n{toml}"
     return examples
 
 
@@ -146,20 +145,20 @@ def test_an_example_runs_and_prints_what_is_said(
     assert caplog.text == ""  # asyncio reports lost tasks and errors there
 
 
-@pytest.mark.parametrize("document", [README, GUIDE, POLICIES], ids=named)
+@pytest.mark.parametrize("document", [README, GUIDE, POLICIES], ids=name_of)
 def test_a_document_has_examples(document: Path) -> None:
     """The documents that teach by examples have some."""
     assert examples_of(document)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_no_block_is_overlooked(document: Path) -> None:
     """Every fence belongs to a block whose language is named, so that each program is found."""
     text = document.read_text()
     assert text.count("```") == 2 * len(BLOCK.findall(text))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(document: Path) -> None:
     """Every linked file and picture exists, and so does every linked section."""
     for target in LINK.findall(BLOCK.sub("", document.read_text())):
@@ -170,7 +169,7 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert section in sections_of(linked), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_files_that_are_named_exist(document: Path) -> None:
     """A path in a document is the path of a file."""
     for path in re.findall(r"`((?:supervisor|tests|docs)/[\w./]+)`", document.read_text()):
@@ -178,14 +177,14 @@ def test_files_that_are_named_exist(document: Path) -> None:
 
 
 def test_the_tables_of_settings_are_complete() -> None:
-    """The guide lists every variable, with the default that it has."""
+    """The reference lists every variable, with the default that it has."""
     expected = {
         group.prefix + name.upper(): written(field.default)
         for group in (supervisor.CircuitBreakerSettings, supervisor.RetrySettings)
         for name, field in group.model_fields.items()
         if name != "circuits"  # not one variable, but one per circuit and field
     }
-    assert dict(SETTING.findall(GUIDE.read_text())) == expected
+    assert dict(SETTING.findall((REFERENCE / "settings.md").read_text())) == expected
 
 
 def test_the_tables_of_policies_are_complete() -> None:
@@ -195,7 +194,7 @@ def test_the_tables_of_policies_are_complete() -> None:
         name: default.__name__ if isinstance(default, type) else repr(default)
         for name, default in defaults.items()
     }
-    tables = [row for row in FIELD.findall(POLICIES.read_text()) if row[0] in expected]
+    tables = FIELD.findall((REFERENCE / "policy.md").read_text())
     assert sorted(tables) == sorted(expected.items())
 
 
@@ -212,35 +211,9 @@ def test_a_policy_is_shown_with_the_command_that_draws_it(file: Path) -> None:
 
 
 def test_every_public_name_is_explained() -> None:
-    """The guide mentions everything that can be imported from the package."""
-    text = GUIDE.read_text()
+    """The reference mentions everything that can be imported from the package."""
+    text = (REFERENCE / "api.md").read_text()
     assert [name for name in supervisor.__all__ if not re.search(rf"\b{name}\b", text)] == []
-
-
-def test_the_parts_depend_on_each_other_one_way() -> None:
-    """The table of parts lists all modules, each below those that it imports."""
-    modules = MODULE.findall(ARCHITECTURE.read_text())
-    package = ROOT / "supervisor"
-    assert {path.stem for path in package.glob("[a-z]*.py")} <= set(modules)
-    for index, module in enumerate(modules):
-        path = package / module
-        files = list(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-        for file in files:
-            assert imports_of(file) <= {*modules[:index], module}, file.name
-
-
-def imports_of(file: Path) -> set[str]:
-    """Return the modules of the package that `file` imports, wherever in it."""
-    imported: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        match node:
-            case ast.ImportFrom(module="supervisor", names=names):
-                imported.update(name.name for name in names)
-            case ast.ImportFrom(module=str(module)) if module.startswith("supervisor."):
-                imported.add(module.split(".")[1])
-            case _:
-                pass
-    return imported
 
 
 def sections_of(document: Path) -> set[str]:
