@@ -23,6 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 README: Final = ROOT / "README.md"
 INDEX: Final = DOCS / "CIRCUIT_BREAKER.md"
+CHANGELOG: Final = ROOT / "CHANGELOG.md"
 DOCUMENTS: Final = [README, *sorted(DOCS.rglob("*.md"))]
 
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

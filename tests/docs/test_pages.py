@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs.documents import (
     BLOCK,
+    CHANGELOG,
     DOCUMENTS,
     INDEX,
     README,
@@ -35,9 +36,10 @@ def test_no_block_is_overlooked(document: Path) -> None:
     """Every fence belongs to a block whose language is named, so that each program is found."""
     text = document.read_text(encoding="utf-8")
     assert text.count("```") == 2 * len(BLOCK.findall(text))
+    assert "py" not in [language for language, _ in BLOCK.findall(text)]  # it is "python" here
 
 
-@each_document
+@pytest.mark.parametrize("document", [*DOCUMENTS, CHANGELOG], ids=name_of)
 def test_links_lead_somewhere(document: Path) -> None:
     """Every linked file and picture exists, and so does every linked section."""
     broken = [
