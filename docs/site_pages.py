@@ -36,14 +36,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let links lead to where the files stand on the site."""
+    """Let links to and from the pages from outside lead to where they stand on the site."""
     place = page.file.src_uri
-    origin = next((path for path, other in OUTSIDE.items() if other == place), f"docs/{place}")
-    if (ROOT / f"docs/{place}").exists():
-        origin = f"docs/{place}"
+    origin = f"docs/{place}"
+    if not (ROOT / origin).exists():
+        origin = next(path for path, other in OUTSIDE.items() if other == place)
 
     def moved(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), link[1]))
+        if path not in OUTSIDE and origin not in OUTSIDE:
+            return link[0]
         there = OUTSIDE.get(path, path.removeprefix("docs/"))
         return f"]({posixpath.relpath(there, posixpath.dirname(place) or '.')}{link[2] or ''})"
 
