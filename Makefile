@@ -9,12 +9,13 @@ OTHER_VERSIONS := 3.12 3.13
 
 BENCH_VENV := .venv-bench
 MUTATE_VENV := .venv-mutate
+SITE_VENV := .venv-site
 
 # How long the proofs search, and how long the soak lasts.
 EFFORT ?= 45
 MINUTES ?= 10
 
-.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick pictures clean
+.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick pictures site clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
@@ -27,6 +28,7 @@ help:
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
 	@echo "make bench                 the same in full, in under ten"
 	@echo "make pictures              what policies do on traces: docs/images/policies-*.svg"
+	@echo "make site                  the documentation as a site in site/, with every link checked"
 	@echo "make clean                 remove what these commands have made"
 
 # The environment is out of date when pyproject.toml has changed since it was made.
@@ -106,5 +108,16 @@ pictures: $(VENV)/.up-to-date
 	    $$(sed -n '1s,^# python,$(BIN)/python,p' "$$file") || exit 1; \
 	done
 
+# An environment of its own, too. Material's notice about MkDocs 2 is not about this site.
+$(SITE_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --group site
+	touch $@
+
+site: $(SITE_VENV)/.up-to-date
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --clean
+	$(SITE_VENV)/bin/python -m tests.docs.site site
+
 clean:
-	rm -rf $(VENV) .venv-* mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png
+	rm -rf $(VENV) .venv-* site mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.behaviours import behaviours
 from benchmarks.cases import CASES, GROUPS, Case
 from benchmarks.charts import draw
-from benchmarks.contestants import Contestant, contestants
+from benchmarks.contestants import PEERS, Contestant, contestants
 from benchmarks.goals import Results, verdicts
 from benchmarks.measure import (
     BACKENDS,
@@ -63,11 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = measured(plan, backends, chosen, cases)
     behaved = {} if arguments.case else _behaviours(chosen)
     seen = verdicts(Results(found), backends)
-    run = Run(plan, backends, cases, found, seen, behaved, time.monotonic() - began)
-    write(run, arguments.output)
+    full = plan is FULL and is_full(backends, chosen, cases)
+    run = Run(plan, backends, cases, found, seen, behaved, time.monotonic() - began, full)
+    _, tables = write(run, arguments.output)
     files = draw(found, backends, arguments.output)
     _print(run)
-    print(f"\n{run.seconds:.0f} s; tables and {len(files)} charts are in {arguments.output}")
+    print(f"\n{run.seconds:.0f} s; tables in {tables}, and {len(files)} charts beside them")
     return 0
 
 
@@ -87,6 +88,16 @@ def measured(
                 tell(f"{backend}: {case.title}")
                 found += rows(backend, case.name, bench.run(case.measure), case.whole)
     return found
+
+
+def is_full(
+    backends: Sequence[Backend], chosen: dict[str, Contestant], cases: Sequence[Case]
+) -> bool:
+    """Return whether nothing is left out, be it by the arguments or because it is not there."""
+    own = {name for name, one in contestants().items() if one.kind != "peer"}
+    peers = chosen.keys() - own
+    everybody = own <= chosen.keys() and len(peers) == len(PEERS)
+    return everybody and set(backends) == set(BACKENDS) and list(cases) == list(CASES)
 
 
 @contextmanager

@@ -30,12 +30,21 @@ FIGURES: Final[Mapping[str, tuple[str, float, str]]] = {
 }
 """What other figures are called, what they are multiplied by, and how they are written."""
 
+ORIGIN: Final = (
+    "Written by `python -m benchmarks`. What was measured, and what these numbers do not say, is in"
+    " `docs/benchmarks.md`."
+)
+
 Behaviours = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, and all that came of it."""
+    """A run, and all that came of it.
+
+    Args:
+        full: everything was measured: all cases, contestants and backends, in full length.
+    """
 
     plan: Plan
     backends: Sequence[Backend]
@@ -44,10 +53,15 @@ class Run:
     verdicts: Sequence[Verdict]
     behaviours: Behaviours
     seconds: float
+    full: bool = False
 
 
-def write(run: Run, folder: Path) -> None:
-    """Write `results.json` and `results.md` into that folder."""
+def write(run: Run, folder: Path) -> list[Path]:
+    """Write the results into that folder, as JSON and as tables, and return the files.
+
+    The tables of a full run have a file of their own, which is kept with the sources: a short run
+    must not take its place.
+    """
     content = {
         "when": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -59,8 +73,10 @@ def write(run: Run, folder: Path) -> None:
         "behaviours": run.behaviours,
     }
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "results.md").write_text(markdown(run), encoding="utf-8")
+    files = [folder / "results.json", folder / ("full-run.md" if run.full else "results.md")]
+    files[0].write_text(text + "\n", encoding="utf-8")
+    files[1].write_text(markdown(run), encoding="utf-8")
+    return files
 
 
 def machine() -> str:
@@ -93,7 +109,7 @@ def markdown(run: Run) -> str:
         " Overhead is the guarded call minus the bare one in thread CPU time: median and, in"
         " brackets, quartiles."
     )
-    parts = ["# Results", method]
+    parts = ["# Raw tables of a run", ORIGIN, method]
     for case in run.cases:
         for backend in run.backends:
             rows = [row for row in run.rows if (row.case, row.backend) == (case.name, backend)]

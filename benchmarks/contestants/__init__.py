@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from typing import Final
 
 from benchmarks.contestants.interface import Contestant, Guard, Setup, bound
 
-__all__ = ["Contestant", "Guard", "Setup", "bound", "contestants"]
+__all__ = ["PEERS", "Contestant", "Guard", "Setup", "bound", "contestants"]
 
-_PEERS = (
+PEERS: Final = (
     "interlock",
     "nopanic",
     "keel",
@@ -27,6 +28,7 @@ _PEERS = (
     "fluxgate",
     "aioresilience",
 )
+"""Modules of this package, one for each peer."""
 
 
 def contestants() -> dict[str, Contestant]:
@@ -38,7 +40,7 @@ def contestants() -> dict[str, Contestant]:
 
 
 def _peers() -> Iterator[Contestant]:
-    for module in _PEERS:
+    for module in PEERS:
         try:
             yield importlib.import_module(f"{__name__}.{module}").CONTESTANT
         except ModuleNotFoundError as missing:

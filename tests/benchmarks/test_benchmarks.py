@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import measured
+from benchmarks.__main__ import OUTPUT, is_full, measured
 from benchmarks.cases import CASES
 from benchmarks.charts import draw
-from benchmarks.contestants import contestants
+from benchmarks.contestants import PEERS, contestants
 from benchmarks.goals import Results, verdicts
 from benchmarks.measure import BACKENDS, Backend, Bench, Measurement, Plan, Spread, quiet, rows
-from benchmarks.report import Run, markdown, write
+from benchmarks.report import ORIGIN, Run, write
 
 TINY = Plan(rounds=2, turn=1e-6, circuits=5, callers=20, herds=1, every_way=False)
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 CASES_BY_NAME = {case.name: case for case in CASES}
 
 
@@ -92,7 +94,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
     with quiet():
         found = measured(TINY, ["asyncio"], chosen, cases)
     run = Run(TINY, ["asyncio"], cases, found, verdicts(Results(found), ["asyncio"]), {}, 1.0)
-    write(run, tmp_path)
+    assert [file.name for file in write(run, tmp_path)] == ["results.json", "results.md"]
     draw(
         [*found, *rows("asyncio", "tasks-1000", [given("bare", 1), given("call", 2)], False)],
         ["asyncio"],
@@ -100,8 +102,31 @@ def test_everything_is_written(tmp_path: Path) -> None:
     )
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert len(content["rows"]) == len(cases) * len(names)
-    assert "| call " in markdown(run)
+    assert "| call " in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert (tmp_path / "overhead-asyncio.png").stat().st_size > 0
+
+
+def test_a_short_run_keeps_the_tables_of_a_full_one(tmp_path: Path) -> None:
+    """Only a run that has left out nothing writes the file that is kept with the sources."""
+    own = {name: one for name, one in contestants().items() if one.kind != "peer"}
+    everybody = {**own, **dict.fromkeys(PEERS, own["lock"])}
+    assert is_full(BACKENDS, everybody, CASES)
+    assert not is_full(BACKENDS, own, CASES)
+    assert not is_full(BACKENDS, everybody, CASES[1:])
+    assert not is_full(BACKENDS[1:], everybody, CASES)
+    run = Run(TINY, ["asyncio"], [], [], [], {}, 1.0, full=True)
+    assert [file.name for file in write(run, tmp_path)] == ["results.json", "full-run.md"]
+
+
+def test_the_kept_tables_are_those_of_a_run() -> None:
+    """The tables that stand with the sources are as this program writes them."""
+    text = (OUTPUT / "full-run.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# Raw tables of a run\n\n{ORIGIN}\n\n")
+    titles = {f"## {case.title}: {backend}" for case in CASES for backend in BACKENDS}
+    sections = {line for line in text.splitlines() if line.startswith("## ")}
+    assert sections - titles == {"## Behaviour", "## Goals"}
+    widths = [{len(row) for row in table.splitlines()} for table in TABLE.findall(text)]
+    assert {len(each) for each in widths} == {1}  # columns are aligned
 
 
 def given(name: str, *seconds: float) -> Measurement:

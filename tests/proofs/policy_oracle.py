@@ -3,7 +3,8 @@
 `oracle.py` is the same for the policy that is there by default, and shorter. This one too shares
 no code with the package but its records of policies and failures. It keeps what has happened as
 it was, each call on its own, and goes through all of it for every question: no sums, no buckets,
-no deadline that is kept. Its figures are floats computed by the formulas in docs/POLICIES.md.
+no deadline that is kept. Its figures are floats computed by the formulas in
+docs/explanation/policies/.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The documents: README.md, docs/**/*.md, and the site that is built from them."""
