@@ -15,13 +15,18 @@ SITE_VENV := .venv-site
 EFFORT ?= 45
 MINUTES ?= 10
 
-.PHONY: help demo test test-plain test-others lint prove soak mutate bench bench-quick pictures site clean
+# How many processes share the tests.
+JOBS ?= auto
+
+.PHONY: help demo test test-plain test-others lint generated prove soak mutate bench bench-quick \
+    pictures site clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
 	@echo "make test                  the test suite"
 	@echo "make test-others           the same, without coverage, on Python $(OTHER_VERSIONS), where they are found"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
+	@echo "make generated             what follows from the fields of a policy: keywords, settings, tables"
 	@echo "make prove [EFFORT=45]     the randomised proofs, so many times as long as in make test"
 	@echo "make soak [MINUTES=10]     10,000 tasks, 1,000 circuits, outages, cancels and crashes"
 	@echo "make mutate                how many faults put into the core the tests would find"
@@ -44,12 +49,14 @@ demo: $(VENV)/.up-to-date
 
 # The proofs repeat the same few lines very often; counting those would take most of the time.
 test: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest tests/proofs
-	$(BIN)/python -m coverage run -m pytest --ignore=tests/proofs
+	$(BIN)/python -m pytest -n $(JOBS) tests/proofs
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --ignore=tests/proofs
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 test-plain: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 # On the PATH, or among pyenv's: its shims may be there although the version is not active.
 test-others:
@@ -70,8 +77,11 @@ lint: $(VENV)/.up-to-date
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
+generated: $(VENV)/.up-to-date
+	$(BIN)/python -m tests.support.generated
+
 prove: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest tests/proofs tests/behaviour/test_schedules.py tests/guard/test_threads.py --effort $(EFFORT)
+	$(BIN)/python -m pytest -n $(JOBS) tests/proofs tests/behaviour/test_schedules.py tests/guard/test_threads.py --effort $(EFFORT)
 
 soak: $(VENV)/.up-to-date
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) --backend $(BACKEND)

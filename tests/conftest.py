@@ -27,6 +27,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = Counter()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that shares the tests with others hands over what its proofs have counted."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"] = dict(session.config.stash[FIGURES])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what such a process hands over."""
+    node.config.stash[FIGURES].update(getattr(node, "workeroutput", {}).get("figures", {}))
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -11,7 +11,7 @@ import anyio
 from supervisor.circuit.admission import answer_asker
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError
-from supervisor.machine import Acquire, Change, Lease, Retry, replay
+from supervisor.machine import Acquire, Change, Lease, Message, Retry, replay
 
 Emit = Callable[[Circuit, Change], None]
 
@@ -61,13 +61,7 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         circuit.machine.advance(now)
     except Exception as crash:
         circuit.machine = replay(before, messages[:taken])
-        for observer in circuit.observers:
-            observer.turn_taken(messages[:taken], circuit.machine, at=None)
-        poison = messages[taken : taken + 1]
-        del messages[: taken + 1]
-        for message in poison:
-            if isinstance(message, Acquire | Retry):
-                answer_asker(circuit, message.permit, _error_for_asker(circuit, crash))
+        _drop_poison(circuit, messages, taken, crash)
         raise
     else:
         for observer in circuit.observers:
@@ -81,6 +75,21 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
         for transition in circuit.machine.transitions:
             emit(circuit, transition)
         circuit.machine.transitions.clear()
+
+
+def _drop_poison(circuit: Circuit, messages: list[Message], taken: int, crash: Exception) -> None:
+    """Forget what has been taken and what has crashed, and answer whoever has asked that."""
+    for observer in circuit.observers:
+        observer.turn_taken(messages[:taken], circuit.machine, at=None)
+    poison = messages[taken : taken + 1]  # none, if it was time
+    del messages[: taken + 1]
+    for message in poison:
+        if isinstance(message, Acquire | Retry):
+            error = CircuitCrashedError(
+                f"the actor of circuit {circuit.name!r} crashed on this request"
+            )
+            error.__cause__ = crash
+            answer_asker(circuit, message.permit, error)
 
 
 def _publish(circuit: Circuit, lease: Lease) -> None:
@@ -102,9 +111,3 @@ def _deadline(circuit: Circuit) -> float:
     if circuit.allowance is None:
         return circuit.machine.deadline
     return min(circuit.machine.deadline, circuit.allowance.overdue_at)
-
-
-def _error_for_asker(circuit: Circuit, crash: Exception) -> CircuitCrashedError:
-    error = CircuitCrashedError(f"the actor of circuit {circuit.name!r} crashed on this request")
-    error.__cause__ = crash
-    return error

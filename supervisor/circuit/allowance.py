@@ -138,7 +138,7 @@ class Allowance:
         if not report.outcome.counts:
             return True
         failed, kind = report.outcome is Outcome.FAILED, report.of_kind
-        if failed and (kind.threshold or kind.retry_after):
+        if failed and kind.has_own_limits:
             return False  # limits of its own, which the lease does not know
         if report.at is None or report.at > self.expires:
             return False

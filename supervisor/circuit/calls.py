@@ -56,12 +56,15 @@ class RunningCalls:
             self._keep_other(call, grant, now)
         return call
 
-    def end(self, call: int) -> tuple[Grant, float, bool]:
-        """Return the grant of a call that has ended, when it began, and whether that it is slow
-        has been told before.
+    def end(self, call: int) -> tuple[Grant, float, int]:
+        """Return the grant of a call that has ended, when it began, and its number if it has been
+        told to be slow, or else 0.
         """
         began = self.under_lease.pop(call, None)
-        return self.others.pop(call) if began is None else (self._grant, began, False)
+        if began is not None:
+            return self._grant, began, 0
+        grant, began, told = self.others.pop(call)
+        return grant, began, call if told else 0
 
     def grant_of(self, call: int) -> Grant:
         """Return the grant of a call that still runs."""

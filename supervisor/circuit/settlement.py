@@ -106,7 +106,7 @@ def settle(
     else:
         assert allowance is not None
         grant, began, told = allowance.running_calls.end(ticket)
-        report = settled(grant, judgement, now, failure, began=began, told=ticket if told else 0)
+        report = settled(grant, judgement, now, failure, began=began, told=told)
     circuit.put(report)
     if report.period >= circuit.lease.period and _could_change_state(circuit, report):
         circuit.call_actor()

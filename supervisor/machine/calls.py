@@ -49,13 +49,12 @@ def settled(
         began: when it began, if its policy looks at that.
         told: its number, if it has been reported as overdue; else 0.
     """
-    slow = told > 0 or (began is not None and at is not None and _is_slow(grant, at, began))
+    slow = told > 0 or _has_been_slow(grant, began, at)
     if slow and judgement is Outcome.SUCCEEDED:
         failure = "was slow" if at is None or began is None else f"took {at - began:g} s"
         if grant.policy.slow_call_rate is None:
             judgement = PLAIN_FAILURE
-    of_kind = judgement if isinstance(judgement, Failure) else PLAIN_FAILURE
-    outcome = Outcome.FAILED if isinstance(judgement, Failure) else judgement
+    outcome, of_kind = _outcome_of(judgement)
     return Settle(
         grant.period,
         grant.probe,
@@ -69,6 +68,14 @@ def settled(
     )
 
 
-def _is_slow(grant: Grant, at: float, began: float) -> bool:
+def _has_been_slow(grant: Grant, began: float | None, at: float | None) -> bool:
     limit = grant.policy.slow_call_duration
-    return limit is not None and at >= began + limit
+    if limit is None or began is None or at is None:
+        return False
+    return at >= began + limit
+
+
+def _outcome_of(judgement: Judgement) -> tuple[Outcome, Failure]:
+    if isinstance(judgement, Failure):
+        return Outcome.FAILED, judgement
+    return judgement, PLAIN_FAILURE

@@ -372,17 +372,7 @@ class Machine:
 
     def _settle(self, report: Settle) -> None:
         at = self._advance_to(report.at)
-        match report.outcome:
-            case Outcome.SUCCEEDED:
-                self.succeeded += report.times
-            case Outcome.FAILED:
-                self.failed += report.times
-            case Outcome.IGNORED:
-                self.ignored += report.times
-            case Outcome.CANCELLED:
-                self.cancelled += report.times
-            case _:
-                assert_never(report.outcome)
+        self._add_to_figures(report)
         counts = report.outcome.counts
         if counts and self.budget is not None and not report.retry:
             self.budget.deposit(at, report.times)
@@ -397,6 +387,19 @@ class Machine:
                 self._count(report, at)
             else:
                 self.trip.end_overdue(report.call)
+
+    def _add_to_figures(self, report: Settle) -> None:
+        match report.outcome:
+            case Outcome.SUCCEEDED:
+                self.succeeded += report.times
+            case Outcome.FAILED:
+                self.failed += report.times
+            case Outcome.IGNORED:
+                self.ignored += report.times
+            case Outcome.CANCELLED:
+                self.cancelled += report.times
+            case _:
+                assert_never(report.outcome)
 
     def _count(self, report: Settle, at: float) -> None:
         if self.throttle is not None:

@@ -200,18 +200,23 @@ class Kinds:
 
     def count(self, report: Settle, at: float, new_tally: Callable[[], Tally]) -> bool:
         """Count a success or a failure, and return whether its kind has reached its threshold."""
-        failed, own = report.outcome is Outcome.FAILED, report.of_kind
-        if failed and own.threshold is not None and own.kind is not None:
+        own = report.of_kind
+        if own.threshold is not None and own.kind is not None:
             self.tallies.setdefault(own.kind, new_tally())
         for kind, tally in self.tallies.items():
             tally.advance(at)
-            if failed and kind == own.kind:
-                tally.add(at, report.times, failed=True, slow=False)
-            elif not failed or isinstance(tally, CallWindow):  # in a row: since a success
-                tally.add(at, report.times, failed=False, slow=False)
+            self._add(report, at, tally, is_own=kind == own.kind)
         self.tallies = {kind: tally for kind, tally in self.tallies.items() if tally.failures}
         same = self.tallies.get(own.kind or "")
         return own.threshold is not None and same is not None and same.failures >= own.threshold
+
+    def _add(self, report: Settle, at: float, tally: Tally, is_own: bool) -> None:
+        """Count an outcome in the tally of a kind, which may be that of another failure."""
+        failed = report.outcome is Outcome.FAILED
+        if failed and is_own:
+            tally.add(at, report.times, failed=True, slow=False)
+        elif not failed or isinstance(tally, CallWindow):  # in a row: since a success
+            tally.add(at, report.times, failed=False, slow=False)
 
     def copy(self) -> Kinds:
         """Return another one that remembers the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from supervisor.arguments import shown
@@ -56,10 +56,15 @@ def check_policy_type(policy: object) -> None:
         raise TypeError(f"policy must be a Policy, got {shown(policy)}")
 
 
-def check_fields(caller: str, given: Mapping[str, Any]) -> None:
-    """Refuse fields that no policy has, in the terms of what the user has called."""
+def check_fields(caller: str, given: Mapping[str, Any], others: Sequence[str] = ()) -> None:
+    """Refuse what is neither a field of a policy nor one of `others`, and say what is nearest.
+
+    Raises:
+        TypeError: it names what the user has called, the argument and its value.
+    """
+    known = (*others, *KINDS)
     for field, value in given.items():
-        if field not in KINDS:
-            likely = difflib.get_close_matches(field, KINDS, n=1)
-            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(KINDS)}"
-            raise TypeError(f"{caller} got an unexpected argument {field}={shown(value)}; {hint}")
+        if field not in known:
+            likely = difflib.get_close_matches(field, known, n=1)
+            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+            raise TypeError(f"{caller}() got an unexpected argument {field}={shown(value)}; {hint}")

@@ -46,6 +46,11 @@ class Failure:
     recovery_timeout: float | None = None
     retry_after: float | None = None
 
+    @property
+    def has_own_limits(self) -> bool:
+        """Whether it may open the circuit by itself, whatever others count."""
+        return self.threshold is not None or self.retry_after is not None
+
     def __post_init__(self) -> None:
         if self.kind is not None:
             object.__setattr__(self, "kind", check_name(self.kind, "a failure's kind"))

@@ -56,129 +56,127 @@ class Policy:
     # When it opens, and how it returns: what every circuit has
 
     failure_threshold: Count = 3
-    """Failures that open the circuit: in a row, or within the window if there is one. With a
-    `failure_rate` it does not count. (Nygard, *Release It!*, chapter 5)"""
+    """Failures that open the circuit: in a row, or in the window if there is one. (Nygard,
+    *Release It!*, chapter 5)"""
 
     recovery_timeout: Seconds = 30.0
-    """How long it stays open."""
+    """Time that the circuit stays open."""
 
     success_threshold: Count = 1
-    """Successful probes that close it again. With a `probe_failure_rate` it does not count."""
+    """Successful probes that close the circuit."""
 
     probe_timeout: Seconds = 60.0
-    """Time after which a probe that is still running counts as failed, so that it cannot hold the
-    circuit half-open for ever."""
+    """A probe that still runs after this time counts as failed; it is not cancelled."""
 
     # When it opens
 
     window_calls: WindowCalls | None = None
-    """Look at so many of the last calls, of a byte each. (resilience4j: COUNT_BASED)"""
+    """Look at the last so many calls; each takes one byte. (resilience4j: COUNT_BASED)"""
 
     window_seconds: WindowSeconds | None = None
-    """Look at the calls that ended in so many of the last seconds, in steps of a tenth of that.
-    (Hystrix's rolling buckets; resilience4j: TIME_BASED)"""
+    """Look at the calls that ended in the last so many seconds, in steps of a tenth. (Hystrix's
+    rolling buckets; resilience4j: TIME_BASED)"""
 
     failure_rate: Share | None = None
-    """Share of the calls in the window that have to fail for it to open. (resilience4j:
-    failureRateThreshold; Polly: FailureRatio)"""
+    """Share of the calls in the window that must fail; replaces `failure_threshold`.
+    (resilience4j: failureRateThreshold; Polly: FailureRatio)"""
 
     minimum_calls: Count = 10
-    """Calls in the window without which no rate is looked at. (resilience4j: minimumNumberOfCalls;
-    Polly: MinimumThroughput)"""
+    """Calls that must be in the window before a rate is looked at. (resilience4j:
+    minimumNumberOfCalls; Polly: MinimumThroughput)"""
 
     slow_call_duration: Seconds | None = None
-    """Time from which a call is slow, as soon as it has run so long and not only when it ends. A
-    slow call counts as a failure, unless there is a `slow_call_rate`. (resilience4j:
-    slowCallDurationThreshold)"""
+    """A call is slow as soon as it has run so long, also if it never ends. Without a
+    `slow_call_rate`, a slow call is a failure. (resilience4j: slowCallDurationThreshold)"""
 
     slow_call_rate: Share | None = None
-    """Share of the calls in the window that have to be slow for it to open. (resilience4j:
-    slowCallRateThreshold)"""
+    """Share of the calls in the window that must be slow; without it, a slow call is a failure.
+    (resilience4j: slowCallRateThreshold)"""
 
     # What counts
 
     failure_on: SomeErrors = Exception
-    """The errors that are failures; others count as successes, since the dependency has answered.
-    Of an exception group, each error is looked at. (resilience4j: recordExceptions; PEP 654)"""
+    """Errors that are failures; any other `Exception` is a success, because the server has
+    answered. Of an exception group, each error is looked at. (resilience4j: recordExceptions; PEP
+    654)"""
 
     ignore: SomeErrors = ()
-    """The errors that count as nothing; goes before `failure_on`. (resilience4j:
+    """Errors that count as nothing; looked at before `failure_on`. (resilience4j:
     ignoreExceptions)"""
 
     failure_on_result: JudgeOfResults | None = None
-    """Whether what a call has returned is a failure. (Polly: ShouldHandle)"""
+    """Says whether a result that was returned is a failure. (Polly: ShouldHandle)"""
 
     failure_on_cancel: Flag = False
-    """Whether a cancelled call is a failure; else it counts as nothing."""
+    """Whether a cancelled call is a failure; by default it counts as nothing."""
 
     classify: JudgeOfBoth | None = None
-    """Gets the error, or else the result, of a call, and returns a `Failure` of some kind, or an
-    `Outcome`, or None if the other fields are to decide."""
+    """Says what an error or a result counts as: a `Failure`, an `Outcome`, or None to let the
+    other fields decide."""
 
     # For how long it is open
 
     recovery_factor: Factor = 1.0
-    """What the time in the open state grows by with each failed recovery. Above 1 it needs a
+    """Factor by which that time grows with each failed recovery. Above 1 it needs a
     `max_recovery_timeout`. (exponential back-off)"""
 
     max_recovery_timeout: Seconds | None = None
-    """Time up to which it grows; a server's own request for more is respected."""
+    """Longest time to which it grows; a server's `retry_after` may be longer."""
 
     recovery_jitter: ShareOrNone = 0.0
-    """Share by which that time is made shorter or longer at random, so that many circuits do not
-    probe a server at once."""
+    """Share by which that time is made longer or shorter at random."""
 
     recovery_from: JudgeOfTime | None = None
-    """Gets the error that has opened the circuit, and returns the seconds that it stays open, or
-    None for `recovery_timeout`."""
+    """Gets the error that is a failure, and returns the seconds to stay open, or None for
+    `recovery_timeout`."""
 
     # How it returns
 
     probes: Count | None = None
     """Probes that may run at once; None: as many as successes are still needed. With a
-    `probe_failure_rate`: the probes that are looked at. (gobreaker: MaxRequests)"""
+    `probe_failure_rate`, the probes that are looked at. (gobreaker: MaxRequests)"""
 
     probe_failure_rate: Share | None = None
-    """Share of `probes` that have to fail for it to open again, instead of one. (resilience4j:
-    permittedNumberOfCallsInHalfOpenState)"""
+    """Share of `probes` that must fail to open the circuit again; replaces `success_threshold`.
+    (resilience4j: permittedNumberOfCallsInHalfOpenState)"""
 
     half_open_timeout: Seconds | None = None
-    """Time after its first probe in which it has to come to a verdict, or else it opens again.
+    """Time after the first probe in which the probes must decide, or the circuit opens again.
     (resilience4j: maxWaitDurationInHalfOpenState)"""
 
     ramp: Seconds | None = None
-    """Time after closing in which only a growing share of calls is admitted. (Envoy's slow
+    """Time after closing in which only a growing share of the calls is admitted. (Envoy's slow
     start)"""
 
     ramp_start: Share = 0.1
-    """That share at the beginning. It grows linearly up to 1."""
+    """Share of the calls that is admitted when the ramp begins."""
 
     # What load it lets through
 
     throttle: Factor | None = None
-    """The K of the client-side throttling in Google's *Site Reliability Engineering*, chapter 21: a
-    call is refused with the probability max(0, (requests - K * accepts) / (requests + 1)) while
-    the circuit is closed."""
+    """Requests that may be sent for each one that succeeds, the K of Google's *Site Reliability
+    Engineering*, chapter 21. Beyond that, a call is refused with the probability max(0, (requests
+    - K * accepts) / (requests + 1))."""
 
     throttle_seconds: WindowSeconds = 120.0
-    """How long requests and accepts are remembered, in steps of a tenth."""
+    """Time for which the throttle remembers requests, in steps of a tenth."""
 
     throttle_floor: Share = 0.05
-    """Share of the calls that is admitted all the same."""
+    """Share of the calls that the throttle always admits."""
 
     retry_budget: Share | None = None
-    """Share of the calls in the last `retry_budget_seconds` that may be retried. (Finagle's
+    """Retries that are allowed for each call of the last `retry_budget_seconds`. (Finagle's
     RetryBudget)"""
 
     retry_budget_seconds: WindowSeconds = 10.0
-    """How long calls and retries are remembered, in steps of a tenth."""
+    """Time for which the budget remembers calls and retries, in steps of a tenth."""
 
     retry_budget_minimum: CountOrNone = 3
     """Retries that are always allowed in that time."""
 
     timeout: TimeLimit | None = None
-    """Time after which a call is cancelled, and fails with `CallTimeoutError`. (Hystrix: a call
-    that is too late is a failure like any other)"""
+    """A call that has run so long is cancelled, and fails with `CallTimeoutError`. (Hystrix: a
+    call that is too late is a failure like any other)"""
 
     def __post_init__(self) -> None:
         for field, kind in KINDS.items():

@@ -15,7 +15,7 @@ from supervisor.arguments import (
     shown,
     unwrapped,
 )
-from supervisor.policy import Policy, PolicyFields, given_policy
+from supervisor.policy import Policy, PolicyFields, check_fields, given_policy
 from supervisor.registry import BreakerByName
 from supervisor.retry.attempts import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
@@ -73,12 +73,12 @@ def create_retry_decorator(
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
     limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
-    caller = "a retry decorator"
-    given_policy(caller, policy, fields)
+    given_policy("create_retry_decorator", policy, fields)
 
     def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
-        check_async(caller, func)
-        breaker = BreakerByName(caller, f"{operation_type}:{_name_of(func)}", policy, fields)
+        check_async("a retry decorator", func)
+        name = f"{operation_type}:{_name_of(func)}"
+        breaker = BreakerByName("create_retry_decorator", name, policy, fields)
 
         @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
         def loop(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
@@ -122,6 +122,16 @@ class _Limits:
         return self.max_attempts or getattr(settings, f"{own}_max_attempts"), low, high
 
 
+def _known(caller: str, options: RetryOptions) -> RetryOptions:
+    """Return the options of one of the decorators below.
+
+    Raises:
+        TypeError: there are others among them.
+    """
+    check_fields(caller, options, ("guard", "wait_for_recovery", "policy"))
+    return options
+
+
 def retry_worker_operation(
     max_attempts: int | None = None,
     min_wait: float | None = None,
@@ -129,6 +139,7 @@ def retry_worker_operation(
     **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry an operation of a worker, guarded by `worker:NAME`; see `create_retry_decorator`."""
+    options = _known("retry_worker_operation", options)
     return create_retry_decorator("worker", max_attempts, min_wait, max_wait, **options)
 
 
@@ -141,6 +152,7 @@ def retry_storage_operation(
     """Retry an operation of a storage without jitter, guarded by `storage:NAME`; see
     `create_retry_decorator`.
     """
+    options = _known("retry_storage_operation", options)
     return create_retry_decorator("storage", max_attempts, min_wait, max_wait, False, **options)
 
 
@@ -153,6 +165,7 @@ def retry_scheduler_operation(
     """Retry an operation of a scheduler, guarded by `scheduler:NAME`; see
     `create_retry_decorator`.
     """
+    options = _known("retry_scheduler_operation", options)
     return create_retry_decorator("scheduler", max_attempts, min_wait, max_wait, **options)
 
 
@@ -163,6 +176,7 @@ def retry_api_call(
     **options: Unpack[RetryOptions],
 ) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
     """Retry a call of an external API, guarded by `api:NAME`; see `create_retry_decorator`."""
+    options = _known("retry_api_call", options)
     return create_retry_decorator("api", max_attempts, min_wait, max_wait, **options)
 
 

@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from supervisor import Policy
-from supervisor.policy import policy as definition
+from supervisor.policy import KINDS
+from supervisor.settings import written
 
 ROOT: Final = Path(__file__).parents[2]
+DOCUMENTS: Final = (
+    ROOT / "docs" / "CIRCUIT_BREAKER.md",
+    ROOT / "docs" / "reference" / "policy.md",
+    ROOT / "docs" / "reference" / "settings.md",
+)
 POSITIONAL: Final = ("failure_threshold", "recovery_timeout", "success_threshold")
 """Fields that a breaker takes by position too, as existing code gives them."""
 
@@ -131,10 +137,9 @@ def policy_rows(names: Callable[[str], bool]) -> str:
     """Return the table of some fields for documents."""
     rows = ["| Field | Default | Range | Meaning |", "|---|---|---|---|"]
     for field in filter(lambda field: names(field.name), fields_written()):
-        range_ = definition.KINDS[field.name].range + (", or None" if field.optional else "")
         default = getattr(Policy(), field.name)
         shown = default.__name__ if isinstance(default, type) else repr(default)
-        rows.append(f"| `{field.name}` | `{shown}` | {range_} | {field.doc} |")
+        rows.append(f"| `{field.name}` | `{shown}` | {range_of(field, 'None')} | {field.doc} |")
     return "\n".join(rows)
 
 
@@ -151,29 +156,50 @@ PARTS: Final[Mapping[str, str]] = {
 }
 """Which fields the parts of a policy have, in the documents."""
 
-_TABLE: Final = re.compile(r"(<!-- policy-table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+def variable_rows(names: Callable[[str], bool], with_meaning: bool) -> str:
+    """Return the table of the variables that set some fields, for documents."""
+    head = ["Variable", "Default", "Range", *(["Meaning"] if with_meaning else [])]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for field in filter(lambda field: names(field.name), fields_written()):
+        default = written(getattr(Policy(), field.name))
+        cells = [f"`BINDU_CB_{field.name.upper()}`", f"`{default}`", range_of(field, "none")]
+        rows.append("| " + " | ".join([*cells, *([field.doc] if with_meaning else [])]) + " |")
+    return "\n".join(rows)
+
+
+def range_of(field: Field, none: str) -> str:
+    """Return what a field may be, in words."""
+    return KINDS[field.name].range + (f", or {none}" if field.optional else "")
+
+
+_TABLE: Final = re.compile(
+    r"(<!-- (policy-table|variables|variables with their meaning): (.+?) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
+)
 
 
 def with_tables(text: str) -> str:
     """Return a document with its tables of fields as they are to be."""
-    return _TABLE.sub(
-        lambda found: (
-            f"{found[1]}\n{policy_rows(PARTS[found[2]].split().__contains__)}\n\n{found[3]}"
-        ),
-        text,
-    )
+
+    def table(found: re.Match[str]) -> str:
+        names = PARTS[found[3]].split().__contains__
+        if found[2] == "policy-table":
+            rows = policy_rows(names)
+        else:
+            rows = variable_rows(names, with_meaning=found[2] != "variables")
+        return f"{found[1]}\n{rows}\n\n{found[4]}"
+
+    return _TABLE.sub(table, text)
 
 
 def generated() -> dict[Path, str]:
     """Return each generated file, and what is to be in it."""
-    reference = ROOT / "docs" / "reference" / "policy.md"
-    texts = {
+    modules = {
         ROOT / "supervisor" / "policy" / "keywords.py": keywords(),
         ROOT / "supervisor" / "settings" / "fields.py": settings_fields(),
     }
-    if reference.exists():
-        texts[reference] = with_tables(reference.read_text(encoding="utf-8"))
-    return texts
+    return modules | {path: with_tables(path.read_text(encoding="utf-8")) for path in DOCUMENTS}
 
 
 def main() -> int:

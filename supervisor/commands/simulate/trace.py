@@ -130,6 +130,16 @@ def _row(call: Call) -> list[object]:
 
 def _calls(rows: Iterator[list[str]]) -> Iterator[Call]:
     header = [name.strip() for name in next(rows, ())]
+    _check_header(header)
+    for cells in rows:
+        if len(cells) not in (0, len(header)):
+            raise ValueError(f"there are {len(cells)} cells, but {len(header)} columns")
+        if cells:
+            given = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            yield _call({name: cell for name, cell in given.items() if cell})
+
+
+def _check_header(header: list[str]) -> None:
     for name in header:
         if name not in COLUMNS:
             raise ValueError(f"unknown column {shown(name)}; there are {', '.join(COLUMNS)}")
@@ -137,12 +147,6 @@ def _calls(rows: Iterator[list[str]]) -> Iterator[Call]:
             raise ValueError(f"column {name} is there more than once")
     if missing := [name for name in NEEDED if name not in header]:
         raise ValueError(f"columns must be named in the first line; missing: {', '.join(missing)}")
-    for cells in rows:
-        if len(cells) not in (0, len(header)):
-            raise ValueError(f"there are {len(cells)} cells, but {len(header)} columns")
-        if cells:
-            given = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-            yield _call({name: cell for name, cell in given.items() if cell})
 
 
 def _call(cells: dict[str, str]) -> Call:
