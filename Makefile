@@ -126,7 +126,7 @@ $(SITE_VENV)/.up-to-date: pyproject.toml
 	touch $@
 
 site: $(SITE_VENV)/.up-to-date
-	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --config-file .mkdocs.yml --strict --clean
 	$(SITE_VENV)/bin/python -m tests.docs.site site
 
 clean:

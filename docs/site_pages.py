@@ -1,7 +1,7 @@
 """Pages of the site that stand outside docs/ in the repository, and links to and from them.
 
 In the repository a link leads to where a file stands. On the site everything stands in one tree.
-MkDocs calls the functions of this file while it builds the site; see `hooks` in mkdocs.yml.
+MkDocs calls the functions of this file while it builds the site; see `hooks` in .mkdocs.yml.
 """
 
 from __future__ import annotations

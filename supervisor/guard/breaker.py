@@ -142,8 +142,8 @@ class CircuitBreaker(CircuitHandle):
         it is admitted, and refused with the reason "retry_budget" once that is spent.
 
         Raises:
-            CircuitBreakerOpenError, CallTimeoutError, CircuitCrashedError, CircuitStoppedError,
-            PolicyConflictError, TypeError: see `call`.
+            CircuitBreakerOpenError: the circuit, or the budget, refused the call.
+            Exception: any other error of `call`.
         """
         fallback = kwargs.pop("fallback", RAISE)
         return await make_call(self._here(), func, args, kwargs, fallback, retry=True)
@@ -223,8 +223,7 @@ class CircuitBreaker(CircuitHandle):
         count. The `timeout` of the policy is not applied to it, since nothing can end a thread.
 
         Raises:
-            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
-            PolicyConflictError: see `call`.
+            CircuitBreakerOpenError: the circuit refused it; see `call` for what else may be raised.
             RuntimeError: this is an event loop's own thread, or no running event loop is known.
             anyio.RunFinishedError: the event loop ended before the call was admitted.
             TypeError: `func` is an async function, or what it returned is to be awaited.
@@ -241,8 +240,9 @@ class CircuitBreaker(CircuitHandle):
             wait_for: see `waiting`.
 
         Raises:
-            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
-            PolicyConflictError, TypeError, ValueError: see `call`.
+            CircuitBreakerOpenError: the circuit refused the call.
+            TypeError, ValueError: an argument is of the wrong type or out of range.
+            Exception: any other error of `call`.
         """
         if wait is not None:
             check_seconds("wait", wait)
@@ -254,8 +254,8 @@ class CircuitBreaker(CircuitHandle):
         """Guard the block like `call` does; as many tasks at a time as like may be in it.
 
         Raises:
-            CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
-            PolicyConflictError: see `call`.
+            CircuitBreakerOpenError: the circuit refused the call.
+            Exception: any other error of `call`.
         """
         circuit = self._circuit
         if circuit.thread != get_ident() or not circuit.loop_is_running():

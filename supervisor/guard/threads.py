@@ -101,8 +101,8 @@ def _admit(token: EventLoopToken, join: Callable[[], Circuit]) -> tuple[Circuit,
 
     Raises:
         anyio.RunFinishedError: the event loop has ended.
-        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError,
-        PolicyConflictError: the call is not admitted.
+        CircuitBreakerOpenError: the call is not admitted.
+        Exception: any other error of `CircuitBreaker.call`.
     """
     admission: Admission = Future()
     post(token, _start, join, admission)

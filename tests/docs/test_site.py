@@ -56,7 +56,7 @@ def test_no_site(tmp_path: Path) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     """The site's navigation names each page once."""
-    lines = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2].splitlines()
+    lines = (ROOT / ".mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2].splitlines()
     named = [line.replace("- ", ": ").rpartition(": ")[2] for line in lines if ".md" in line]
     pages = [page.relative_to(DOCS).as_posix() for page in DOCUMENTS if page != README]
     assert sorted(set(named) - {"changelog.md", "benchmarks-full-run.md"}) == sorted(pages)

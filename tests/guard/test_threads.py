@@ -666,7 +666,7 @@ def test_an_event_loop_that_is_closed_without_a_word(
     with pytest.raises(RuntimeError, match="no running event loop"):
         start(lambda: breaker.call_from_thread(pytest.fail))[0].result(SECONDS)
     breaker._circuit.loop.is_running = lambda: True  # as it was a moment ago
-    monkeypatch.setattr(threads, "_post", post_and_tell)
+    monkeypatch.setattr(threads, "post", post_and_tell)
     asking, _ = start(lambda: breaker.call_from_thread(pytest.fail))
     assert posted.wait(SECONDS)
     loop.close()

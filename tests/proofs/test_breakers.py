@@ -238,11 +238,11 @@ class BreakerHistories(PolicyHistories):
         if not self.program:
             return
         self.draws = Draws()
-        with mock.patch.multiple(
-            "supervisor.circuit",
-            BACKLOG=self.backlog,
-            CHEAP_TO_READ=self.backlog // 2,
-            random=self.draws,
+        with (
+            mock.patch("supervisor.circuit.record.BACKLOG", self.backlog),
+            mock.patch("supervisor.circuit.reading.CHEAP_TO_READ", self.backlog // 2),
+            mock.patch("supervisor.circuit.record.random", self.draws),
+            mock.patch("supervisor.circuit.admission.random", self.draws),
         ):
             run(self.backend, self.play)
         self.figures[self.figure] += len(self.program)

@@ -51,7 +51,7 @@ from supervisor.circuit import project, statistics_of
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.record import Asker, Circuit
 from supervisor.guard.breaker import WaitingBreaker
-from tests import test_schedules
+from tests.behaviour import test_schedules
 from tests.support.worlds import (
     Down,
     by_block,

@@ -57,7 +57,10 @@ class Bombed(Machine):
     def apply(self, message: Message) -> Grant | Refusal | None:
         self.fuse -= 1
         if self.fuse < 0:
-            for tally in (self.trip.tally, *(self.trip.kinds or {}).values()):
+            for tally in (
+                self.trip.tally,
+                *(self.trip.kinds.tallies.values() if self.trip.kinds else ()),
+            ):
                 tally.add(self.latest, 99, failed=True, slow=True)
             if self.trip.overdue:
                 self.trip.overdue.clear()

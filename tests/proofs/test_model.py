@@ -304,8 +304,9 @@ class BreakerHistories(Histories):
         if not self.program:
             return
         # Small ones, at times: within a history's length, the backlog would never be full.
-        with mock.patch.multiple(
-            "supervisor.circuit", BACKLOG=self.backlog, CHEAP_TO_READ=self.backlog // 2
+        with (
+            mock.patch("supervisor.circuit.record.BACKLOG", self.backlog),
+            mock.patch("supervisor.circuit.reading.CHEAP_TO_READ", self.backlog // 2),
         ):
             run(self.backend, self.play)
         self.figures[self.figure] += len(self.program)

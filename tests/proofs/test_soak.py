@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from supervisor import Supervisor
-from supervisor.circuit.record import Circuit
+from supervisor.circuit import actor
+from supervisor.circuit.record import Answer, Circuit
 from supervisor.machine.machine import Machine
 from supervisor.machine.messages import Withdraw
-from tests import soak
+from tests.proofs import soak
 from tests.support.worlds import by_call, fail, succeed
 
 pytestmark = pytest.mark.anyio
@@ -41,13 +42,13 @@ async def test_it_finds_a_lost_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_finds_an_asker_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """If askers were not answered, they would not end, or be found in the circuit."""
-    answer = Circuit.answer
+    answer = actor.answer_asker
 
-    def forgetful(self: Circuit, permit: int, given: object) -> None:
+    def forgetful(circuit: Circuit, permit: int, given: Answer) -> None:
         if permit <= 3:
-            answer(self, permit, given)  # type: ignore[arg-type]
+            answer(circuit, permit, given)
 
-    monkeypatch.setattr(Circuit, "answer", forgetful)
+    monkeypatch.setattr(actor, "answer_asker", forgetful)
     found = (await soak.soak(SMALL)).violations
     assert any("callers did not end" in violation for violation in found)
 

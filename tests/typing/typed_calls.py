@@ -12,8 +12,10 @@ from supervisor import (
     CircuitBreaker,
     CircuitState,
     Permit,
+    Policy,
     Statistics,
     Supervisor,
+    create_retry_decorator,
     execute_with_retry,
     get_circuit_breaker,
     get_circuit_breaker_sync,
@@ -95,3 +97,41 @@ async def calls() -> None:
     await by_retry("url", "more")  # type: ignore[call-arg]
     Supervisor(on_give_up="explode")  # type: ignore[arg-type]
     breaker(len)  # type: ignore[arg-type]
+
+
+# Policies, by their fields, as a whole, and both
+
+careful = Policy(window_calls=20, failure_rate=0.5)
+CircuitBreaker("x", 5, 10.0, 1, probe_timeout=5, window_calls=20, failure_rate=0.5)
+CircuitBreaker("x", policy=careful, recovery_timeout=60)
+CircuitBreaker("x", failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+CircuitBreaker("x", window_calls="ten")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+CircuitBreaker("x", policy="careful")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+breaker.reconfigure(careful, timeout=2.5)
+breaker.reconfigure(failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+@with_circuit_breaker("x", policy=careful, ignore=(KeyError, IndexError))
+async def by_name_and_policy(url: str) -> bytes:
+    """Guarded by name, as told here."""
+    return await fetch(url)
+
+
+@retry_api_call(policy=careful, guard="attempt", classify=lambda _: None)
+async def by_retry_and_policy(url: str) -> bytes:
+    """Retried, and guarded as told here."""
+    return await fetch(url)
+
+
+with_circuit_breaker("x", window_calls="ten")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+retry_api_call(failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+create_retry_decorator("api", slow_call_duration="1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def policies(supervisor: Supervisor) -> None:
+    """A supervisor, and the functions by name."""
+    assert_type(supervisor.circuit("x", policy=careful, failure_threshold=3), CircuitBreaker)
+    supervisor.circuit("x", failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await get_circuit_breaker("x", policy=careful, throttle=2), CircuitBreaker)
+    await get_circuit_breaker("x", throttle="twice")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await execute_with_retry(fetch, "url", policy=careful), bytes)
