@@ -39,7 +39,8 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.circuit import project, statistics_of
-from supervisor.circuit.record import CHEAP_TO_READ, Circuit
+from supervisor.circuit.reading import CHEAP_TO_READ
+from supervisor.circuit.record import Circuit
 from tests.support.worlds import Down, by_block, by_call, by_permit, crash, settle_down
 
 POLICY = {"failure_threshold": 3, "recovery_timeout": 1.0, "success_threshold": 2}
