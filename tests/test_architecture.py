@@ -76,13 +76,10 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports_of(path: Path, at_run_time: bool = False) -> set[str]:
-    """All modules that a file imports, wherever in it; perhaps but for those in type checks."""
+def imports_of(path: Path) -> set[str]:
+    """All modules that a file imports, wherever in it."""
     found: set[str] = set()
-    tree = tree_of(path)
-    if at_run_time:
-        tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -94,10 +91,6 @@ def imports_of(path: Path, at_run_time: bool = False) -> set[str]:
             if len(modules) < len(names):
                 found.add(node.module)
     return found
-
-
-def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 ALL_NAMES = {name_of(path) for path in MODULES}
@@ -127,9 +120,7 @@ def test_imports_go_one_way_and_by_the_door(path: Path) -> None:
 def test_no_circle_within_a_room() -> None:
     """The modules of a room can be read one after the other; `TopologicalSorter` raises if not."""
     uses = {
-        name_of(path): {
-            name for name in imports_of(path, at_run_time=True) if name.startswith("supervisor.")
-        }
+        name_of(path): {name for name in imports_of(path) if name.startswith("supervisor.")}
         for path in MODULES
         if path.name != "__init__.py"
     }

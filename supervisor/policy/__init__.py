@@ -2,8 +2,8 @@
 
 May know nothing but how arguments are checked: neither machines nor settings.
 
-    policy     the fields of a policy, each defined once; kinds, what values they may have
-    rules      what the fields need of each other
+    policy     the fields of a policy, each defined once, and what they need of each other
+    kinds      what values they may have
     giving     how users give a policy; keywords, its fields for type checkers
     outcomes   how a call can end, and what kinds of failure there are
 """
