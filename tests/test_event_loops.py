@@ -29,7 +29,7 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.supervisor import current_supervisor
-from tests.virtual_time import VirtualTimeLoop
+from supervisor.testing import VirtualTimeLoop
 from tests.worlds import Down, Guarded, every_way, fail, fail_times, is_refused, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]

@@ -35,7 +35,7 @@ from supervisor.outcomes import Failure, Outcome
 from supervisor.policy import Policy
 from supervisor.recording import NOT_NEEDED, Recording, plain, read_start
 from supervisor.replay import replay_lines
-from tests.virtual_time import run_in_virtual_time
+from supervisor.testing import run_in_virtual_time
 from tests.worlds import crash, fail_times, is_refused, settle_down, succeed
 
 OUTAGE = [
@@ -489,7 +489,7 @@ def test_a_file_that_cannot_be_read_to_its_end() -> None:
 
 
 def written(folder: Path) -> Path:
-    lines = run_in_virtual_time("asyncio", recorded)
+    lines = run_in_virtual_time(recorded)
     file = folder / "x.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
     return file

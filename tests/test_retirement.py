@@ -38,9 +38,10 @@ from supervisor.messages import Grant
 from supervisor.outcomes import Outcome
 from supervisor.policy import Policy
 from supervisor.tasks import Tasks
+from supervisor.testing import VirtualTimeLoop, run_in_virtual_time
 from tests.test_schedules import SEEDS, run
-from tests.virtual_time import BACKENDS, VirtualTimeLoop, run_in_virtual_time
 from tests.worlds import (
+    BACKENDS,
     Dependency,
     Down,
     Guarded,
@@ -541,10 +542,10 @@ class TestSuccessors:
                 assert made[0].statistics().started == 2
                 assert supervisor["x"].statistics().started == 1
 
-        run_in_virtual_time(backend, first)
+        run_in_virtual_time(first, backend=backend)
         assert (own.statistics().succeeded, own.statistics().running) == (2, False)
         assert made[0].statistics().succeeded == 2
-        run_in_virtual_time(backend, second)
+        run_in_virtual_time(second, backend=backend)
 
     @however_it_was_made
     async def test_calls_from_threads(self, make: Maker) -> None:

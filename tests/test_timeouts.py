@@ -13,11 +13,10 @@ import pytest
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.errors import CallTimeoutError
 from supervisor.outcomes import Failure
-from tests.virtual_time import run_in_virtual_time
+from supervisor.testing import jump, run_in_virtual_time
 from tests.worlds import (
     Down,
     Guarded,
-    block_loop,
     by_block,
     by_call,
     by_decorator,
@@ -113,7 +112,7 @@ class TestTooLate:
 
         async def block() -> str:
             await anyio.lowlevel.checkpoint()
-            block_loop(60)
+            jump(60)
             return "fine"
 
         breaker = CircuitBreaker("x", 1, timeout=5)
@@ -315,7 +314,7 @@ def test_cancellations_of_asyncios_own(backend: str, guarded: Guarded) -> None:
         now = breaker.statistics()
         assert (now.cancelled, now.failed, now.in_flight) == (now.started - 1, 1, 0)
 
-    run_in_virtual_time(backend, main)
+    run_in_virtual_time(main, backend=backend)
 
 
 class TestNested:

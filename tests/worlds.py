@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +19,9 @@ from supervisor import (
     Supervisor,
 )
 from supervisor.circuit import Circuit
+from supervisor.testing import Backend
+
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class Down(ConnectionError):
@@ -102,28 +105,6 @@ async def settle_down() -> None:
     """Let every task do what it can do at once."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
-
-
-def block_loop(seconds: float) -> None:
-    """Let virtual time pass while the event loop lets nobody go on."""
-    import sniffio
-
-    if sniffio.current_async_library() == "asyncio":
-        import asyncio
-
-        from tests.virtual_time import VirtualTimeLoop
-
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, VirtualTimeLoop):
-            loop.now += seconds
-        else:
-            loop._now += seconds  # type: ignore[attr-defined]
-    else:
-        import trio.testing
-
-        clock = trio.lowlevel.current_clock()
-        assert isinstance(clock, trio.testing.MockClock)
-        clock.jump(seconds)
 
 
 async def changes_in(stream: EventStream) -> list[StateChanged]:

@@ -49,10 +49,11 @@ from supervisor import (
 )
 from supervisor.breaker import WaitingBreaker
 from supervisor.circuit import Circuit, _Asker
+from supervisor.testing import loop_factory
 from supervisor.watch import Watch
 from tests import test_schedules
-from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 from tests.worlds import (
+    BACKENDS,
     Down,
     by_block,
     by_call,
@@ -733,7 +734,7 @@ def run(backend: str, seed: int, main: Callable[[], Awaitable[None]]) -> None:
         assert len(anyio.get_running_tasks()) == tasks
 
     if backend == "uvloop":
-        with asyncio.Runner(loop_factory=VirtualTimeUvloop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory("uvloop")) as runner:
             runner.run(in_time())
     else:
         test_schedules.run(backend, seed, in_time)

@@ -13,8 +13,9 @@ from supervisor.machine import Machine
 from supervisor.messages import Change, Grant, Reconfigured, Refusal, Transition
 from supervisor.recording import Entry, Recording, Turn, plain, read_entry, read_start
 from supervisor.replay import RecordingError, replay_lines
+from supervisor.testing import run_in_virtual_time
 from tests.proofs.traces import POLICIES, recorded
-from tests.virtual_time import BACKENDS, run_in_virtual_time
+from tests.worlds import BACKENDS
 
 STEPS = 1_000
 """Of each life; about every second one puts a message into the mailbox."""
@@ -134,4 +135,4 @@ def damaged(text: str, draw: random.Random) -> str:
 
 def lines_of(backend: str, *life: Any) -> list[str]:
     """Live a life, and return its recording."""
-    return list(run_in_virtual_time(backend, recorded, *life).lines())
+    return list(run_in_virtual_time(recorded, *life, backend=backend).lines())

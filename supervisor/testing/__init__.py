@@ -1,0 +1,32 @@
+"""Tests of code that has circuits in it: virtual time, and what happened to the circuits.
+
+Uses public names of the package only. uvloop and trio are imported when they are asked for.
+"""
+
+from supervisor.testing.asyncio_time import VirtualTimeLoop
+from supervisor.testing.backends import (
+    Backend,
+    jump,
+    loop_factory,
+    run_in_virtual_time,
+    virtual_time,
+)
+from supervisor.testing.circuits import (
+    Transitions,
+    clear_circuits,
+    default_settings,
+    disabled_circuits,
+)
+
+__all__ = [
+    "Backend",
+    "Transitions",
+    "VirtualTimeLoop",
+    "clear_circuits",
+    "default_settings",
+    "disabled_circuits",
+    "jump",
+    "loop_factory",
+    "run_in_virtual_time",
+    "virtual_time",
+]
