@@ -196,6 +196,7 @@ class TestDisabled:
             for breaker in (search, supervisor.circuit("own", failure_threshold=1)):
                 await fail_times(breaker, 5)
                 assert breaker.state == "disabled"
+            assert supervisor.circuit("own", failure_threshold=1).state == "disabled"
         for _ in range(9):
             with pytest.raises(Down):
                 await decorated()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, get_args
 
@@ -141,7 +140,6 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
 
 async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
     """Run a function that awaits nothing in a worker thread, which takes no virtual time."""
-    outcome: Future[str] = Future()
 
     def plain() -> str:
         try:
@@ -151,17 +149,7 @@ async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
             return result
         raise AssertionError("it awaits something")
 
-    async def host() -> None:
-        try:
-            outcome.set_result(await anyio.to_thread.run_sync(breaker.call_from_thread, plain))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(host)
-        while not outcome.done():
-            await anyio.lowlevel.checkpoint()
-    return outcome.result()
+    return await anyio.to_thread.run_sync(breaker.call_from_thread, plain)
 
 
 every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])
