@@ -7,9 +7,11 @@ a test asks for. All of its fixtures have to be asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import wraps
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,7 +29,6 @@ def circuit_supervisor(request: pytest.FixtureRequest) -> Iterator[Supervisor]:
     makes a `CircuitBreaker`, which joins the supervisor when the test calls it.
     """
     from supervisor import Supervisor
-    from supervisor.testing.circuits import inside
 
     test = request.node
     original = getattr(test, "obj", None)
@@ -86,3 +87,36 @@ def circuit_settings() -> Iterator[AppSettings]:
 
     with default_settings() as settings:
         yield settings
+
+
+def inside(
+    supervisor: Supervisor, test: Callable[..., Awaitable[object]]
+) -> Callable[..., Awaitable[None]]:
+    """Return `test` as an async function that runs in the supervisor's block.
+
+    The block belongs to the task that runs the test, whatever tasks its fixtures run in.
+    """
+
+    @wraps(test)
+    async def guarded(*args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+        async with supervisor:
+            try:
+                await test(*args, **kwargs)
+            finally:
+                _end_circuits(supervisor)
+
+    return guarded
+
+
+def _end_circuits(supervisor: Supervisor) -> None:
+    """End all circuits, so that breakers at module level can serve the next test.
+
+    That may run on the same event loop. Circuits that a block only leaves behind refuse all
+    further calls, and until its next call, a breaker shows what its last circuit was like.
+    """
+    for name in list(supervisor):
+        with suppress(RuntimeError):  # it has been given up
+            supervisor[name].release()
+            supervisor[name].reset()
+        supervisor.stop(name)

@@ -26,6 +26,7 @@ keeps them running. Each line uses only lines above it:
     settings    `BINDU_CB_*` and `BINDU_RETRY_*` variables, and TOML files
     registry    circuits by name, created from the settings
     retry       tenacity's decorators; loops, guarded by circuits from outside or within
+    testing     virtual time, and what tests ask of circuits
     check       which policy each circuit gets, and why: `python -m supervisor check`
     demo        agents against a failing server: `python -m supervisor demo`
     simulation  what policies would have done: `python -m supervisor simulate`

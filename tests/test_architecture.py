@@ -35,6 +35,7 @@ LAYERS = [
     "registry",
     "loops",
     "retry",
+    "testing",
     "check demo",
     "simulation",
     "__main__",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
+from _pytest.mark import ParameterSet
 from anyio import to_thread
 
+from pytest_circuit_supervisor import inside
 from supervisor import (
     CircuitBreaker,
     CircuitCrashedError,
@@ -23,13 +26,13 @@ from supervisor import (
 )
 from supervisor.settings import AppSettings
 from supervisor.testing import Transitions, default_settings, disabled_circuits
-from supervisor.testing.circuits import inside
 from tests.worlds import Down, crash, fail, fail_times, is_refused, succeed
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.anyio
 
 Run = Callable[..., pytest.RunResult]
+FENCED = re.MULTILINE | re.DOTALL
 SEARCH = CircuitBreaker("search", failure_threshold=1)
 
 
@@ -487,3 +490,39 @@ class TestPlugins:
         without = [f"-pno:{plugin}" for plugin in ("circuit_supervisor", "asyncio", "trio")]
         result = pytester.runpytest_inprocess(*without)
         result.stdout.fnmatch_lines("*fixture 'circuits_cleared' not found")
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "test-your-code.md"
+NEEDS = {"anyio": [], "asyncio": [needs_pytest_asyncio], "trio": [needs_pytest_trio]}
+
+
+def projects() -> list[ParameterSet]:
+    """Return the page's projects: a ```ini block, and ```python blocks that begin with a name.
+
+    A section that has no ```ini block goes by the first one, and its `conftest.py`.
+    """
+    found: list[dict[str, str]] = []
+    for section in PAGE.read_text().split("\n## "):
+        files = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", section, FENCED))
+        settings = re.search(r"^```ini\n(.*?)^```$", section, FENCED)
+        if settings is not None:
+            found.append({**files, "pytest.ini": settings[1]})
+        elif files:
+            found.append({**found[0], **files})
+    return [
+        pytest.param(files, plugin, marks=NEEDS[plugin])
+        for files in found
+        for plugin in re.findall(r"^(\w+)_mode", files["pytest.ini"], re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(("files", "plugin"), projects())
+def test_the_page_about_tests(
+    pytester: pytest.Pytester, files: dict[str, str], plugin: str
+) -> None:
+    """The tests on it pass, each with the plugin that it is about."""
+    for name, text in files.items():
+        Path(name).write_text(text)
+    without = [f"-pno:{other}" for other in NEEDS.keys() - {plugin}]
+    result = pytester.runpytest_subprocess("-Werror", *without, timeout=60)
+    assert result.ret == pytest.ExitCode.OK

@@ -34,7 +34,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self, patience: float | None = None) -> None:
         self._clock = Clock()
         self._outside = Outside(patience)
-        super().__init__(_JumpingSelector(self, self._clock, self._outside))
+        super().__init__(_JumpingSelector(self._clock, self._outside, self.call_soon))
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -87,29 +87,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().close()
         self._clock.clear()
 
-    def fire(self) -> bool:
-        """Let the timers that are due have the next turn, and return whether there were any."""
-        fired = False
-        for timer in self._clock.due():
-            self.call_soon(timer.fire)
-            fired = True
-        return fired
-
 
 class _JumpingSelector(selectors.DefaultSelector):
     """What the loop asks for news once in every round; here time jumps."""
 
-    def __init__(self, loop: VirtualTimeLoop, clock: Clock, outside: Outside) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        outside: Outside,
+        call_soon: Callable[[Callable[[], None]], asyncio.Handle],
+    ) -> None:
         super().__init__()
-        self._loop = loop
         self._clock = clock
         self._outside = outside
+        self._call_soon = call_soon
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return news, after the first of these that brings some: a look, patience, a jump."""
         news = super().select(0)
         self._outside.look()
-        if self._loop.fire() or news or timeout == 0:  # it has something to do
+        if self._fire() or news or timeout == 0:  # the loop has something to do
             return news
         if not self._clock.has_timers():
             return super().select()
@@ -120,5 +117,12 @@ class _JumpingSelector(selectors.DefaultSelector):
                 return news
             self._outside.give_up()
         self._clock.jump_to_next()
-        self._loop.fire()
+        self._fire()
         return news
+
+    def _fire(self) -> bool:
+        """Let the timers that are due have the next turn, and return whether there were any."""
+        due = list(self._clock.due())
+        for timer in due:
+            self._call_soon(timer.fire)
+        return bool(due)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, Final
@@ -133,36 +133,3 @@ def default_settings() -> Generator[AppSettings]:
 
 def _is_setting(variable: str) -> bool:
     return variable.upper().startswith(("BINDU_CB_", "BINDU_RETRY_"))
-
-
-def inside(
-    supervisor: Supervisor, test: Callable[..., Awaitable[object]]
-) -> Callable[..., Awaitable[None]]:
-    """Return `test` as an async function that runs in the supervisor's block.
-
-    The block belongs to the task that runs the test, whatever tasks its fixtures run in.
-    """
-
-    @wraps(test)
-    async def guarded(*args: Any, **kwargs: Any) -> None:
-        __tracebackhide__ = True
-        async with supervisor:
-            try:
-                await test(*args, **kwargs)
-            finally:
-                _end_circuits(supervisor)
-
-    return guarded
-
-
-def _end_circuits(supervisor: Supervisor) -> None:
-    """End all circuits, so that breakers at module level can serve the next test.
-
-    That may run on the same event loop. Circuits that a block only leaves behind refuse all
-    further calls, and until its next call, a breaker shows what its last circuit was like.
-    """
-    for name in list(supervisor):
-        with suppress(RuntimeError):  # it has been given up
-            supervisor[name].release()
-            supervisor[name].reset()
-        supervisor.stop(name)
