@@ -410,6 +410,18 @@ class TestThreads:
 
         run_in_virtual_time(main, backend=backend)
 
+    @pytest.mark.anyio
+    async def test_under_anyios_plugin(self) -> None:
+        """It runs trio as a guest of another event loop, which waits in threads itself."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep, 0.001)
+            for _ in range(3):
+                with anyio.fail_after(0.001):
+                    assert await to_thread.run_sync(a_moment) == "fine"
+            assert anyio.current_time() == 0
+        assert anyio.current_time() == 0.001
+        await anyio.sleep(DAY)
+
     @every_backend
     @pytest.mark.usefixtures("impatient")
     def test_one_that_hangs(self, backend: Backend, hung: Callable[[], None]) -> None:

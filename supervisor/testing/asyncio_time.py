@@ -20,8 +20,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     Its time starts at 0. Timers that are due at the same time fire in the order in which they
     were set. Time stands still while anybody has something to do, and for a (real) second at
-    most while a worker thread works: one of `anyio.to_thread`, `asyncio.to_thread` or an
-    executor. With no timers it waits for threads, sockets and processes like any other loop.
+    most while a worker thread works: one of `anyio.to_thread` (by its default limiter), of
+    `asyncio.to_thread` or of an executor. With no timers the loop waits for threads, sockets and
+    processes like any other one.
 
     Args:
         patience: real seconds, 0 or more, for which time waits before every jump, so that
