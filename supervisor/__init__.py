@@ -18,6 +18,7 @@ uses only the doors (`__init__`) of those above it.
     supervision      who starts, watches, restarts, retires and ends circuits
     registry         circuits by name, created from the settings
     retry            tenacity's decorators, guarded by circuits
+    testing          virtual time and circuits for the tests of users
     integrations     guards for other people's libraries
     commands         `python -m supervisor`: check, replay, simulate, demo
 """

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import supervisor
-from tests.virtual_time import BACKENDS, in_virtual_time
+from supervisor.testing import virtual_time
+from tests.support.worlds import BACKENDS
 
 FIGURES = pytest.StashKey[Counter[str]]()
 
@@ -69,7 +70,7 @@ def figures(request: pytest.FixtureRequest) -> Counter[str]:
 
 @pytest.fixture(params=BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return in_virtual_time(request.param)
+    return virtual_time(request.param)
 
 
 @pytest.fixture(autouse=True)

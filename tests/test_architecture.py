@@ -31,6 +31,7 @@ ROOMS = [
     "supervision",
     "registry",
     "retry",
+    "testing",
     "integrations",
     "commands",
     "__main__",
@@ -46,11 +47,15 @@ OUTSIDE = {
     "instrumentation": {"loguru"},
     "supervision": {"anyio"},
     "retry": {"anyio", "tenacity"},
+    "testing": {"anyio", "asyncio", "pytest", "sniffio", "trio", "uvloop"},
 }
 """What each room may use from outside the standard library, and of asyncio; others use nothing."""
 
-BY_PUBLIC_NAMES = {"integrations"}
+BY_PUBLIC_NAMES = {"integrations", "testing"}
 """Rooms that use the package as its users do."""
+
+HOMES = {"events", "registry", "settings", "errors", "retry", "recording", "testing"}
+"""Where public names are at home, besides the package itself."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -109,9 +114,10 @@ def test_imports_go_one_way_and_by_the_door(path: Path) -> None:
         used, _, inside = rest.partition(".")
         if package != "supervisor" or used == room:
             continue
-        if room in BY_PUBLIC_NAMES or used == "":
-            assert room in BY_PUBLIC_NAMES, f"{path} uses the package as a whole"
+        if room in BY_PUBLIC_NAMES:
+            assert used == "" or (used in HOMES and not inside), f"{path} uses {name}"
             continue
+        assert used, f"{path} uses the package as a whole"
         assert ROOMS.index(used) < ROOMS.index(room), f"{room} must not use {used}"
         by_door = not inside or room == "__main__"
         assert by_door, f"{path} uses {name}, which is behind the door of {used}"
@@ -148,7 +154,7 @@ def test_a_door_says_what_is_behind_it(door: Path) -> None:
 
 @pytest.mark.parametrize("room", sorted(set(ROOMS) - {"commands", "__main__"}))
 def test_each_outside_library_has_its_rooms(room: str) -> None:
-    """Only `loop` knows asyncio and trio; every other library is used in one room but anyio."""
+    """Only `loop` and `testing` know asyncio and trio; other libraries but anyio have one room."""
     used = {
         name.partition(".")[0]
         for path in MODULES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from supervisor.circuit import Circuit, GivenUp, give_up, run_actor
 from supervisor.errors import CircuitCrashedError, describe
@@ -16,28 +16,30 @@ from supervisor.events import CircuitGivenUp, CircuitRestarted
 from supervisor.supervision.publishing import Publisher
 
 
+class RestartLimits(Protocol):
+    """How much is mended, and what follows then; see `Supervisor`."""
+
+    max_restarts: int
+    restart_period: float
+    on_give_up: Literal["escalate"] | GivenUp
+
+
 class Restarts:
     """Keeps the actors of one supervisor running.
 
     Args:
-        most: crashes of one circuit's actor that are mended within `period`.
-        period: seconds.
-        on_give_up: what happens at one crash more; see `Supervisor`.
+        limits: those of the moment.
         publisher: is told.
         escalate: ends the supervisor with an error.
     """
 
     def __init__(
         self,
-        most: int,
-        period: float,
-        on_give_up: Literal["escalate"] | GivenUp,
+        limits: RestartLimits,
         publisher: Publisher,
         escalate: Callable[[CircuitCrashedError], None],
     ) -> None:
-        self._most = most
-        self._period = period
-        self._on_give_up: Literal["escalate"] | GivenUp = on_give_up
+        self._limits = limits
         self._publisher = publisher
         self._emit = publisher.publish_change  # bound once, not once per circuit
         self._escalate = escalate
@@ -60,23 +62,23 @@ class Restarts:
         now = circuit.loop.time()
         crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)
-        while now - crashes[0] >= self._period:
+        while now - crashes[0] >= self._limits.restart_period:
             crashes.popleft()
-        if len(crashes) <= self._most:
+        if len(crashes) <= self._limits.max_restarts:
             circuit.restarts += 1
             self._publisher.publish(CircuitRestarted, circuit, error=describe(crash))
         else:
             self._give_up(circuit, crash)
 
     def _give_up(self, circuit: Circuit, crash: Exception) -> None:
-        then = self._on_give_up
+        then = self._limits.on_give_up
         self._publisher.publish(CircuitGivenUp, circuit, verdict=then, error=describe(crash))
         if then != "escalate":
             give_up(circuit, then)
             return
         error = CircuitCrashedError(
-            f"the actor of circuit {circuit.name!r} crashed more than {self._most}"
-            f" times within {self._period:g} s"
+            f"the actor of circuit {circuit.name!r} crashed more than"
+            f" {self._limits.max_restarts} times within {self._limits.restart_period:g} s"
         )
         error.__cause__ = crash
         self._escalate(error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -42,26 +42,28 @@ def is_idle(circuit: Circuit) -> bool:
     return machine.state in _FORGETTABLE and not in_flight(circuit, machine)
 
 
+class RetirementLimits(Protocol):
+    """When circuits are retired; see `Supervisor`."""
+
+    idle_timeout: float | None
+    max_circuits: int | None
+    on_full: Literal["retire", "refuse"]
+
+
 class Retirement:
     """Which circuits of one supervisor are retired, and when.
 
     Args:
-        idle_timeout: seconds after which an idle circuit is; None: never.
-        max_circuits: circuits that there may be; None: any number.
-        on_full: whether an idle circuit makes room for one more.
+        limits: those of the moment.
         retire: ends a circuit for the reason that it is told.
     """
 
     def __init__(
         self,
-        idle_timeout: float | None,
-        max_circuits: int | None,
-        on_full: Literal["retire", "refuse"],
+        limits: RetirementLimits,
         retire: Callable[[Circuit, Reason], None],
     ) -> None:
-        self._idle_timeout = idle_timeout
-        self._max_circuits = max_circuits
-        self._on_full = on_full
+        self._limits = limits
         self._retire = retire
         self._rests = Rests()
         self._second_chances = SecondChances()
@@ -69,7 +71,7 @@ class Retirement:
 
     def added(self, circuit: Circuit) -> None:
         """Look at a circuit from now on."""
-        if self._max_circuits is not None:
+        if self._limits.max_circuits is not None:
             self._second_chances.add(circuit)
 
     def forget(self, circuit: Circuit) -> None:
@@ -83,10 +85,10 @@ class Retirement:
         Raises:
             TooManyCircuitsError: there is none that may be retired.
         """
-        most = self._max_circuits
+        most = self._limits.max_circuits
         if most is None or circuits < most:
             return
-        may_retire = self._on_full == "retire"
+        may_retire = self._limits.on_full == "retire"
         idle = self._second_chances.choose() if may_retire else None
         if idle is None:
             why = ", and none of them is idle" if may_retire else ""
@@ -98,10 +100,11 @@ class Retirement:
 
     def sweep_in(self, tasks: Tasks[Callable[[], None]], circuits: Mapping[str, Circuit]) -> None:
         """Let a task look for idle circuits, as long as there are any, unless one does."""
-        if self._idle_timeout is None or self._sweeping is not None:
+        timeout = self._limits.idle_timeout
+        if timeout is None or self._sweeping is not None:
             return
         over = self._sweeping = anyio.Event()
-        work = self._sweep(over, self._idle_timeout / LOOKS, circuits)
+        work = self._sweep(over, timeout / LOOKS, circuits)
         tasks.start("supervisor sweep", partial(self._sweep_ended, over), work)
 
     def close(self) -> None:

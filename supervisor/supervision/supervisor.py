@@ -88,10 +88,8 @@ class Supervisor(CircuitTable):
         self.max_circuits = max_circuits
         self.on_full: Literal["retire", "refuse"] = on_full
         super().__init__()
-        self._restarts = Restarts(
-            self.max_restarts, self.restart_period, on_give_up, self._publisher, self._escalate
-        )
-        self._retirement = Retirement(idle_timeout, max_circuits, on_full, self._retire)
+        self._restarts = Restarts(self, self._publisher, self._escalate)
+        self._retirement = Retirement(self, self._retire)
         self._loop: EventLoop | None = None  # once it takes circuits
         self._actors: Tasks[Circuit] | None = None
         self._chores: Tasks[Callable[[], None]] | None = None  # by what follows each one's end

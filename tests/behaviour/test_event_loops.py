@@ -29,8 +29,8 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.supervision import current_supervisor
+from supervisor.testing import VirtualTimeLoop
 from tests.support.worlds import Down, Guarded, every_way, fail, fail_times, is_refused, succeed
-from tests.virtual_time import VirtualTimeLoop
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 

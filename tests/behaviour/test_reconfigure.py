@@ -21,7 +21,9 @@ from supervisor.errors import CallTimeoutError
 from supervisor.events import CircuitReconfigured, Event
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.policy.policy import Policy
+from supervisor.testing import run_in_virtual_time
 from tests.support.worlds import (
+    BACKENDS,
     Dependency,
     Down,
     Guarded,
@@ -34,7 +36,6 @@ from tests.support.worlds import (
     settle_down,
     succeed,
 )
-from tests.virtual_time import BACKENDS, run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -505,7 +506,7 @@ def test_a_call_that_is_admitted_while_the_policy_changes(backend: str) -> None:
             assert (breaker.policy.timeout, breaker.failure_count) == (None, 1)
         assert ended == [5.0]
 
-    run_in_virtual_time(backend, main)
+    run_in_virtual_time(main, backend=backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -525,7 +526,7 @@ def test_a_module_level_breaker(backend: str, awake: bool, within: bool) -> None
             await settle_down()
 
     for threshold in (3, 4, 5):
-        run_in_virtual_time(backend, use, threshold)
+        run_in_virtual_time(use, threshold, backend=backend)
         if not within:
             breaker.reconfigure(failure_threshold=threshold + 1)
         assert breaker.failure_threshold == threshold + 1

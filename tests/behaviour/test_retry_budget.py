@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from supervisor.settings.settings import CircuitBreakerSettings
 
 from supervisor import (
     CircuitBreaker,
@@ -20,6 +19,7 @@ from supervisor import (
     execute_with_retry,
     get_circuit_breaker,
 )
+from supervisor.settings import CircuitBreakerSettings
 from tests.support.retries import Dependency, counted, down, in_mode, storage
 from tests.support.worlds import Down, crash, fail, succeed
 

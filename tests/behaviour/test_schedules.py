@@ -39,8 +39,8 @@ from supervisor.machine.messages import (
 )
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy, fields_of
-from tests.support.worlds import Down, block_loop, by_block, by_call, by_decorator, by_permit
-from tests.virtual_time import VirtualTimeLoop
+from supervisor.testing import VirtualTimeLoop, jump
+from tests.support.worlds import Down, by_block, by_call, by_decorator, by_permit
 
 SEEDS = 60
 """Orders that a test tries; a tenth of them with each policy."""
@@ -339,7 +339,7 @@ async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
                 case "spend a retry":
                     assert specification.spend_retry() is await may_retry(breaker)
                 case "block":
-                    block_loop(TICK)
+                    jump(TICK)
                 case "reconfigure":
                     changed = draw_policy(draw, draw.choice(list(POLICIES)))
                     breaker.reconfigure(**fields_of(changed))

@@ -12,11 +12,11 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
 from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.testing import jump
 from tests.support.worlds import (
     Dependency,
     Down,
     Guarded,
-    block_loop,
     changes_in,
     every_way,
     fail,
@@ -51,7 +51,7 @@ async def take_and_fail(seconds: float) -> str:
 
 async def block(seconds: float) -> str:
     """Take so long that nobody can notice before the end."""
-    block_loop(seconds)
+    jump(seconds)
     return "fine"
 
 
@@ -206,7 +206,7 @@ class TestOverdue:
             await anyio.sleep(100)
             tasks.start_soon(guarded, breaker, dependency.call)
             await settle_down()
-            block_loop(20)
+            jump(20)
             assert (breaker.state, breaker.retry_after) == ("open", 15.0)
             (opened,) = await changes_in(events)
             assert opened.at == 105.0
@@ -220,7 +220,7 @@ class TestOverdue:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(guarded, breaker, dependency.call)
             await settle_down()
-            block_loop(20)
+            jump(20)
             with pytest.raises(CircuitBreakerOpenError) as refusal:
                 await guarded(breaker, dependency.call)
             assert (dependency.calls, refusal.value.retry_after) == (1, 15.0)
@@ -235,7 +235,7 @@ class TestOverdue:
             await settle_down()
             await fail_times(breaker, 1)  # the next failure decides: so everybody has to ask
             breaker.reconfigure(failure_threshold=2)
-            block_loop(20)
+            jump(20)
             assert await is_refused(breaker)
             assert breaker.retry_after == 15.0
             dependency.let_go()
@@ -249,9 +249,9 @@ class TestOverdue:
             await settle_down()
             await fail_times(breaker, 1)
             await settle_down()
-            block_loop(4)
+            jump(4)
             permit = await breaker.acquire()
-            block_loop(3)
+            jump(3)
             permit.succeed()
             now = breaker.statistics()
             assert (now.state, now.retry_after) == ("open", 28.0)
@@ -264,7 +264,7 @@ class TestOverdue:
             dependency, events = Dependency(), supervisor.events()
             tasks.start_soon(breaker.call, dependency.call)
             await settle_down()
-            block_loop(20)
+            jump(20)
             breaker.reset()
             assert (breaker.state, breaker.statistics().times_opened) == ("closed", 1)
             assert [(e.at, e.to_state) for e in await changes_in(events)] == [
@@ -507,7 +507,7 @@ class TestLimitsOfSeveralPolicies:
             for _ in range(2):
                 permits.append(await breaker.acquire())
                 await anyio.sleep(1)
-            block_loop(100)
+            jump(100)
             (opened,) = (e for e in await changes_in(events) if e.to_state == "open")
             assert opened.at == 6.0
             for permit in permits:
@@ -537,7 +537,7 @@ class TestLimitsOfSeveralPolicies:
         breaker.reconfigure(slow_call_duration=None, **part)
         permit = await breaker.acquire()
         await settle_down()
-        block_loop(7)
+        jump(7)
         permit.succeed()
         now = breaker.statistics()
         assert (now.state, now.retry_after) == ("open", 28.0)

@@ -11,11 +11,11 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.circuit import give_up
+from supervisor.testing import jump
 from tests.support.worlds import (
     Dependency,
     Down,
     Guarded,
-    block_loop,
     by_call,
     every_way,
     every_way_and_thread,
@@ -506,7 +506,7 @@ async def test_a_look_at_a_limit_that_is_no_more() -> None:
         breaker.reconfigure(slow_call_duration=None, failure_threshold=9)
         assert await breaker.call(succeed) == "fine"
         await settle_down()
-        block_loop(7)
+        jump(7)
         assert await breaker.call(succeed) == "fine"
         hanging.succeed()
         assert breaker.statistics().in_flight == 0

@@ -17,11 +17,11 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.policy.policy import Policy
+from supervisor.testing import jump
 from tests.behaviour.test_schedules import run as run_in_some_order
 from tests.support.worlds import (
     Down,
     Guarded,
-    block_loop,
     changes_in,
     every_way,
     fail,
@@ -228,7 +228,7 @@ class History:
             if draw.random() < 0.4:
                 await anyio.sleep(draw.choice([0.1, 0.5, 1.0, draw.random()]))
             if draw.random() < 0.05:
-                block_loop(draw.choice([0.25, 1.0, 3.0]))
+                jump(draw.choice([0.25, 1.0, 3.0]))
             if draw.random() < 0.2:
                 self.see()
             else:
@@ -331,7 +331,7 @@ class TestRates:
         if awake:
             await settle_down()
         assert breaker.state is CircuitState.CLOSED
-        block_loop(0.5)
+        jump(0.5)
         assert breaker.state is CircuitState.CLOSED  # time alone opens nothing
         assert not await is_refused_by(guarded, breaker, fail)
         assert await is_refused_by(guarded, breaker, fail)
@@ -383,7 +383,7 @@ class TestRates:
             stream = supervisor.events()
             await anyio.sleep(3)
             await fail_times(breaker, 1)
-            block_loop(20)
+            jump(20)
             assert (breaker.state, breaker.retry_after) == ("open", 10.0)
             (opened,) = await changes_in(stream)
             assert (opened.at, opened.failure_count) == (3.0, 1)
@@ -418,7 +418,7 @@ class TestRuns:
             for _ in range(10):
                 for _ in range(100):
                     await guarded(breaker, succeed)
-                block_loop(1)
+                jump(1)
             assert len(circuit.mailbox.messages) - before <= most
             now = breaker.statistics()
             assert (now.succeeded, now.in_flight) == (1020, 0)
@@ -427,7 +427,7 @@ class TestRuns:
         """A run ends with the tenth of the window in which it began."""
         breaker = CircuitBreaker("x", window_seconds=10, failure_rate=0.5, minimum_calls=2)
         for time in (0.95, 0.1):
-            block_loop(time)
+            jump(time)
             for _ in range(10):
                 await breaker.call(succeed)
         await anyio.sleep(9)  # the first ten have left the window, and the others not

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from supervisor.settings.settings import FIELDS
 
 from supervisor.__main__ import main
+from supervisor.settings.circuits import FIELDS
 
 TOML = """
 enabled = true

@@ -116,8 +116,8 @@ def imports_of(file: Path) -> set[str]:
     imported: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
-            case ast.ImportFrom(module="supervisor", names=names):
-                imported.update(name.name for name in names)
+            case ast.ImportFrom(module="supervisor"):
+                pass  # public names
             case ast.ImportFrom(module=str(module)) if module.startswith("supervisor."):
                 imported.add(module.split(".")[1])
             case _:

@@ -17,6 +17,7 @@ from supervisor import (
     Statistics,
     Supervisor,
 )
+from supervisor.testing import VirtualTimeLoop, loop_factory
 from tests.support.worlds import (
     Dependency,
     Down,
@@ -33,7 +34,6 @@ from tests.support.worlds import (
     settle_down,
     succeed,
 )
-from tests.virtual_time import VirtualTimeLoop, VirtualTimeUvloop
 
 pytestmark = pytest.mark.anyio
 
@@ -463,7 +463,7 @@ async def test_threads_and_tasks_alike() -> None:
     assert breaker.state is CircuitState.DISABLED
 
 
-@pytest.mark.parametrize("new_loop", [VirtualTimeLoop, VirtualTimeUvloop])
+@pytest.mark.parametrize("new_loop", [VirtualTimeLoop, loop_factory("uvloop")])
 def test_while_the_event_loop_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """A state can be set then, too, and holds when the loop goes on."""
     breaker = CircuitBreaker("x", 1, slow_call_duration=5)

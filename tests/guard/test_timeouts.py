@@ -14,10 +14,10 @@ from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Su
 from supervisor.circuit import give_up
 from supervisor.errors import CallTimeoutError
 from supervisor.policy.outcomes import Failure
+from supervisor.testing import jump, run_in_virtual_time
 from tests.support.worlds import (
     Down,
     Guarded,
-    block_loop,
     by_block,
     by_call,
     by_decorator,
@@ -26,7 +26,6 @@ from tests.support.worlds import (
     succeed,
     tasks_here,
 )
-from tests.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +113,7 @@ class TestTooLate:
 
         async def block() -> str:
             await anyio.lowlevel.checkpoint()
-            block_loop(60)
+            jump(60)
             return "fine"
 
         breaker = CircuitBreaker("x", 1, timeout=5)
@@ -316,7 +315,7 @@ def test_cancellations_of_asyncios_own(backend: str, guarded: Guarded) -> None:
         now = breaker.statistics()
         assert (now.cancelled, now.failed, now.in_flight) == (now.started - 1, 1, 0)
 
-    run_in_virtual_time(backend, main)
+    run_in_virtual_time(main, backend=backend)
 
 
 class TestNested:

@@ -21,10 +21,10 @@ from supervisor import (
     Supervisor,
 )
 from supervisor.circuit.record import GivenUp
+from supervisor.testing import jump
 from tests.support.worlds import (
     Dependency,
     Down,
-    block_loop,
     crash,
     fail,
     fail_times,
@@ -370,7 +370,7 @@ class TestDeadlines:
             for wait in (10, 40):
                 tasks.start_soon(caller, wait)
             await settle_down()
-            block_loop(60)
+            jump(60)
             await settle_down()
             assert sorted(ended) == ["admitted", "open 20"]
 

@@ -6,7 +6,6 @@ between two of them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import asdict
@@ -19,9 +18,9 @@ import trio.testing
 
 from supervisor import CircuitBreakerOpenError, Permit, PermitSettledError, Supervisor
 from supervisor.machine.messages import NO_PROBE, Settle
+from supervisor.testing import jump
 from tests.proofs.oracle import View
 from tests.support.worlds import Down, Guarded, crash, settle_down
-from tests.virtual_time import VirtualTimeLoop
 
 
 def see(circuit: Any, retry_after: float) -> View:
@@ -228,17 +227,3 @@ def settle(permit: Permit, outcome: str) -> None:
 
 def on_trio() -> bool:
     return trio.lowlevel.in_trio_run()
-
-
-def jump(seconds: float) -> None:
-    """Let time pass while nobody lets the event loop go on."""
-    if on_trio():
-        clock = trio.lowlevel.current_clock()
-        assert isinstance(clock, trio.testing.MockClock)
-        clock.jump(seconds)
-    else:
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, VirtualTimeLoop):
-            loop.now += seconds
-        else:
-            loop._now += seconds  # type: ignore[attr-defined]

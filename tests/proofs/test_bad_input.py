@@ -48,8 +48,10 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.registry import supervisors_here
+from supervisor.testing import run_in_virtual_time as run
 from tests.support.retries import DECORATORS
 from tests.support.worlds import (
+    BACKENDS,
     Down,
     by_block,
     by_call,
@@ -59,8 +61,6 @@ from tests.support.worlds import (
     fail,
     succeed,
 )
-from tests.virtual_time import BACKENDS
-from tests.virtual_time import run_in_virtual_time as run
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -356,7 +356,7 @@ def test_circuits(search: Search, backend: str, ask: str) -> None:
                 for field, value in fields.items()
                 if field != "probe_timeout" and value is not None
             }
-        run(backend, lambda: one("x" if name == "bystander" else name, fields, start))
+        run(lambda: one("x" if name == "bystander" else name, fields, start), backend=backend)
 
     # Times are added to the clock's: what is lost in that sum depends on how late it is.
     drawn = st.tuples(st.just("x") | names, policies, st.sampled_from([0, 1e-9, 1e6]))
@@ -409,7 +409,9 @@ def test_restarts(search: Search, backend: str) -> None:
     # From a period of 1e-9 s on: see `test_a_restart_period_that_the_clock_cannot_tell`.
     periods = seconds.filter(lambda period: is_seconds(period) and period > 1e-9)
     drawn = st.tuples(st.integers(0, FEW), periods, st.sampled_from([0, 1e3]))
-    search(f"restarts, {backend}", 40, drawn, lambda drawn: run(backend, lambda: one(*drawn)))
+    search(
+        f"restarts, {backend}", 40, drawn, lambda drawn: run(lambda: one(*drawn), backend=backend)
+    )
 
 
 @each_backend
@@ -430,7 +432,9 @@ def test_buffers(search: Search, backend: str) -> None:
                 if buffer < FEW:
                     assert (await anext(events)).count == FEW - buffer
 
-    search(f"buffers, {backend}", 60, counts, lambda drawn: run(backend, lambda: one(drawn)))
+    search(
+        f"buffers, {backend}", 60, counts, lambda drawn: run(lambda: one(drawn), backend=backend)
+    )
 
 
 # Names
@@ -456,7 +460,9 @@ def test_lookups(search: Search, backend: str) -> None:
                         supervisor[name]
 
     hashable = names.filter(lambda name: not isinstance(name, list | dict))
-    search(f"lookups, {backend}", 60, hashable, lambda name: run(backend, lambda: one(name)))
+    search(
+        f"lookups, {backend}", 60, hashable, lambda name: run(lambda: one(name), backend=backend)
+    )
 
 
 @each_backend
@@ -490,7 +496,7 @@ def test_operation_names(enabled: None, search: Search, backend: str) -> None:
         f"operation names, {backend}",
         60,
         names,
-        lambda name: run(backend, lambda: one(name)),
+        lambda name: run(lambda: one(name), backend=backend),
         ODD_NAMES,
     )
 
@@ -576,7 +582,10 @@ def test_retries(enabled: None, search: Search, backend: str, way: str) -> None:
         return decorated
 
     search(
-        f"retries, {backend}", 40, retry_arguments, lambda drawn: run(backend, lambda: one(drawn))
+        f"retries, {backend}",
+        40,
+        retry_arguments,
+        lambda drawn: run(lambda: one(drawn), backend=backend),
     )
 
 
@@ -692,7 +701,7 @@ def test_functions_to_decorate(enabled: None, search: Search, backend: str) -> N
         f"functions to decorate, {backend}",
         60,
         drawn,
-        lambda drawn: run(backend, lambda: one(*drawn)),
+        lambda drawn: run(lambda: one(*drawn), backend=backend),
     )
 
 
@@ -728,7 +737,7 @@ def test_functions_to_call(search: Search, backend: str) -> None:
         f"functions to call, {backend}",
         80,
         drawn,
-        lambda drawn: run(backend, lambda: one(*drawn[0], drawn[1])),
+        lambda drawn: run(lambda: one(*drawn[0], drawn[1]), backend=backend),
     )
 
 
@@ -757,7 +766,7 @@ def test_functions_to_retry(search: Search, backend: str) -> None:
         f"functions to retry, {backend}",
         60,
         st.tuples(st.booleans(), drawn),
-        lambda drawn: run(backend, lambda: one(drawn[0], *drawn[1])),
+        lambda drawn: run(lambda: one(drawn[0], *drawn[1]), backend=backend),
     )
 
 
@@ -882,7 +891,9 @@ def test_errors(search: Search, backend: str) -> None:
         st.sampled_from(ways),
         st.sampled_from(STATES),
     )
-    search(f"errors, {backend}", 150, drawn, lambda drawn: run(backend, lambda: one(*drawn)))
+    search(
+        f"errors, {backend}", 150, drawn, lambda drawn: run(lambda: one(*drawn), backend=backend)
+    )
 
 
 @each_backend
@@ -918,7 +929,9 @@ def test_errors_in_retries(search: Search, backend: str) -> None:
 
     # Errors that are false: see `test_an_error_that_is_false_is_retried`.
     drawn = st.tuples(st.sampled_from(ERRORS), st.sampled_from(GUARDS), st.booleans())
-    search(f"errors in retries, {backend}", 60, drawn, lambda d: run(backend, lambda: one(*d)))
+    search(
+        f"errors in retries, {backend}", 60, drawn, lambda d: run(lambda: one(*d), backend=backend)
+    )
 
 
 @each_backend
@@ -938,7 +951,9 @@ def test_permits(search: Search, backend: str) -> None:
 
     strange = st.sampled_from([None, "text", 42, Mute(), ValueError]).map(lambda it: lambda: it)
     drawn = st.tuples(st.sampled_from(ERRORS) | strange, st.sampled_from(STATES))
-    search(f"permits, {backend}", 60, drawn, lambda drawn: run(backend, lambda: one(*drawn)))
+    search(
+        f"permits, {backend}", 60, drawn, lambda drawn: run(lambda: one(*drawn), backend=backend)
+    )
 
 
 # Settings
@@ -1060,7 +1075,7 @@ def test_a_restart_period_that_the_clock_cannot_tell(backend: str) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # trio's, about the tasks that died of the crash
-        run(backend, main)
+        run(main, backend=backend)
 
 
 @pytest.mark.parametrize("make", [*DOUBTFUL, type("Minor", (Empty, ValueError), {})])

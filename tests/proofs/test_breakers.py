@@ -24,6 +24,7 @@ from supervisor.errors import describe
 from supervisor.machine.messages import NO_PROBE
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.policy.policy import Policy
+from supervisor.testing import run_in_virtual_time as run
 from tests.proofs.oracle import View
 from tests.proofs.player import Call, Cancelled, Player, held, settle
 from tests.proofs.policy_histories import (
@@ -39,9 +40,15 @@ from tests.proofs.policy_histories import (
 )
 from tests.proofs.policy_oracle import Admitted, Answer, Changed, Refused
 from tests.proofs.search import STEPS, search
-from tests.support.worlds import Down, by_block, by_call, by_decorator, by_permit, settle_down
-from tests.virtual_time import BACKENDS
-from tests.virtual_time import run_in_virtual_time as run
+from tests.support.worlds import (
+    BACKENDS,
+    Down,
+    by_block,
+    by_call,
+    by_decorator,
+    by_permit,
+    settle_down,
+)
 
 FOR_EVER = 4 * STEPS * LONG  # comes at once if a caller is never answered
 WAYS = (by_call, by_block, by_decorator, by_permit)
@@ -244,7 +251,7 @@ class BreakerHistories(PolicyHistories):
             mock.patch("supervisor.circuit.record.random", self.draws),
             mock.patch("supervisor.circuit.admission.random", self.draws),
         ):
-            run(self.backend, self.play)
+            run(self.play, backend=self.backend)
         self.figures[self.figure] += len(self.program)
 
     async def play(self) -> None:

@@ -51,8 +51,10 @@ from supervisor.circuit import project, statistics_of
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.record import Asker, Circuit
 from supervisor.guard.breaker import WaitingBreaker
+from supervisor.testing import loop_factory
 from tests.behaviour import test_schedules
 from tests.support.worlds import (
+    BACKENDS,
     Down,
     by_block,
     by_call,
@@ -63,7 +65,6 @@ from tests.support.worlds import (
     is_refused,
     settle_down,
 )
-from tests.virtual_time import BACKENDS, VirtualTimeUvloop
 
 
 class Mistaken(Exception):
@@ -735,7 +736,7 @@ def run(backend: str, seed: int, main: Callable[[], Awaitable[None]]) -> None:
         assert len(anyio.get_running_tasks()) == tasks
 
     if backend == "uvloop":
-        with asyncio.Runner(loop_factory=VirtualTimeUvloop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory("uvloop")) as runner:
             runner.run(in_time())
     else:
         test_schedules.run(backend, seed, in_time)

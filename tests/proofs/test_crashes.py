@@ -38,9 +38,17 @@ from supervisor.machine.messages import (
 )
 from supervisor.recording.format import Turn, plain
 from supervisor.recording.recording import Recording
+from supervisor.testing import run_in_virtual_time
 from tests.proofs.traces import POLICIES, recorded
-from tests.support.worlds import crash, fail_times, is_refused, settle_down, succeed, tasks_here
-from tests.virtual_time import BACKENDS, run_in_virtual_time
+from tests.support.worlds import (
+    BACKENDS,
+    crash,
+    fail_times,
+    is_refused,
+    settle_down,
+    succeed,
+    tasks_here,
+)
 
 
 class Bomb(Exception):
@@ -182,7 +190,7 @@ def test_a_crash_at_every_message_of_a_trace(
     Its asker gets the crash as the cause; the restart is counted, and nobody else notices.
     """
     for policy, seed in itertools.product(POLICIES, range(effort)):
-        recording = run_in_virtual_time(backend, recorded, policy, seed, 60)
+        recording = run_in_virtual_time(recorded, policy, seed, 60, backend=backend)
         messages = [
             entry
             for entry in recording._latest.entries
@@ -190,7 +198,7 @@ def test_a_crash_at_every_message_of_a_trace(
         ]
         for number, poison in enumerate(messages):
             right = expected(recording, without=number)
-            found, restarts, crashed = run_in_virtual_time(backend, seen, recording, number)
+            found, restarts, crashed = run_in_virtual_time(seen, recording, number, backend=backend)
             if isinstance(poison, Acquire | Retry):
                 assert crashed == poison.permit
                 error = found.answers.pop(crashed)

@@ -39,12 +39,11 @@ from supervisor.machine.messages import (
     Withdraw,
 )
 from supervisor.policy.policy import Policy
+from supervisor.testing import run_in_virtual_time as run
 from tests.proofs.oracle import OUTCOMES, History, Limits, View
 from tests.proofs.player import Player, see
 from tests.proofs.search import STEPS, search
-from tests.support.worlds import Guarded, by_block, by_call, by_decorator, by_permit
-from tests.virtual_time import BACKENDS
-from tests.virtual_time import run_in_virtual_time as run
+from tests.support.worlds import BACKENDS, Guarded, by_block, by_call, by_decorator, by_permit
 
 # All times are sums of powers of two, so that floats are exact, and equal wherever they are
 # computed. None is so short that an event loop takes it for nothing.
@@ -308,7 +307,7 @@ class BreakerHistories(Histories):
             mock.patch("supervisor.circuit.record.BACKLOG", self.backlog),
             mock.patch("supervisor.circuit.reading.CHEAP_TO_READ", self.backlog // 2),
         ):
-            run(self.backend, self.play)
+            run(self.play, backend=self.backend)
         self.figures[self.figure] += len(self.program)
 
     async def play(self) -> None:

@@ -14,8 +14,9 @@ from supervisor.machine.messages import Change, Grant, Reconfigured, Refusal, Tr
 from supervisor.recording.format import Entry, Turn, plain, read_entry, read_start
 from supervisor.recording.recording import Recording
 from supervisor.recording.replay import RecordingError, replay_lines
+from supervisor.testing import run_in_virtual_time
 from tests.proofs.traces import POLICIES, recorded
-from tests.virtual_time import BACKENDS, run_in_virtual_time
+from tests.support.worlds import BACKENDS
 
 STEPS = 1_000
 """Of each life; about every second one puts a message into the mailbox."""
@@ -135,4 +136,4 @@ def damaged(text: str, draw: random.Random) -> str:
 
 def lines_of(backend: str, *life: Any) -> list[str]:
     """Live a life, and return its recording."""
-    return list(run_in_virtual_time(backend, recorded, *life).lines())
+    return list(run_in_virtual_time(recorded, *life, backend=backend).lines())

@@ -36,8 +36,8 @@ from supervisor.policy.policy import Policy
 from supervisor.recording.format import NOT_NEEDED, plain, read_start
 from supervisor.recording.recording import Recording
 from supervisor.recording.replay import replay_lines
+from supervisor.testing import run_in_virtual_time
 from tests.support.worlds import crash, fail_times, is_refused, settle_down, succeed
-from tests.virtual_time import run_in_virtual_time
 
 OUTAGE = [
     "Settle",  # the success
@@ -490,7 +490,7 @@ def test_a_file_that_cannot_be_read_to_its_end() -> None:
 
 
 def written(folder: Path) -> Path:
-    lines = run_in_virtual_time("asyncio", recorded)
+    lines = run_in_virtual_time(recorded)
     file = folder / "x.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
     return file

@@ -39,8 +39,10 @@ from supervisor.loop.tasks import Tasks
 from supervisor.machine.messages import Grant
 from supervisor.policy.outcomes import Outcome
 from supervisor.policy.policy import Policy
+from supervisor.testing import VirtualTimeLoop, run_in_virtual_time
 from tests.behaviour.test_schedules import SEEDS, run
 from tests.support.worlds import (
+    BACKENDS,
     Dependency,
     Down,
     Guarded,
@@ -54,7 +56,6 @@ from tests.support.worlds import (
     succeed,
     tasks_here,
 )
-from tests.virtual_time import BACKENDS, VirtualTimeLoop, run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -542,10 +543,10 @@ class TestSuccessors:
                 assert made[0].statistics().started == 2
                 assert supervisor["x"].statistics().started == 1
 
-        run_in_virtual_time(backend, first)
+        run_in_virtual_time(first, backend=backend)
         assert (own.statistics().succeeded, own.statistics().running) == (2, False)
         assert made[0].statistics().succeeded == 2
-        run_in_virtual_time(backend, second)
+        run_in_virtual_time(second, backend=backend)
 
     @however_it_was_made
     async def test_calls_from_threads(self, make: Maker) -> None:

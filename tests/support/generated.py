@@ -183,7 +183,8 @@ def with_tables(text: str) -> str:
     """Return a document with its tables of fields as they are to be."""
 
     def table(found: re.Match[str]) -> str:
-        names = PARTS[found[3]].split().__contains__
+        part = " ".join(PARTS.values()) if found[3] == "everything" else PARTS[found[3]]
+        names = part.split().__contains__
         if found[2] == "policy-table":
             rows = policy_rows(names)
         else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +18,9 @@ from supervisor import (
     Supervisor,
 )
 from supervisor.circuit.record import Circuit
+from supervisor.testing import Backend
+
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class Down(ConnectionError):
@@ -104,28 +106,6 @@ async def settle_down() -> None:
         await anyio.lowlevel.checkpoint()
 
 
-def block_loop(seconds: float) -> None:
-    """Let virtual time pass while the event loop lets nobody go on."""
-    import sniffio
-
-    if sniffio.current_async_library() == "asyncio":
-        import asyncio
-
-        from tests.virtual_time import VirtualTimeLoop
-
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, VirtualTimeLoop):
-            loop.now += seconds
-        else:
-            loop._now += seconds  # type: ignore[attr-defined]
-    else:
-        import trio.testing
-
-        clock = trio.lowlevel.current_clock()
-        assert isinstance(clock, trio.testing.MockClock)
-        clock.jump(seconds)
-
-
 async def changes_in(stream: EventStream) -> list[StateChanged]:
     """Close the stream, and return the changes of state that have been delivered by now."""
     await settle_down()
@@ -160,7 +140,6 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
 
 async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
     """Run a function that awaits nothing in a worker thread, which takes no virtual time."""
-    outcome: Future[str] = Future()
 
     def plain() -> str:
         try:
@@ -170,17 +149,7 @@ async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
             return result
         raise AssertionError("it awaits something")
 
-    async def host() -> None:
-        try:
-            outcome.set_result(await anyio.to_thread.run_sync(breaker.call_from_thread, plain))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(host)
-        while not outcome.done():
-            await anyio.lowlevel.checkpoint()
-    return outcome.result()
+    return await anyio.to_thread.run_sync(breaker.call_from_thread, plain)
 
 
 every_way = pytest.mark.parametrize("guarded", [by_call, by_block, by_decorator, by_permit])

@@ -22,6 +22,7 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
+from supervisor.testing import run_in_virtual_time, virtual_time
 
 
 async def fetch(url: str, *, seconds: float = 1.0) -> bytes:
@@ -70,6 +71,13 @@ def calls_from_a_thread() -> None:
     assert_type(breaker.call_from_thread(read, "path", seconds=2.0), bytes)
     breaker.call_from_thread(read, 1)  # type: ignore[arg-type]
     breaker.call_from_thread(read, "path", second=2.0)  # type: ignore[call-arg]
+
+
+def tests() -> None:
+    """What tests may call, and what they may not."""
+    assert_type(run_in_virtual_time(by_name, "url", backend="uvloop"), bytes)
+    run_in_virtual_time(by_name, 1)  # type: ignore[arg-type]
+    virtual_time("twisted")  # type: ignore[arg-type]
 
 
 async def calls() -> None:

@@ -1,0 +1,1 @@
+"""Tests of the room `testing`, and of the pytest plugin."""
