@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -236,3 +237,9 @@ class TestConflicts:
             supervisor.circuit("x", ignore=OSError)
             with pytest.raises(PolicyConflictError, match=r"; choose another name, or stop"):
                 supervisor.circuit("x", ignore=asked)
+
+
+def test_what_is_left_out_shows_as_such() -> None:
+    """The signature of a breaker says that a default stands there, and not None."""
+    signature = str(inspect.signature(CircuitBreaker))
+    assert "failure_threshold: 'int' = DEFAULT" in signature
