@@ -51,15 +51,15 @@ class CircuitBreakerOpenError(Exception):
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.reason in _VERDICTS:
-            verdict = _VERDICTS[self.reason]
+        if self.reason in _TEXTS:
+            what = _TEXTS[self.reason]
         elif self.retry_after == math.inf:
-            verdict = "has been given up and refuses every call"
+            what = "has been given up and refuses every call"
         elif self.state is CircuitState.HALF_OPEN:
-            verdict = "is half-open and its probe is still running; retry soon"
+            what = "is half-open and its probe is still running; retry soon"
         else:
-            verdict = f"is open; retry after {self.retry_after:.1f} s"
-        return f"circuit {self.operation_name!r} {verdict}{because}"
+            what = f"is open; retry after {self.retry_after:.1f} s"
+        return f"circuit {self.operation_name!r} {what}{because}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions travel between worker processes, with the notes that were added to them.
@@ -73,7 +73,7 @@ class CircuitBreakerOpenError(Exception):
         return type(self), attributes, self.__dict__.copy()
 
 
-_VERDICTS: Final = {
+_TEXTS: Final = {
     "forced_open": "was opened by hand and refuses every call until it is released",
     "ramp": "has closed a short while ago and admits only a growing share of its calls; retry soon",
     "throttled": "admits only a share of its calls, since many have failed of late; retry later",

@@ -3,17 +3,17 @@
 Knows nothing of circuits. Only this room may name asyncio or trio.
 
     event_loop     the one that a circuit lives on, and its time
-    bells          what one task sleeps on until somebody wakes it
+    wakeup         what one task sleeps on until somebody wakes it
     tasks          those of a supervisor, which end when they are told to
     posting        what worker threads ask of an event loop
     cancellation   which errors are that
 """
 
-from supervisor.loop.bells import Bell
 from supervisor.loop.cancellation import is_cancellation
 from supervisor.loop.event_loop import NOWHERE, EventLoop, loop_time
 from supervisor.loop.posting import from_worker_thread, has_closed, post, runs_event_loop
 from supervisor.loop.tasks import Tasks, can_be_started, someone_goes_on
+from supervisor.loop.wakeup import Bell
 
 __all__ = [
     "NOWHERE",

@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
-from supervisor.loop.bells import AsyncioBell, Bell, TrioBell
+from supervisor.loop.wakeup import AsyncioBell, Bell, TrioBell
 
 
 class EventLoop:

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor.loop.bells import AsyncioBell, Bell
 from supervisor.loop.event_loop import EventLoop
+from supervisor.loop.wakeup import AsyncioBell, Bell
 from tests.support.worlds import settle_down
 
 
