@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import supervisor
 from supervisor.testing import virtual_time
 from tests.support.worlds import BACKENDS
 
+NUMBERS = itertools.count()  # pytest looks through all directories for the next one
 FIGURES = pytest.StashKey[Counter[str]]()
 
 
@@ -81,7 +83,7 @@ def fresh_settings(
     for variable in os.environ:
         if variable.upper().startswith("BINDU_"):
             monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.chdir(tmp_path_factory.mktemp(f"cwd-{next(NUMBERS)}", numbered=False))
     groups = vars(supervisor.app_settings)
     groups.clear()
     yield
