@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
+from collections.abc import Collection, Mapping
 from typing import Final
 
 LONGEST_NAME: Final = 255
@@ -113,6 +115,19 @@ def unwrapped(func: object) -> object:
     while isinstance(func, functools.partial):
         func = func.func
     return func
+
+
+def check_known(caller: str, given: Mapping[str, object], known: Collection[str]) -> None:
+    """Refuse arguments that are not known, and say what is nearest; `caller` is what was called.
+
+    Raises:
+        TypeError: it names the caller, the argument and its value.
+    """
+    for name, value in given.items():
+        if name not in known:
+            likely = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+            raise TypeError(f"{caller}() got an unexpected argument {name}={shown(value)}; {hint}")
 
 
 def is_function(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 from supervisor.arguments import check_async, check_name, unwrapped
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.loop import loop_time
-from supervisor.policy import FurtherFields, Policy, PolicyFields, given_policy
+from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given, given_policy
 from supervisor.settings import app_settings
 from supervisor.supervision import current_supervisor, supervisors_here
 
@@ -42,7 +42,7 @@ class BreakerByName:
         self, caller: str, name: str, policy: Policy | None, fields: Mapping[str, Any]
     ) -> None:
         self.name = check_name(name)
-        given_policy(caller, policy, fields)  # bad ones are refused also where they do not count
+        check_given(caller, policy, fields)  # bad ones are refused also where they do not count
         self._caller = caller
         self._policy = policy
         self._fields = fields
@@ -157,7 +157,7 @@ def with_circuit_breaker(
         TypeError, ValueError: the name cannot be a circuit's, the function is not async, or
             another argument is unknown, of the wrong type or out of range.
     """
-    given_policy("with_circuit_breaker", policy, fields)
+    check_given("with_circuit_breaker", policy, fields)
     if operation_name is not None:
         check_name(operation_name)
 

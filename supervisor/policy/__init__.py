@@ -5,15 +5,17 @@ May know nothing but how arguments are checked: neither machines nor settings.
     policy     the fields of a policy, each defined once, and what they need of each other
     kinds      what values they may have
     giving     how users give a policy; keywords, its fields for type checkers
+    explained  what `help(Policy)` says of them
     outcomes   how a call can end, and what kinds of failure there are
 """
 
-from supervisor.policy.giving import DEFAULT, check_fields, check_policy_type, given_policy
+from supervisor.policy import explained as explained
+from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
     Classifier,
     Count,
-    CountOrNone,
+    CountFromZero,
     Errors,
     Factor,
     Flag,
@@ -22,7 +24,7 @@ from supervisor.policy.kinds import (
     JudgeOfTime,
     Seconds,
     Share,
-    ShareOrNone,
+    ShareFromZero,
     SomeErrors,
     TimeLimit,
     WindowCalls,
@@ -40,7 +42,7 @@ __all__ = [
     "TYPES",
     "Classifier",
     "Count",
-    "CountOrNone",
+    "CountFromZero",
     "Errors",
     "Factor",
     "Failure",
@@ -55,12 +57,12 @@ __all__ = [
     "PolicyFields",
     "Seconds",
     "Share",
-    "ShareOrNone",
+    "ShareFromZero",
     "SomeErrors",
     "TimeLimit",
     "WindowCalls",
     "WindowSeconds",
-    "check_fields",
+    "check_given",
     "check_policy_type",
     "fields_of",
     "given_policy",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from supervisor.arguments import shown
-from supervisor.policy.policy import KINDS, Policy, fields_of
+from supervisor.arguments import check_known, shown
+from supervisor.policy.policy import KINDS, OPTIONAL, Policy, fields_of
 
 
 class _Default:
@@ -39,7 +38,7 @@ def given_policy(caller: str, policy: Policy | None, given: Mapping[str, Any]) -
     Raises:
         TypeError, ValueError: a field is unknown, of the wrong type or out of range.
     """
-    check_fields(caller, given)
+    check_known(caller, given, KINDS)
     given = {field: value for field, value in given.items() if value is not DEFAULT}
     if policy is not None:
         check_policy_type(policy)
@@ -50,21 +49,22 @@ def given_policy(caller: str, policy: Policy | None, given: Mapping[str, Any]) -
     return _shared(**given) if plain else Policy(**given)
 
 
+def check_given(caller: str, policy: Policy | None, given: Mapping[str, Any]) -> None:
+    """Refuse what cannot be right, whatever the settings say that count for what is not given.
+
+    Raises:
+        TypeError, ValueError: see `given_policy`.
+    """
+    if policy is not None:
+        given_policy(caller, policy, given)
+        return
+    check_known(caller, given, KINDS)
+    for field, value in given.items():
+        if value is not None or field not in OPTIONAL:
+            KINDS[field].check(field, value)
+
+
 def check_policy_type(policy: object) -> None:
     """Refuse what is no policy."""
     if not isinstance(policy, Policy):
         raise TypeError(f"policy must be a Policy, got {shown(policy)}")
-
-
-def check_fields(caller: str, given: Mapping[str, Any], others: Sequence[str] = ()) -> None:
-    """Refuse what is neither a field of a policy nor one of `others`, and say what is nearest.
-
-    Raises:
-        TypeError: it names what the user has called, the argument and its value.
-    """
-    known = (*others, *KINDS)
-    for field, value in given.items():
-        if field not in known:
-            likely = difflib.get_close_matches(field, known, n=1)
-            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
-            raise TypeError(f"{caller}() got an unexpected argument {field}={shown(value)}; {hint}")

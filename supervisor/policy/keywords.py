@@ -5,11 +5,12 @@ Written by `make generated`; do not edit.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Final, TypedDict
 
 from supervisor.policy.kinds import (
     Count,
-    CountOrNone,
+    CountFromZero,
     Factor,
     Flag,
     JudgeOfBoth,
@@ -17,7 +18,7 @@ from supervisor.policy.kinds import (
     JudgeOfTime,
     Seconds,
     Share,
-    ShareOrNone,
+    ShareFromZero,
     SomeErrors,
     TimeLimit,
     WindowCalls,
@@ -35,8 +36,8 @@ class FurtherFields(TypedDict, total=False):
     """Look at the last so many calls; each takes one byte. (resilience4j: COUNT_BASED)"""
 
     window_seconds: WindowSeconds | None
-    """Look at the calls that ended in the last so many seconds, in steps of a tenth. (Hystrix's
-    rolling buckets; resilience4j: TIME_BASED)"""
+    """Look at the calls that ended in so many of the last seconds, in steps of a tenth.
+    (Hystrix's rolling buckets; resilience4j: TIME_BASED)"""
 
     failure_rate: Share | None
     """Share of the calls in the window that must fail; replaces `failure_threshold`.
@@ -47,7 +48,7 @@ class FurtherFields(TypedDict, total=False):
     minimumNumberOfCalls; Polly: MinimumThroughput)"""
 
     slow_call_duration: Seconds | None
-    """A call is slow as soon as it has run so long, also if it never ends. Without a
+    """Seconds after which a running call is slow, also if it never ends. Without a
     `slow_call_rate`, a slow call is a failure. (resilience4j: slowCallDurationThreshold)"""
 
     slow_call_rate: Share | None
@@ -74,14 +75,14 @@ class FurtherFields(TypedDict, total=False):
     other fields decide."""
 
     recovery_factor: Factor
-    """Factor by which that time grows with each failed recovery. Above 1 it needs a
+    """Factor by which `recovery_timeout` grows with each failed recovery. Above 1 it needs a
     `max_recovery_timeout`. (exponential back-off)"""
 
     max_recovery_timeout: Seconds | None
-    """Longest time to which it grows; a server's `retry_after` may be longer."""
+    """Longest time to which `recovery_timeout` grows; a server's `retry_after` may be longer."""
 
-    recovery_jitter: ShareOrNone
-    """Share by which that time is made longer or shorter at random."""
+    recovery_jitter: ShareFromZero
+    """Share by which the time in OPEN is made longer or shorter at random."""
 
     recovery_from: JudgeOfTime | None
     """Gets the error that is a failure, and returns the seconds to stay open, or None for
@@ -124,11 +125,11 @@ class FurtherFields(TypedDict, total=False):
     retry_budget_seconds: WindowSeconds
     """Time for which the budget remembers calls and retries, in steps of a tenth."""
 
-    retry_budget_minimum: CountOrNone
-    """Retries that are always allowed in that time."""
+    retry_budget_minimum: CountFromZero
+    """Retries that are always allowed within `retry_budget_seconds`."""
 
     timeout: TimeLimit | None
-    """A call that has run so long is cancelled, and fails with `CallTimeoutError`. (Hystrix: a
+    """Seconds after which a call is cancelled; it then fails with `CallTimeoutError`. (Hystrix: a
     call that is too late is a failure like any other)"""
 
 
@@ -140,7 +141,75 @@ class PolicyFields(FurtherFields, total=False):
     *Release It!*, chapter 5)"""
 
     recovery_timeout: Seconds
-    """Time that the circuit stays open."""
+    """Seconds that the circuit stays open."""
 
     success_threshold: Count
     """Successful probes that close the circuit."""
+
+
+MEANINGS: Final[Mapping[str, str]] = {
+    "failure_threshold": "Failures that open the circuit: in a row, or in the window if there"
+    " is one. (Nygard, *Release It!*, chapter 5)",
+    "recovery_timeout": "Seconds that the circuit stays open.",
+    "success_threshold": "Successful probes that close the circuit.",
+    "probe_timeout": "A probe that still runs after this time counts as failed; it is not"
+    " cancelled.",
+    "window_calls": "Look at the last so many calls; each takes one byte. (resilience4j:"
+    " COUNT_BASED)",
+    "window_seconds": "Look at the calls that ended in so many of the last seconds, in"
+    " steps of a tenth. (Hystrix's rolling buckets; resilience4j:"
+    " TIME_BASED)",
+    "failure_rate": "Share of the calls in the window that must fail; replaces"
+    " `failure_threshold`. (resilience4j: failureRateThreshold; Polly:"
+    " FailureRatio)",
+    "minimum_calls": "Calls that must be in the window before a rate is looked at."
+    " (resilience4j: minimumNumberOfCalls; Polly: MinimumThroughput)",
+    "slow_call_duration": "Seconds after which a running call is slow, also if it never ends."
+    " Without a `slow_call_rate`, a slow call is a failure. (resilience4j:"
+    " slowCallDurationThreshold)",
+    "slow_call_rate": "Share of the calls in the window that must be slow; without it, a"
+    " slow call is a failure. (resilience4j: slowCallRateThreshold)",
+    "failure_on": "Errors that are failures; any other `Exception` is a success,"
+    " because the server has answered. Of an exception group, each error"
+    " is looked at. (resilience4j: recordExceptions; PEP 654)",
+    "ignore": "Errors that count as nothing; looked at before `failure_on`."
+    " (resilience4j: ignoreExceptions)",
+    "failure_on_result": "Says whether a result that was returned is a failure. (Polly:"
+    " ShouldHandle)",
+    "failure_on_cancel": "Whether a cancelled call is a failure; by default it counts as nothing.",
+    "classify": "Says what an error or a result counts as: a `Failure`, an `Outcome`,"
+    " or None to let the other fields decide.",
+    "recovery_factor": "Factor by which `recovery_timeout` grows with each failed recovery."
+    " Above 1 it needs a `max_recovery_timeout`. (exponential back-off)",
+    "max_recovery_timeout": "Longest time to which `recovery_timeout` grows; a server's"
+    " `retry_after` may be longer.",
+    "recovery_jitter": "Share by which the time in OPEN is made longer or shorter at random.",
+    "recovery_from": "Gets the error that is a failure, and returns the seconds to stay"
+    " open, or None for `recovery_timeout`.",
+    "probes": "Probes that may run at once; None: as many as successes are still"
+    " needed. With a `probe_failure_rate`, the probes that are looked at."
+    " (gobreaker: MaxRequests)",
+    "probe_failure_rate": "Share of `probes` that must fail to open the circuit again; replaces"
+    " `success_threshold`. (resilience4j:"
+    " permittedNumberOfCallsInHalfOpenState)",
+    "half_open_timeout": "Time after the first probe in which the probes must decide, or the"
+    " circuit opens again. (resilience4j: maxWaitDurationInHalfOpenState)",
+    "ramp": "Time after closing in which only a growing share of the calls is"
+    " admitted. (Envoy's slow start)",
+    "ramp_start": "Share of the calls that is admitted when the ramp begins.",
+    "throttle": "Requests that may be sent for each one that succeeds, the K of"
+    " Google's *Site Reliability Engineering*, chapter 21. Beyond that, a"
+    " call is refused with the probability max(0, (requests - K * accepts)"
+    " / (requests + 1)).",
+    "throttle_seconds": "Time for which the throttle remembers requests, in steps of a tenth.",
+    "throttle_floor": "Share of the calls that the throttle always admits.",
+    "retry_budget": "Retries that are allowed for each call of the last"
+    " `retry_budget_seconds`. (Finagle's RetryBudget)",
+    "retry_budget_seconds": "Time for which the budget remembers calls and retries, in steps of a"
+    " tenth.",
+    "retry_budget_minimum": "Retries that are always allowed within `retry_budget_seconds`.",
+    "timeout": "Seconds after which a call is cancelled; it then fails with"
+    " `CallTimeoutError`. (Hystrix: a call that is too late is a failure"
+    " like any other)",
+}
+"""The same at run time, when the docstrings of fields are lost."""

@@ -61,17 +61,17 @@ def _check_flag(field: str, value: object) -> bool:
     return value
 
 
-_check_count_or_none = functools.partial(check_count, at_least=0)
-_check_share_or_none = functools.partial(check_share, zero=True)
+_check_count_from_zero = functools.partial(check_count, at_least=0)
+_check_share_from_zero = functools.partial(check_share, zero=True)
 
 Count = Annotated[int, Kind(check_count, "whole number, 1 or more")]
-CountOrNone = Annotated[int, Kind(_check_count_or_none, "whole number, 0 or more")]
+CountFromZero = Annotated[int, Kind(_check_count_from_zero, "whole number, 0 or more")]
 WindowCalls = Annotated[int, Kind(check_window_calls, "whole number, 1 to 1,000,000")]
 Seconds = Annotated[float, Kind(check_seconds, "seconds, more than 0")]
 TimeLimit = Annotated[float, Kind(check_seconds, "seconds, more than 0", for_callers=True)]
 WindowSeconds = Annotated[float, Kind(check_window, "seconds, 0.001 to 1e9")]
 Share = Annotated[float, Kind(check_share, "share, more than 0, at most 1")]
-ShareOrNone = Annotated[float, Kind(_check_share_or_none, "share, 0 to 1")]
+ShareFromZero = Annotated[float, Kind(_check_share_from_zero, "share, 0 to 1")]
 Factor = Annotated[float, Kind(check_factor, "1 or more")]
 SomeErrors = Annotated[
     Errors, Kind(_check_errors, "types of errors, or a function of an error", for_callers=True)

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Self, get_args, get_type_hints
 
-from supervisor.arguments import shown
+from supervisor.arguments import check_known, shown
 from supervisor.policy.kinds import (
     Count,
-    CountOrNone,
+    CountFromZero,
     Factor,
     Flag,
     JudgeOfBoth,
@@ -34,7 +34,7 @@ from supervisor.policy.kinds import (
     Kind,
     Seconds,
     Share,
-    ShareOrNone,
+    ShareFromZero,
     SomeErrors,
     TimeLimit,
     WindowCalls,
@@ -60,7 +60,7 @@ class Policy:
     *Release It!*, chapter 5)"""
 
     recovery_timeout: Seconds = 30.0
-    """Time that the circuit stays open."""
+    """Seconds that the circuit stays open."""
 
     success_threshold: Count = 1
     """Successful probes that close the circuit."""
@@ -74,7 +74,7 @@ class Policy:
     """Look at the last so many calls; each takes one byte. (resilience4j: COUNT_BASED)"""
 
     window_seconds: WindowSeconds | None = None
-    """Look at the calls that ended in the last so many seconds, in steps of a tenth. (Hystrix's
+    """Look at the calls that ended in so many of the last seconds, in steps of a tenth. (Hystrix's
     rolling buckets; resilience4j: TIME_BASED)"""
 
     failure_rate: Share | None = None
@@ -86,7 +86,7 @@ class Policy:
     minimumNumberOfCalls; Polly: MinimumThroughput)"""
 
     slow_call_duration: Seconds | None = None
-    """A call is slow as soon as it has run so long, also if it never ends. Without a
+    """Seconds after which a running call is slow, also if it never ends. Without a
     `slow_call_rate`, a slow call is a failure. (resilience4j: slowCallDurationThreshold)"""
 
     slow_call_rate: Share | None = None
@@ -117,14 +117,14 @@ class Policy:
     # For how long it is open
 
     recovery_factor: Factor = 1.0
-    """Factor by which that time grows with each failed recovery. Above 1 it needs a
+    """Factor by which `recovery_timeout` grows with each failed recovery. Above 1 it needs a
     `max_recovery_timeout`. (exponential back-off)"""
 
     max_recovery_timeout: Seconds | None = None
-    """Longest time to which it grows; a server's `retry_after` may be longer."""
+    """Longest time to which `recovery_timeout` grows; a server's `retry_after` may be longer."""
 
-    recovery_jitter: ShareOrNone = 0.0
-    """Share by which that time is made longer or shorter at random."""
+    recovery_jitter: ShareFromZero = 0.0
+    """Share by which the time in OPEN is made longer or shorter at random."""
 
     recovery_from: JudgeOfTime | None = None
     """Gets the error that is a failure, and returns the seconds to stay open, or None for
@@ -171,12 +171,17 @@ class Policy:
     retry_budget_seconds: WindowSeconds = 10.0
     """Time for which the budget remembers calls and retries, in steps of a tenth."""
 
-    retry_budget_minimum: CountOrNone = 3
-    """Retries that are always allowed in that time."""
+    retry_budget_minimum: CountFromZero = 3
+    """Retries that are always allowed within `retry_budget_seconds`."""
 
     timeout: TimeLimit | None = None
-    """A call that has run so long is cancelled, and fails with `CallTimeoutError`. (Hystrix: a
+    """Seconds after which a call is cancelled; it then fails with `CallTimeoutError`. (Hystrix: a
     call that is too late is a failure like any other)"""
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse unknown fields; the error of `__init__` would tell less."""
+        check_known(cls.__name__, given, cls.__dataclass_fields__)
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for field, kind in KINDS.items():
@@ -185,8 +190,7 @@ class Policy:
                 # Settings and callers pass whole seconds too: one type travels on from here.
                 object.__setattr__(self, field, kind.check(field, value))
         for rule in RULES:
-            wrong = rule(self)
-            if wrong is not None:
+            if (wrong := rule(self)) is not None:
                 raise ValueError(wrong)
 
 

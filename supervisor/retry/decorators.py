@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack, get_args
+from typing import Any, Final, Literal, ParamSpec, TypeVar, Unpack, get_args
 
 from supervisor.arguments import (
     check_async,
     check_choice,
     check_count,
+    check_known,
     check_seconds,
     shown,
     unwrapped,
 )
-from supervisor.policy import Policy, PolicyFields, check_fields, given_policy
+from supervisor.policy import KINDS, Policy, PolicyFields, check_given
 from supervisor.registry import BreakerByName
 from supervisor.retry.attempts import AsyncFunction, Guard, backoff, retried
 from supervisor.settings import app_settings
@@ -73,7 +74,7 @@ def create_retry_decorator(
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
     limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
-    given_policy("create_retry_decorator", policy, fields)
+    check_given("create_retry_decorator", policy, fields)
 
     def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
         check_async("a retry decorator", func)
@@ -122,13 +123,23 @@ class _Limits:
         return self.max_attempts or getattr(settings, f"{own}_max_attempts"), low, high
 
 
+_OPTIONS: Final = (
+    "max_attempts",
+    "min_wait",
+    "max_wait",
+    "guard",
+    "wait_for_recovery",
+    "policy",
+)
+
+
 def _known(caller: str, options: RetryOptions) -> RetryOptions:
     """Return the options of one of the decorators below.
 
     Raises:
         TypeError: there are others among them.
     """
-    check_fields(caller, options, ("guard", "wait_for_recovery", "policy"))
+    check_known(caller, options, (*_OPTIONS, *KINDS))
     return options
 
 

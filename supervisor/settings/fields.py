@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from supervisor.policy import (
     Count,
-    CountOrNone,
+    CountFromZero,
     Factor,
     Flag,
     JudgeOfBoth,
@@ -17,7 +17,7 @@ from supervisor.policy import (
     JudgeOfTime,
     Seconds,
     Share,
-    ShareOrNone,
+    ShareFromZero,
     SomeErrors,
     TimeLimit,
     WindowCalls,
@@ -45,7 +45,7 @@ class FieldsOfAll(BaseModel):
     classify: JudgeOfBoth | None = None
     recovery_factor: Factor = 1.0
     max_recovery_timeout: Seconds | None = None
-    recovery_jitter: ShareOrNone = 0.0
+    recovery_jitter: ShareFromZero = 0.0
     recovery_from: JudgeOfTime | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
@@ -57,7 +57,7 @@ class FieldsOfAll(BaseModel):
     throttle_floor: Share = 0.05
     retry_budget: Share | None = None
     retry_budget_seconds: WindowSeconds = 10.0
-    retry_budget_minimum: CountOrNone = 3
+    retry_budget_minimum: CountFromZero = 3
     timeout: TimeLimit | None = None
 
 
@@ -81,7 +81,7 @@ class FieldsOfOne(BaseModel):
     classify: JudgeOfBoth | None = None
     recovery_factor: Factor | None = None
     max_recovery_timeout: Seconds | None = None
-    recovery_jitter: ShareOrNone | None = None
+    recovery_jitter: ShareFromZero | None = None
     recovery_from: JudgeOfTime | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
@@ -93,5 +93,5 @@ class FieldsOfOne(BaseModel):
     throttle_floor: Share | None = None
     retry_budget: Share | None = None
     retry_budget_seconds: WindowSeconds | None = None
-    retry_budget_minimum: CountOrNone | None = None
+    retry_budget_minimum: CountFromZero | None = None
     timeout: TimeLimit | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -75,7 +76,14 @@ def run_in_virtual_time(
     Raises:
         ImportError, ValueError: see `virtual_time`.
         RuntimeError: an event loop runs in this thread already.
+        TypeError: `main` is what an async function has returned, and not the function.
     """
+    if inspect.iscoroutine(main):
+        main.close()  # or it would warn that nobody has awaited it
+        raise TypeError(
+            f"run_in_virtual_time needs an async function, got a coroutine: pass {main.__name__},"
+            f" not {main.__name__}()"
+        )
     name, options = virtual_time(backend, patience=patience)
     return anyio.run(main, *args, backend=name, backend_options=options)
 

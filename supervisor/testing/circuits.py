@@ -12,7 +12,7 @@ from unittest import mock
 import anyio.lowlevel
 
 from supervisor import CircuitBreaker, CircuitState, Supervisor, app_settings
-from supervisor.events import StateChanged
+from supervisor.events import Event, StateChanged
 from supervisor.registry import clear_circuit_breaker_registry, reset_all_circuit_breakers
 from supervisor.settings import AppSettings, CircuitBreakerSettings, RetrySettings
 
@@ -37,6 +37,7 @@ class Transitions:
         self._supervisor = supervisor
         self._events = supervisor.events(BUFFER)
         self._seen: list[StateChanged] = []
+        self._names: set[str] = set()
 
     async def all(self) -> list[StateChanged]:
         """Return all changes so far, in order, after every actor has had its turn."""
@@ -45,14 +46,20 @@ class Transitions:
         # A closed stream ends where one that goes on would wait.
         events, self._events = self._events, self._supervisor.events(BUFFER)
         events.close()
-        self._seen += [event async for event in events if isinstance(event, StateChanged)]
+        async for event in events:
+            if isinstance(event, StateChanged):
+                self._seen.append(event)
+            if isinstance(event, Event):
+                self._names.add(event.circuit)
         return list(self._seen)
 
     async def of(self, name: str) -> list[CircuitState]:
         """Return the states that the circuit of that name has been in, from the first one on.
 
-        The list is empty if it never left its first one. What a circuit would have done only,
-        while its state is set by hand, is left out.
+        What a circuit would have done only, while its state is set by hand, is left out.
+
+        Raises:
+            LookupError: there has been no circuit of that name.
         """
         states: list[CircuitState] = []
         for change in await self.all():
@@ -61,7 +68,14 @@ class Transitions:
                 if not states or states[-1] is not change.from_state:
                     states.append(change.from_state)
                 states.append(change.to_state)
-        return states
+        if states:
+            return states
+        if name in self._supervisor:
+            return [self._supervisor[name].state]
+        if name in self._names:
+            return [CircuitState.CLOSED]
+        there = ", ".join(sorted({*self._names, *self._supervisor})) or "none"
+        raise LookupError(f"there has been no circuit {name!r}, but {there}")
 
 
 def clear_circuits() -> None:

@@ -25,6 +25,7 @@ from supervisor import (
     retry_worker_operation,
     with_circuit_breaker,
 )
+from supervisor.policy import KINDS
 from tests.support.worlds import succeed
 
 pytestmark = pytest.mark.anyio
@@ -144,10 +145,12 @@ async def test_fields_that_do_not_go_with_the_policy(name: str, take: Take) -> N
         await take(policy=CAREFUL, window_seconds=10)
 
 
-@pytest.mark.parametrize("options", [{"gaurd": "loop"}, {"wait_for_recover": True}])
+@pytest.mark.parametrize(
+    "options", [{"gaurd": "loop"}, {"wait_for_recover": True}, {"max_attempt": 3}]
+)
 def test_a_misspelt_option_of_a_retry_decorator(options: dict[str, Any]) -> None:
     """Its own options are among those that can be meant."""
-    with pytest.raises(TypeError, match=r"did you mean (guard|wait_for_recovery)\?$"):
+    with pytest.raises(TypeError, match=r"did you mean (guard|wait_for_recovery|max_attempts)\?$"):
         retry_api_call(**options)
 
 
@@ -175,6 +178,60 @@ async def test_what_is_given_by_name_goes_before_the_settings(enabled: None) -> 
         assert by_settings.policy == Policy(recovery_timeout=77, window_calls=5)
         by_policy = await get_circuit_breaker("policy", policy=Policy(window_calls=5))
         assert by_policy.policy == Policy(window_calls=5)
+
+
+@pytest.mark.parametrize(
+    "given", [{"failure_rate": 0.5}, {"max_recovery_timeout": 20}, {"slow_call_rate": 0.5}]
+)
+async def test_fields_go_with_the_settings(enabled: None, given: dict[str, Any]) -> None:
+    """What a field needs may come from the settings, also if those are changed later."""
+    guards = [
+        with_circuit_breaker("decorated", **given)(succeed),
+        retry_api_call(**given)(succeed),
+    ]
+    settings = app_settings.circuit_breaker
+    settings.window_calls, settings.recovery_timeout, settings.slow_call_duration = 20, 5, 1
+    async with Supervisor() as supervisor:
+        await get_circuit_breaker("asked for", **given)
+        for guard in guards:
+            await guard()
+        for breaker in supervisor.values():
+            for field, value in given.items():
+                assert getattr(breaker.policy, field) == value
+            assert breaker.policy.window_calls == 20
+        assert len(supervisor) == 3
+
+
+async def test_fields_that_do_not_go_with_the_settings(enabled: None) -> None:
+    """That is found when the circuit has to be created."""
+    guarded = with_circuit_breaker("x", failure_rate=0.5)(succeed)
+    async with Supervisor() as supervisor:
+        with pytest.raises(ValueError, match=r"^failure_rate=0.5 needs window_calls or"):
+            await guarded()
+        with pytest.raises(ValueError, match=r"^failure_rate=0.5 needs window_calls or"):
+            await get_circuit_breaker("x", failure_rate=0.5)
+        assert not supervisor
+
+
+def test_a_policy_names_what_is_nearest() -> None:
+    """Where fields are misspelt most often."""
+    with pytest.raises(TypeError) as error:
+        Policy(failure_treshold=5)  # type: ignore[call-arg]
+    assert str(error.value) == (
+        "Policy() got an unexpected argument failure_treshold=5; did you mean failure_threshold?"
+    )
+
+
+def test_help_tells_units_ranges_and_defaults() -> None:
+    """Of every field, as the source does."""
+    text = " ".join((Policy.__doc__ or "").split())
+    for field, kind in KINDS.items():
+        assert f" {field}: " in text
+        assert f"[{kind.range}; " in text
+    assert (
+        "recovery_timeout: Seconds that the circuit stays open. [seconds, more than 0; 30.0]"
+        in text
+    )
 
 
 async def test_what_is_given_counts_only_for_a_new_circuit() -> None:

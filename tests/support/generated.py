@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -94,7 +95,11 @@ def keywords() -> str:
     """Return the module of the keywords by which users give a policy."""
     found = fields_written()
     head = HEADER.format(doc=KEYWORDS)
-    text = head + "from typing import TypedDict\n\n" + kinds_used(found)
+    text = (
+        head
+        + "from collections.abc import Mapping\nfrom typing import Final, TypedDict\n\n"
+        + kinds_used(found)
+    )
     classes: tuple[tuple[str, str, str, Callable[[Field], bool]], ...] = (
         (
             "FurtherFields",
@@ -114,7 +119,13 @@ def keywords() -> str:
         for field in filter(belongs, found):
             of = f"{field.type} | None" if field.optional else field.type
             text += f"\n    {field.name}: {of}\n{docstring(field.doc, '    ')}\n"
-    return text
+    text += "\n\nMEANINGS: Final[Mapping[str, str]] = {\n"
+    for field in found:
+        whole = len(field.name) + len(json.dumps(field.doc)) + 8 <= 100  # as ruff has it
+        first, *rest = textwrap.wrap(field.doc, 1000 if whole else 68)
+        parts = [first, *(" " + line for line in rest)]
+        text += f'    "{field.name}": ' + "\n    ".join(map(json.dumps, parts)) + ",\n"
+    return text + '}\n"""The same at run time, when the docstrings of fields are lost."""\n'
 
 
 def settings_fields() -> str:

@@ -119,16 +119,26 @@ class TestTransitions:
         self, circuit_transitions: Transitions, search: CircuitBreaker
     ) -> None:
         """All its states, as soon as they are asked for."""
-        assert await circuit_transitions.of("search") == []
+        with pytest.raises(LookupError, match="^there has been no circuit 'search', but none$"):
+            await circuit_transitions.of("search")
         await search.call(succeed)
-        assert await circuit_transitions.of("search") == []
+        assert await circuit_transitions.of("search") == ["closed"]
         await fail_times(search, 1)
         assert await circuit_transitions.of("search") == ["closed", "open"]
         await anyio.sleep(30)
         assert await circuit_transitions.of("search") == ["closed", "open", "half_open"]
         await search.call(succeed)
         assert await circuit_transitions.of("search") == ["closed", "open", "half_open", "closed"]
-        assert await circuit_transitions.of("other") == []
+        with pytest.raises(LookupError, match="^there has been no circuit 'other', but search$"):
+            await circuit_transitions.of("other")
+
+    async def test_a_circuit_that_ended_as_it_began(
+        self, circuit_supervisor: Supervisor, circuit_transitions: Transitions
+    ) -> None:
+        """It has been closed, and nothing else."""
+        circuit_supervisor.circuit("search")
+        circuit_supervisor.stop("search")
+        assert await circuit_transitions.of("search") == ["closed"]
 
     async def test_all_changes(self, circuit_transitions: Transitions) -> None:
         """Those of all circuits, in order, each as the event that it was."""

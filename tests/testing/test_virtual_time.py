@@ -602,3 +602,13 @@ def test_a_paused_loop(new_loop: NewLoop) -> None:
         runner.run(asyncio.sleep(1))
         runner.run(asyncio.sleep(5))
         assert loop.time() == 7
+
+
+def test_a_coroutine_in_the_place_of_its_function() -> None:
+    """The error says which of the two to pass, and nothing is left that was never awaited."""
+
+    async def main() -> None:
+        """Would run."""
+
+    with pytest.raises(TypeError, match=r"async function, got a coroutine: pass main, not main"):
+        run_in_virtual_time(main())  # type: ignore[arg-type]
