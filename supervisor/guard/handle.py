@@ -145,7 +145,9 @@ class CircuitHandle:
         self._force(CircuitState.DISABLED)
 
     def only_measure(self) -> None:
-        """Admit every call until `release`, and count what it would have refused (resilience4j: METRICS_ONLY).
+        """Admit every call until `release`, and count what it would have refused.
+
+        (resilience4j: METRICS_ONLY)
 
         What it would have done shows in `statistics()`, as `would_be` and `would_have_refused`,
         and in `StateChanged` events, as `metrics_only`.

@@ -78,11 +78,12 @@ def run_in_virtual_time(
         RuntimeError: an event loop runs in this thread already.
         TypeError: `main` is what an async function has returned, and not the function.
     """
-    if inspect.iscoroutine(main):
-        main.close()  # or it would warn that nobody has awaited it
+    given: object = main
+    if inspect.iscoroutine(given):
+        given.close()  # or it would warn that nobody has awaited it
         raise TypeError(
-            f"run_in_virtual_time needs an async function, got a coroutine: pass {main.__name__},"
-            f" not {main.__name__}()"
+            f"run_in_virtual_time needs an async function, got a coroutine: pass {given.__name__},"
+            f" not {given.__name__}()"
         )
     name, options = virtual_time(backend, patience=patience)
     return anyio.run(main, *args, backend=name, backend_options=options)

@@ -119,7 +119,7 @@ class TestTransitions:
         self, circuit_transitions: Transitions, search: CircuitBreaker
     ) -> None:
         """All its states, as soon as they are asked for."""
-        with pytest.raises(LookupError, match="^there has been no circuit 'search', but none$"):
+        with pytest.raises(LookupError, match=r"^there has been no circuit 'search', but none$"):
             await circuit_transitions.of("search")
         await search.call(succeed)
         assert await circuit_transitions.of("search") == ["closed"]
@@ -129,7 +129,7 @@ class TestTransitions:
         assert await circuit_transitions.of("search") == ["closed", "open", "half_open"]
         await search.call(succeed)
         assert await circuit_transitions.of("search") == ["closed", "open", "half_open", "closed"]
-        with pytest.raises(LookupError, match="^there has been no circuit 'other', but search$"):
+        with pytest.raises(LookupError, match=r"^there has been no circuit 'other', but search$"):
             await circuit_transitions.of("other")
 
     async def test_a_circuit_that_ended_as_it_began(
