@@ -11,7 +11,7 @@ May know policies and nothing else: no clock, no I/O, no task, no logging. Time 
     calls         what an ended or an overdue call reports
 """
 
-from supervisor.machine.calls import overdue, settled, slow_from
+from supervisor.machine.calls import is_slow, overdue, settled, slow_from
 from supervisor.machine.machine import Machine, replay
 from supervisor.machine.messages import (
     NO_PROBE,
@@ -68,6 +68,7 @@ __all__ = [
     "WaitFor",
     "Withdraw",
     "bucket_of",
+    "is_slow",
     "last_time",
     "overdue",
     "replay",

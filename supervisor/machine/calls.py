@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import math
 
-from supervisor.machine.messages import Grant, Overdue, Settle
+from supervisor.machine.messages import NO_PROBE, Grant, Overdue, Settle
 from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome
 
 
 def slow_from(grant: Grant, began: float) -> float:
     """Return the time from which a call that is still running is overdue; infinite if never.
 
-    A probe is not: it has a limit of its own, the `probe_timeout`.
+    A probe never is, since it has a limit of its own, the `probe_timeout`; nor is a call that
+    counts for nothing.
     """
     limit = grant.policy.slow_call_duration
-    return math.inf if limit is None or grant.probe else began + limit
+    return math.inf if limit is None or grant.probe != NO_PROBE else began + limit
+
+
+def is_slow(grant: Grant, began: float, at: float) -> bool:
+    """Return whether a call that began then is slow at a time, running or ended, probe or not."""
+    limit = grant.policy.slow_call_duration
+    return limit is not None and at >= began + limit  # the same sum as that of `slow_from`
 
 
 def overdue(grant: Grant, call: int, began: float) -> Overdue:
@@ -49,9 +56,9 @@ def settled(
         began: when it began, if its policy looks at that.
         told: its number, if it has been reported as overdue; else 0.
     """
-    slow = told > 0 or _has_been_slow(grant, began, at)
+    slow = told > 0 or (began is not None and at is not None and is_slow(grant, began, at))
     if slow and judgement is Outcome.SUCCEEDED:
-        failure = "was slow" if at is None or began is None else f"took {at - began:g} s"
+        failure = "was slow" if began is None or at is None else f"took {at - began:g} s"
         if grant.policy.slow_call_rate is None:
             judgement = PLAIN_FAILURE
     outcome, of_kind = _outcome_of(judgement)
@@ -66,13 +73,6 @@ def settled(
         retry=grant.retry,
         call=told,
     )
-
-
-def _has_been_slow(grant: Grant, began: float | None, at: float | None) -> bool:
-    limit = grant.policy.slow_call_duration
-    if limit is None or began is None or at is None:
-        return False
-    return at >= began + limit
 
 
 def _outcome_of(judgement: Judgement) -> tuple[Outcome, Failure]:

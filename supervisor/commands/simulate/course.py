@@ -19,15 +19,17 @@ from supervisor.machine import (
     Machine,
     Refusal,
     Transition,
+    is_slow,
     overdue,
     settled,
     slow_from,
 )
 from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome, Policy
 
-# What comes first of that which happens at the same time: who asks then finds the places free.
-_END: Final = 0
-_OVERDUE: Final = 1
+# What comes first of that which happens at the same time: a call that has run for just so long is
+# slow before it ends, as in a circuit, and who asks then finds the places free.
+_OVERDUE: Final = 0
+_END: Final = 1
 _ASK: Final = 2
 
 Times = tuple[float, ...]
@@ -97,7 +99,7 @@ def play(name: str, policy: Policy, trace: Trace, plain: bool = False) -> Course
         trace: what is played.
         plain: whether callers tell no kinds of failures, and do not wait.
     """
-    player = _Player(name, policy, trace, plain)
+    player = Player(name, policy, trace, plain)
     player.play()
     return player.course()
 
@@ -112,11 +114,20 @@ class _Running:
 
     def judged_by(self, policy: Policy) -> Judgement:
         """Return what it counts as by a policy."""
-        cancelled = self.outcome is Outcome.CANCELLED and policy.failure_on_cancel
-        return self.failure if cancelled or self.outcome is Outcome.FAILED else self.outcome
+        if self.outcome is Outcome.CANCELLED and policy.failure_on_cancel:
+            return PLAIN_FAILURE
+        return self.failure if self.outcome is Outcome.FAILED else self.outcome
 
 
-class _Player:
+class Player:
+    """Plays one trace to the machine of one policy.
+
+    Attributes:
+        machine: what the policy makes of the calls.
+        answers: when each call was admitted or refused, by its number in the trace, in order.
+        ended: how calls have ended for their callers, by their number, in order.
+    """
+
     def __init__(self, name: str, policy: Policy, trace: Trace, plain: bool) -> None:
         self.name = name
         self.policy = policy
@@ -127,10 +138,9 @@ class _Player:
         self.ahead = [(call.at, _ASK, number) for number, call in enumerate(trace.calls)]
         self.running: dict[int, _Running] = {}
         self.overdue: set[int] = set()
-        self.admitted: list[float] = []
-        self.refused: list[float] = []
         self.slow: list[float] = []
-        self.ended: dict[Outcome, list[float]] = {outcome: [] for outcome in Outcome}
+        self.answers: dict[int, tuple[float, Grant | Refusal]] = {}
+        self.ended: dict[int, Outcome] = {}
 
     def play(self) -> None:
         """Let everything happen that does until the end of the trace."""
@@ -180,22 +190,21 @@ class _Player:
 
     def answer(self, number: int, call: Call, answer: Grant | Refusal, now: float) -> None:
         """Let a call begin, or be refused."""
+        self.answers[number] = (now, answer)
         if isinstance(answer, Refusal):
-            self.refused.append(now)
             return
-        self.admitted.append(now)
         running = self.running[number] = self.begun(call, answer, now)
         ends_at = now + running.seconds
         if ends_at < math.inf:
             heapq.heappush(self.ahead, (ends_at, _END, number))
         overdue_at = slow_from(answer, now)
-        if overdue_at < ends_at:
+        if overdue_at < math.inf and overdue_at <= ends_at:
             heapq.heappush(self.ahead, (overdue_at, _OVERDUE, number))
 
     def begun(self, call: Call, grant: Grant, now: float) -> _Running:
         """Return a call that begins to run, with what becomes of it under the policy."""
         timeout = self.policy.timeout
-        if timeout is not None and call.duration > timeout:
+        if timeout is not None and call.duration >= timeout:
             return _Running(grant, now, timeout, Outcome.FAILED, PLAIN_FAILURE)
         failure = PLAIN_FAILURE if self.plain else call.failure
         return _Running(grant, now, call.duration, call.outcome, failure)
@@ -210,29 +219,33 @@ class _Player:
     def settle(self, number: int, now: float) -> None:
         """Report the outcome of a call as a circuit does."""
         running = self.running.pop(number)
-        self.ended[running.outcome].append(running.began)
+        self.ended[number] = running.outcome
         told = number + 1 if number in self.overdue else 0
-        report = settled(
-            running.grant, running.judged_by(self.policy), now, began=running.began, told=told
-        )
-        limit = self.policy.slow_call_duration
-        if limit is not None and running.seconds >= limit and not told:
+        if not told and is_slow(running.grant, running.began, now):
             self.slow.append(running.began)
-        self.machine.apply(report)
+        judgement = running.judged_by(self.policy)
+        self.machine.apply(settled(running.grant, judgement, now, began=running.began, told=told))
 
     def course(self) -> Course:
         """Return what has happened."""
+        answers = self.answers.values()
         return Course(
             name=self.name,
             policy=self.policy,
             plain=self.plain,
             periods=self.periods(),
-            admitted=tuple(self.admitted),
-            refused=tuple(self.refused),
-            ended={outcome: tuple(times) for outcome, times in self.ended.items()},
+            admitted=tuple(at for at, answer in answers if isinstance(answer, Grant)),
+            refused=tuple(at for at, answer in answers if isinstance(answer, Refusal)),
+            ended={outcome: self.ended_so(outcome) for outcome in Outcome},
             running=tuple(running.began for running in self.running.values()),
             slow=tuple(self.slow),
             waiting=len(self.machine.waiting),
+        )
+
+    def ended_so(self, outcome: Outcome) -> Times:
+        """Return when those calls were admitted that have ended so."""
+        return tuple(
+            self.answers[number][0] for number, how in self.ended.items() if how is outcome
         )
 
     def periods(self) -> tuple[Period, ...]:
