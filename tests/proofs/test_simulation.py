@@ -29,6 +29,7 @@ import pytest
 
 from supervisor.commands.simulate.trace import Call, Trace, trace_of
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+from supervisor.testing import run_in_virtual_time
 from tests.support.guarded_traces import (
     Admitted,
     Played,
@@ -38,7 +39,7 @@ from tests.support.guarded_traces import (
     guarded,
     simulated,
 )
-from tests.virtual_time import BACKENDS, run_in_virtual_time
+from tests.support.worlds import BACKENDS
 
 TRACES: Final = 500
 """Those that are played on each backend for each unit of effort."""
@@ -211,7 +212,7 @@ def check(backend: str, play: Play) -> Played:
     """Play it twice, and return what the simulation says."""
     said = simulated(play.policy, play.trace, play.plain)
     main = partial(guarded, play.policy, play.trace, play.plain, play.way, play.returns)
-    assert_same(run_in_virtual_time(backend, main), said)
+    assert_same(run_in_virtual_time(main, backend=backend), said)
     return said
 
 
