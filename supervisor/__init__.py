@@ -48,7 +48,7 @@ from supervisor.events import (
 )
 from supervisor.guard import CircuitBreaker, Permit, WaitingBreaker
 from supervisor.machine import CircuitState
-from supervisor.policy import Failure, Outcome, Policy
+from supervisor.policy import Failure, Outcome, Policy, PolicyFields
 from supervisor.recording import Recording, RecordingError, Replay, replay_file
 from supervisor.registry import (
     clear_circuit_breaker_registry,
@@ -102,6 +102,7 @@ __all__ = [
     "PermitSettledError",
     "Policy",
     "PolicyConflictError",
+    "PolicyFields",
     "Recording",
     "RecordingError",
     "Replay",

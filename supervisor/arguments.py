@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 LONGEST_NAME: Final = 255
@@ -117,16 +117,23 @@ def unwrapped(func: object) -> object:
     return func
 
 
-def check_known(caller: str, given: Mapping[str, object], known: Collection[str]) -> None:
-    """Refuse arguments that are not known, and say what is nearest; `caller` is what was called.
+def check_known(
+    caller: str,
+    given: Mapping[str, object],
+    known: Collection[str],
+    others: Sequence[str] = (),
+) -> None:
+    """Refuse arguments that are not known, and say what is nearest; `caller` is what was called,
+    and `others` are names that it takes besides.
 
     Raises:
         TypeError: it names the caller, the argument and its value.
     """
     for name, value in given.items():
         if name not in known:
-            likely = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+            names = (*others, *known)
+            likely = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(names)}"
             raise TypeError(f"{caller}() got an unexpected argument {name}={shown(value)}; {hint}")
 
 

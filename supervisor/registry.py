@@ -6,17 +6,24 @@ import functools
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Any, Final, ParamSpec, TypeVar, Unpack
 
 from supervisor.arguments import check_async, check_name, unwrapped
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.loop import loop_time
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given, given_policy
-from supervisor.settings import app_settings
+from supervisor.settings import WINDOWS, app_settings
 from supervisor.supervision import current_supervisor, supervisors_here
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+OWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "get_circuit_breaker": ("name", "policy"),
+    "with_circuit_breaker": ("operation_name", "policy"),
+}
+"""What else these functions take by name."""
 
 
 class BreakerByName:
@@ -41,8 +48,9 @@ class BreakerByName:
     def __init__(
         self, caller: str, name: str, policy: Policy | None, fields: Mapping[str, Any]
     ) -> None:
+        # Bad ones are refused also where they do not count.
+        check_given(caller, policy, fields, OWN_NAMES.get(caller, ()))
         self.name = check_name(name)
-        check_given(caller, policy, fields)  # bad ones are refused also where they do not count
         self._caller = caller
         self._policy = policy
         self._fields = fields
@@ -64,10 +72,20 @@ class BreakerByName:
         supervisor = current_supervisor()
         breaker = supervisor.get(self.name)
         if breaker is None:
-            policy = self._policy or app_settings.circuit_breaker.policy(self.name)
-            asked = given_policy(self._caller, policy, self._fields)
-            breaker = supervisor.circuit(self.name, asked)
+            breaker = supervisor.circuit(self.name, self._policy_asked_for())
         return breaker
+
+    def _policy_asked_for(self) -> Policy:
+        if self._policy is not None:
+            return given_policy(self._caller, self._policy, self._fields)
+        settings = app_settings.circuit_breaker.policy(self.name)
+        # A window takes the place of one of the other kind, as among the settings.
+        displaced = {
+            other: None
+            for window, other in (WINDOWS, WINDOWS[::-1])
+            if self._fields.get(window) is not None
+        }
+        return given_policy(self._caller, settings, {**displaced, **self._fields})
 
 
 async def get_circuit_breaker(
@@ -157,7 +175,7 @@ def with_circuit_breaker(
         TypeError, ValueError: the name cannot be a circuit's, the function is not async, or
             another argument is unknown, of the wrong type or out of range.
     """
-    check_given("with_circuit_breaker", policy, fields)
+    check_given("with_circuit_breaker", policy, fields, OWN_NAMES["with_circuit_breaker"])
     if operation_name is not None:
         check_name(operation_name)
 

@@ -15,7 +15,6 @@ from supervisor.circuit.actor import catch_up, run_actor
 from supervisor.circuit.admission import admit, admit_at_once, ask, spend_retry
 from supervisor.circuit.calls import Ticket
 from supervisor.circuit.judging import settle_error, settle_result
-from supervisor.circuit.observers import TurnObserver
 from supervisor.circuit.orders import force, give_up, reconfigure, reset, stop
 from supervisor.circuit.reading import in_flight, project, statistics_of
 from supervisor.circuit.record import Circuit, GivenUp
@@ -28,7 +27,6 @@ __all__ = [
     "GivenUp",
     "Statistics",
     "Ticket",
-    "TurnObserver",
     "admit",
     "admit_at_once",
     "ask",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Final
 
 from supervisor.circuit.calls import RunningCalls, Ticket
@@ -38,7 +38,8 @@ _NOTHING_ASKED: Final = _parts_that_ask(Policy())
 
 def asks_for_more(policy: Policy) -> bool:
     """Whether a policy asks for more than to count errors in a row, or in the last calls."""
-    return bool(_parts_that_ask(policy) != _NOTHING_ASKED)
+    # Not by `==`, which is the user's own where a part is a function or a type.
+    return not all(map(is_, _parts_that_ask(policy), _NOTHING_ASKED))
 
 
 class Allowance:

@@ -159,7 +159,7 @@ class CircuitBreaker(CircuitHandle):
         Raises:
             TypeError, ValueError: an argument is of the wrong type or out of range.
         """
-        return WaitingBreaker(self._here, wait, wait_for)
+        return WaitingBreaker(self, wait, wait_for)
 
     async def spend_retry(self) -> None:
         """Take another attempt of a call that is under way from the budget, if there is one.

@@ -41,7 +41,7 @@ class CircuitHandle:
             "success_threshold": success_threshold,
             **fields,
         }
-        asked = given_policy("CircuitBreaker", policy, given)
+        asked = given_policy("CircuitBreaker", policy, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
 
@@ -181,9 +181,8 @@ class CircuitHandle:
                 nothing has changed.
         """
         circuit = self._find()
-        changed = given_policy(
-            "reconfigure", circuit.latest_policy if policy is None else policy, fields
-        )
+        base = circuit.latest_policy if policy is None else policy
+        changed = given_policy("CircuitBreaker.reconfigure", base, fields, ("policy",))
         if circuit is not self._circuit and not circuit.running:  # there is none here yet
             circuit = self._circuit = Circuit(circuit.name, changed)
         reconfigure(circuit, changed)
@@ -223,3 +222,6 @@ class CircuitHandle:
         if circuit.running:  # and is not a stand-in while tasks are cancelled
             self._circuit = circuit
         return circuit
+
+
+CircuitHandle.__init__.__qualname__ = "CircuitBreaker.__init__"  # errors name what users call

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, get_args, overload
 
 from supervisor.arguments import check_async, check_choice, check_seconds
-from supervisor.circuit import Circuit
+from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.running import RAISE, make_call
 from supervisor.machine import WaitFor
 
@@ -22,10 +22,10 @@ class WaitingBreaker:
     a deadline of its own, and may be cancelled meanwhile.
     """
 
-    __slots__ = ("_circuit_here", "_wait", "_wait_for")
+    __slots__ = ("_breaker", "_wait", "_wait_for")
 
-    def __init__(self, circuit_here: Callable[[], Circuit], wait: float, wait_for: WaitFor) -> None:
-        self._circuit_here = circuit_here
+    def __init__(self, breaker: CircuitHandle, wait: float, wait_for: WaitFor) -> None:
+        self._breaker = breaker
         self._wait = check_seconds("wait", wait)
         check_choice("wait_for", wait_for, get_args(WaitFor))
         self._wait_for: WaitFor = wait_for
@@ -43,7 +43,8 @@ class WaitingBreaker:
     async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Do what `CircuitBreaker.call` does, after a wait if need be."""
         fallback = kwargs.pop("fallback", RAISE)
-        circuit, wait = self._circuit_here(), self._wait
+        circuit = self._breaker._here()  # pyright: ignore[reportPrivateUsage]
+        wait = self._wait
         return await make_call(
             circuit, func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
         )

@@ -1,6 +1,6 @@
 """What asyncio and trio do differently, in one place: clocks, wake-ups, tasks, threads, ends.
 
-Knows nothing of circuits. Only this room may name asyncio or trio.
+Knows nothing of circuits. Only this room, and what is for tests, may name asyncio or trio.
 
     event_loop     the one that a circuit lives on, and its time
     wakeup         what one task sleeps on until somebody wakes it

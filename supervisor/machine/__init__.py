@@ -35,9 +35,15 @@ from supervisor.machine.messages import (
     WaitFor,
     Withdraw,
 )
-from supervisor.machine.probing import Probing
 from supervisor.machine.tripping import Kinds, Trip
-from supervisor.machine.windows import BUCKETS, CallWindow, TimeWindow, bucket_of, last_time
+from supervisor.machine.windows import (
+    BUCKETS,
+    CallWindow,
+    Tally,
+    TimeWindow,
+    bucket_of,
+    last_time,
+)
 
 __all__ = [
     "BUCKETS",
@@ -54,7 +60,6 @@ __all__ = [
     "Machine",
     "Message",
     "Overdue",
-    "Probing",
     "Reason",
     "Reconfigure",
     "Reconfigured",
@@ -62,6 +67,7 @@ __all__ = [
     "Reset",
     "Retry",
     "Settle",
+    "Tally",
     "TimeWindow",
     "Transition",
     "Trip",

@@ -25,7 +25,7 @@ Classifier = Callable[[Any], Failure | Outcome | None]
 """What an error that was raised, or a result that was returned, counts as; None: by the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Kind:
     """What a field may be.
 
@@ -38,6 +38,9 @@ class Kind:
     check: Callable[[str, object], object]
     range: str
     for_callers: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.range}>"
 
 
 def _check_errors(field: str, value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from supervisor.arguments import check_count, check_name, check_seconds
 
@@ -19,7 +20,12 @@ class Outcome(Enum):
     @property
     def counts(self) -> bool:
         """Whether it says anything about the dependency."""
-        return self is Outcome.SUCCEEDED or self is Outcome.FAILED
+        return self is _SUCCEEDED or self is _FAILED
+
+
+# Python 3.11 takes 50 ns to look up a member in its class.
+_SUCCEEDED: Final = Outcome.SUCCEEDED
+_FAILED: Final = Outcome.FAILED
 
 
 @dataclass(frozen=True, slots=True)

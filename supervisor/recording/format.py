@@ -13,14 +13,27 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from supervisor.arguments import shown
-from supervisor.machine import Change, Grant, Machine, Message, Trip
+from supervisor.machine import (
+    CallWindow,
+    Change,
+    CircuitState,
+    Grant,
+    Kinds,
+    Machine,
+    Message,
+    Tally,
+    TimeWindow,
+    Trip,
+)
 from supervisor.policy import FOR_CALLERS, Policy
 
-FORMAT: Final = 3
+FORMAT: Final = 2
 
 NOT_NEEDED: Final[Mapping[type, AbstractSet[str]]] = {
     Machine: {"policy", "grant", "released", "transitions"},
     Trip: {"policy"},
+    CallWindow: {"size"},
+    TimeWindow: {"width"},
     Policy: FOR_CALLERS,
 }
 """What need not be known to go on from there: it follows from the rest, or is for callers."""
@@ -44,6 +57,8 @@ def needed(part: object) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """Return a value in what JSON has: no keys but strings, and nothing infinite."""
     match value:
+        case Kinds():
+            return plain(value.tallies)
         case Enum():
             return value.value
         case float():
@@ -72,9 +87,35 @@ def read_start(line: str) -> tuple[str, Machine]:
     _check_names(start, ("format", "circuit", "policy", "machine"))
     machine = Machine(_read(Policy, start["policy"], "policy"))
     _fill(machine, start["machine"])
-    machine.trip.policy = machine.policy
+    _fit(machine, Machine(machine.policy))
     machine.grant = Grant(machine.period, machine.policy)
     return _read(str, start["circuit"], "circuit"), machine
+
+
+def _fit(machine: Machine, new: Machine) -> None:
+    """Give a machine what follows from its policy, and refuse what cannot have come of that."""
+    machine.trip.policy = machine.policy
+    kinds = machine.trip.kinds.tallies.values() if machine.trip.kinds is not None else ()
+    for tally in (machine.trip.tally, *kinds):
+        _fit_window(tally, new.trip.tally, "tally")
+    for name in ("throttle", "budget"):
+        there, expected = getattr(machine, name), getattr(new, name)
+        if (there is None) is not (expected is None):
+            raise ValueError(f"{name} does not follow from the policy")
+        if there is not None:
+            _fit_window(there.recent, expected.recent, name)
+    half_open = machine.would_be is CircuitState.HALF_OPEN
+    if (machine.probing is not None) is not half_open:
+        raise ValueError("probing is there only while the circuit is half-open")
+
+
+def _fit_window(window: Tally, new: Tally, name: str) -> None:
+    if type(window) is not type(new):
+        raise ValueError(f"{name} does not follow from the policy")
+    if isinstance(window, CallWindow) and isinstance(new, CallWindow):
+        window.size = new.size
+    elif isinstance(window, TimeWindow) and isinstance(new, TimeWindow):
+        window.width = new.width
 
 
 def read_entry(line: str) -> Entry:
@@ -100,6 +141,8 @@ def _read(kind: Any, written: Any, name: str) -> Any:
     read = _OF_MANY.get(get_origin(kind))
     if read is not None:
         return read(get_args(kind), written, name)
+    if kind is Kinds:
+        return _read_kinds(written, name)
     if types := _types(kind):
         _check_names(written, types)
         if not hasattr(kind, "__dataclass_fields__"):
@@ -115,6 +158,14 @@ def _fill(part: Any, written: Any) -> Any:
     for name, of in types.items():
         setattr(part, name, _read(of, written[name], name))
     return part
+
+
+def _read_kinds(written: Any, name: str) -> Kinds:
+    kinds = Kinds()
+    kinds.tallies = _read(get_type_hints(Kinds)["tallies"], written, name)
+    if not kinds.tallies:
+        raise ValueError(f"{name} are there only while there are any")
+    return kinds
 
 
 def _read_alone(kind: type, written: Any, name: str) -> Any:

@@ -6,8 +6,10 @@ May know circuits by name and the settings; nobody below knows that anything is 
     attempts     one loop of attempts: what is tried again, when, and who guards it
 """
 
-from supervisor.retry.attempts import TRANSIENT_EXCEPTIONS, is_retryable_error
+from supervisor.retry.attempts import TRANSIENT_EXCEPTIONS, Guard, is_retryable_error
 from supervisor.retry.decorators import (
+    OperationType,
+    RetryOptions,
     create_retry_decorator,
     execute_with_retry,
     retry_api_call,
@@ -18,6 +20,9 @@ from supervisor.retry.decorators import (
 
 __all__ = [
     "TRANSIENT_EXCEPTIONS",
+    "Guard",
+    "OperationType",
+    "RetryOptions",
     "create_retry_decorator",
     "execute_with_retry",
     "is_retryable_error",

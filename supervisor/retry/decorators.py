@@ -70,11 +70,11 @@ def create_retry_decorator(
         TypeError, ValueError: an argument is unknown, of the wrong type or out of range, or the
             decorated function is not async.
     """
+    limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
     check_choice("guard", guard, get_args(Guard))
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
-    limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
-    check_given("create_retry_decorator", policy, fields)
+    check_given("create_retry_decorator", policy, fields, _OPTIONS)
 
     def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
         check_async("a retry decorator", func)
@@ -124,6 +124,7 @@ class _Limits:
 
 
 _OPTIONS: Final = (
+    "operation_type",
     "max_attempts",
     "min_wait",
     "max_wait",
@@ -226,8 +227,8 @@ async def execute_with_retry(
     check_seconds("max_wait", max_wait)
     _check_waits(min_wait, max_wait)
     name = f"adhoc:{_name_of(func)}" if operation_name is None else operation_name
-    breaker = BreakerByName("execute_with_retry", name, policy, {})
     guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
+    breaker = BreakerByName("execute_with_retry", name, policy, {})
     run = retried(func, breaker, max_attempts, backoff(min_wait, max_wait), guard)
     return await run(*args, **kwargs)
 

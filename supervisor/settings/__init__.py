@@ -11,16 +11,19 @@ May know policies, and nothing of circuits that run.
 """
 
 from supervisor.settings.app import AppSettings, app_settings
-from supervisor.settings.circuits import CircuitBreakerSettings, CircuitOverrides
+from supervisor.settings.circuits import WINDOWS, CircuitBreakerSettings, CircuitOverrides
 from supervisor.settings.notation import read_switch, spelt, written
-from supervisor.settings.provenance import Setting
+from supervisor.settings.provenance import Layer, Origin, Setting
 from supervisor.settings.retries import RetrySettings
 from supervisor.settings.sources import SettingsError
 
 __all__ = [
+    "WINDOWS",
     "AppSettings",
     "CircuitBreakerSettings",
     "CircuitOverrides",
+    "Layer",
+    "Origin",
     "RetrySettings",
     "Setting",
     "SettingsError",

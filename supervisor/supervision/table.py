@@ -47,7 +47,7 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
             TooManyCircuitsError: there are `max_circuits`, and none may be retired for it.
             TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
         """
-        asked = given_policy("Supervisor.circuit", policy, fields)
+        asked = given_policy("Supervisor.circuit", policy, fields, ("name", "policy"))
         name = check_name(name)
         circuit = self._circuits.get(name)
         if circuit is None:
@@ -125,3 +125,6 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
 
     def __len__(self) -> int:
         return len(self._breakers)
+
+
+CircuitTable.circuit.__qualname__ = "Supervisor.circuit"  # errors name what users call

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import pickle
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +28,7 @@ from supervisor import (
     retry_worker_operation,
     with_circuit_breaker,
 )
+from supervisor.circuit.allowance import asks_for_more
 from supervisor.policy import KINDS
 from tests.support.worlds import succeed
 
@@ -79,7 +83,7 @@ def by_retry(decorator: Callable[..., Any]) -> Take:
 PLACES: dict[str, Take] = {
     "CircuitBreaker": by_constructor,
     "Supervisor.circuit": by_supervisor,
-    "reconfigure": by_reconfiguring,
+    "CircuitBreaker.reconfigure": by_reconfiguring,
     "get_circuit_breaker": by_name,
     "with_circuit_breaker": by_decorator,
     "create_retry_decorator": by_retry(functools.partial(create_retry_decorator, "api")),
@@ -126,7 +130,7 @@ async def test_a_misspelt_field(name: str, take: Take) -> None:
 @every_place
 async def test_a_field_like_no_other(name: str, take: Take) -> None:
     """All that there are are listed."""
-    with pytest.raises(TypeError, match=r"\(\) got .* zzz=1; there are .*failure_threshold, rec"):
+    with pytest.raises(TypeError, match=r"\(\) got .* zzz=1; there are .*failure_threshold"):
         await take(zzz=1)
 
 
@@ -300,3 +304,47 @@ def test_what_is_left_out_shows_as_such() -> None:
     """The signature of a breaker says that a default stands there, and not None."""
     signature = str(inspect.signature(CircuitBreaker))
     assert "failure_threshold: 'int' = DEFAULT" in signature
+
+
+@pytest.mark.parametrize("copy", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_arguments_that_are_left_out_can_be_kept(copy: Callable[[Any], Any]) -> None:
+    """Who stores the arguments of a breaker, with defaults applied, can make it from them."""
+    bound = inspect.signature(CircuitBreaker).bind("x")
+    bound.apply_defaults()
+    assert CircuitBreaker(*copy(bound.args), **copy(bound.kwargs)).policy == Policy()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (CircuitBreaker, "CircuitBreaker.__init__()"),
+        (lambda: Supervisor().circuit(), "Supervisor.circuit()"),  # type: ignore[call-arg]
+    ],
+)
+def test_python_s_own_errors_name_what_is_public(make: Callable[[], object], name: str) -> None:
+    """And not the classes that those are put together from."""
+    with pytest.raises(TypeError, match=f"^{re.escape(name)} missing 1 required"):
+        make()
+
+
+async def test_a_window_displaces_that_of_the_settings(enabled: None) -> None:
+    """As a circuit's own window does among the settings."""
+    app_settings.circuit_breaker.window_seconds = 5
+    async with Supervisor():
+        breaker = await get_circuit_breaker("x", window_calls=10)
+        assert breaker.policy == Policy(window_calls=10)
+
+
+def test_a_judge_that_compares_in_its_own_way() -> None:
+    """Some libraries make predicates whose `==` is another predicate, and true."""
+
+    class Predicate:
+        def __call__(self, result: object) -> bool:
+            return result == "bad"
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert asks_for_more(Policy(failure_on_result=Predicate()))

@@ -447,7 +447,7 @@ def test_the_command_tells_what_was_done_by_hand(
     [
         (lambda _: "", "line 1 is not that of a recording"),
         (lambda text: text[:-40], "line 13 is not that of a recording"),
-        (lambda text: text.replace('"format": 3', '"format": 99'), "its format is 99, not 3"),
+        (lambda text: text.replace('"format": 2', '"format": 99'), "its format is 99, not 2"),
         (lambda text: text.replace('"stale": 0, ', ""), "missing or unknown: stale"),
         (lambda text: text.replace("Acquire", "Explode"), "line 9 is not that of a recording"),
         (lambda text: text.replace(': "failed"', ': "lost"'), "'lost' is not a valid Outcome"),
@@ -494,3 +494,28 @@ def written(folder: Path) -> Path:
     file = folder / "x.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
     return file
+
+
+OTHER_TALLY = {"tally": {"failures": 0}, "kinds": None, "overdue": None}
+
+
+@pytest.mark.parametrize(
+    ("policy", "wrong"),
+    [
+        (
+            {"window_calls": 20},
+            {"trip": {"tally": {"failures": 0}, "kinds": None, "overdue": None}},
+        ),
+        ({"throttle": 2}, {"throttle": None}),
+        ({"retry_budget": 0.5}, {"budget": None}),
+        ({}, {"would_be": "half_open"}),
+        ({}, {"trip": {**OTHER_TALLY, "kinds": []}}),
+    ],
+)
+def test_what_does_not_follow_from_the_policy(policy: dict[str, Any], wrong: Any) -> None:
+    """A machine that no messages could have brought about is refused."""
+    (line,) = recording_of(Machine(Policy(**policy)), [])
+    start = json.loads(line)
+    start["machine"] |= wrong
+    with pytest.raises(RecordingError, match=r"^line 1 is not"):
+        replay_lines([json.dumps(start)])
