@@ -496,6 +496,9 @@ def written(folder: Path) -> Path:
     return file
 
 
+OTHER_TALLY = {"tally": {"failures": 0}, "kinds": None, "overdue": None}
+
+
 @pytest.mark.parametrize(
     ("policy", "wrong"),
     [
