@@ -217,6 +217,22 @@ async def test_fields_that_do_not_go_with_the_settings(enabled: None) -> None:
         assert not supervisor
 
 
+async def test_a_part_is_switched_off(enabled: None) -> None:
+    """None takes a part away that the settings have."""
+    app_settings.circuit_breaker.timeout = 5
+    guarded = with_circuit_breaker("x", timeout=None)(succeed)
+    async with Supervisor() as supervisor:
+        await guarded()
+        assert supervisor["x"].policy.timeout is None
+        with pytest.raises(TypeError, match=r"^minimum_calls must be .*, got None$"):
+            await get_circuit_breaker("x", minimum_calls=None)  # type: ignore[arg-type]
+
+
+def test_signatures_show_ranges() -> None:
+    """Of settings, whose types have their checks with them."""
+    assert repr(KINDS["recovery_timeout"]) == "<seconds, more than 0>"
+
+
 def test_a_policy_names_what_is_nearest() -> None:
     """Where fields are misspelt most often."""
     with pytest.raises(TypeError) as error:

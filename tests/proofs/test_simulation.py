@@ -41,7 +41,7 @@ from tests.support.guarded_traces import (
 )
 from tests.support.worlds import BACKENDS
 
-TRACES: Final = 500
+TRACES: Final = 200
 """Those that are played on each backend for each unit of effort."""
 
 ASKING, RUNNING, OF_POLICIES = 2.0**-14, 2.0**-21, 2.0**-26
