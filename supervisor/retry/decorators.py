@@ -74,7 +74,7 @@ def create_retry_decorator(
     check_choice("guard", guard, get_args(Guard))
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
-    check_given("create_retry_decorator", policy, fields, _OPTIONS)
+    check_given("create_retry_decorator", policy, fields, ("use_jitter", *_OPTIONS))
 
     def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
         check_async("a retry decorator", func)
@@ -123,8 +123,8 @@ class _Limits:
         return self.max_attempts or getattr(settings, f"{own}_max_attempts"), low, high
 
 
+# What each of the decorators below takes besides the fields of a policy.
 _OPTIONS: Final = (
-    "operation_type",
     "max_attempts",
     "min_wait",
     "max_wait",

@@ -165,6 +165,12 @@ def test_none_is_no_default(field: str) -> None:
         CircuitBreaker("x", **{field: None})
 
 
+def test_an_option_that_is_not_the_decorator_s() -> None:
+    """What `create_retry_decorator` takes besides is refused in the name of what was called."""
+    with pytest.raises(TypeError, match=r"^retry_api_call\(\) got an unexpected argument oper"):
+        retry_api_call(operation_type="worker")  # type: ignore[call-arg]
+
+
 async def test_execute_with_retry(enabled: None) -> None:
     """It takes a whole policy; fields are the function's own arguments there."""
     async with Supervisor() as supervisor:
