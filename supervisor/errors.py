@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Final, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
+from supervisor.policy import held_by, within
+from supervisor.settings import SettingsError, app_settings
 
 LONGEST_FAILURE: Final = 200
 """Characters that are kept of a failure's text."""
+
+_RETURNED: Final = "returned "
+_MOST_LEAVES: Final = 10
+"""Errors of a group that its text looks at."""
 
 
 class CircuitBreakerOpenError(Exception):
@@ -21,7 +30,8 @@ class CircuitBreakerOpenError(Exception):
             since a probe is running or only a share of calls is admitted, infinite when the
             circuit has given up for good, or is isolated until it is released.
         state: the state that refused.
-        last_failure: the failure that opened the circuit, as text, or None.
+        last_failure: what has opened the circuit, or None. Of an error, its type; its text may be
+            another caller's, and is shown if `app_settings.circuit_breaker.show_failures` is set.
         reason: "open", "half_open" or "forced_open", as the state; or, of a closed circuit,
             "ramp" or "throttled"; or "retry_budget" in whatever state.
     """
@@ -33,11 +43,17 @@ class CircuitBreakerOpenError(Exception):
     def __init__(
         self,
         operation_name: str,
-        retry_after: float = 0.0,
+        retry_after: float | None = 0.0,
         state: CircuitState = CircuitState.OPEN,
         last_failure: str | None = None,
         reason: Reason | None = None,
     ) -> None:
+        if type(state) is not CircuitState:  # rebuilt from `args` that were written as JSON
+            state = CircuitState(state)
+        if retry_after is None:  # likewise: so some write infinity
+            retry_after = math.inf
+        if not self.args:  # given by name, which `BaseException` does not keep
+            self.args = (operation_name, retry_after, state, last_failure, reason)
         self.operation_name = operation_name
         self.retry_after = retry_after + 0.0  # a float, also if it was given as an int
         self.state = state
@@ -107,6 +123,60 @@ class CallTimeoutError(TimeoutError):
     """The call has run for the `timeout` of its circuit's policy, and was cancelled."""
 
 
+class NoneHealthyError(Exception):
+    """None of several circuits could be called: each has refused, or its call has failed.
+
+    Its cause is the last failure, if there is one, or else the last refusal.
+
+    Attributes:
+        passed_over: why, by circuit: a `CircuitBreakerOpenError`, or what its call has raised; the
+            text of that, if this error was rebuilt from its `args`.
+        retry_after: seconds until one of them may admit a call; infinite if none has refused.
+    """
+
+    def __init__(
+        self, passed_over: Mapping[str, Exception], retry_after: float | None = None
+    ) -> None:
+        self.passed_over = dict(passed_over)
+        refusals = [
+            each for each in passed_over.values() if isinstance(each, CircuitBreakerOpenError)
+        ]
+        soonest = min((each.retry_after for each in refusals), default=math.inf)
+        self.retry_after = soonest if retry_after is None else retry_after
+        # Texts, since task queues write `args` as JSON.
+        texts = {name: _why(each) for name, each in passed_over.items()}
+        super().__init__(texts, self.retry_after)
+
+    def __str__(self) -> str:
+        why = "; ".join(f"{name}: {_why(each)}" for name, each in self.passed_over.items())
+        return f"none of {len(self.passed_over)} circuits could be called ({why})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.passed_over,), self.__dict__.copy()
+
+
+def _why(error: Exception | str) -> str:
+    return error if isinstance(error, str) else describe(error)
+
+
+class IncompleteStreamError(Exception):
+    """The stream has ended before it was complete, as if all were well.
+
+    Attributes:
+        operation_name: the circuit's name.
+        items: how many items it gave.
+    """
+
+    def __init__(self, operation_name: str, items: int) -> None:
+        super().__init__(operation_name, items)
+        self.operation_name = operation_name
+        self.items = items
+
+    def __str__(self) -> str:
+        count = "1 item" if self.items == 1 else f"{self.items} items"
+        return f"a stream by circuit {self.operation_name!r} ended after {count}, incomplete"
+
+
 class FailedResultError(Exception):
     """What a fallback is told of a result that was returned and counts as a failure.
 
@@ -125,9 +195,59 @@ class FailedResultError(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """Return the error as text; its own `__str__` is user code and may raise."""
+    """Return the error as text, a group with its errors; its own `__str__` is user code and may
+    raise.
+    """
+    kind = _kind_of(error)
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{kind}: {_text_of(error)}"
     except Exception:
-        text = type(error).__name__
+        text = kind
     return text[:LONGEST_FAILURE]
+
+
+def describe_result(result: object) -> str:
+    """Return a result that is a failure as text."""
+    return f"{_RETURNED}{shown(result)}"[:LONGEST_FAILURE]
+
+
+def shown_to_others(failure: str | None) -> str | None:
+    """Return what others are told of a failure, in refusals: all of it, if the settings say so; or
+    else not what an error says, or what was returned, in which there may be somebody's secret.
+    """
+    if failure is None:
+        return None
+    with suppress(SettingsError):  # whoever is refused is not told of that
+        if app_settings.circuit_breaker.show_failures:
+            return failure
+    if failure.startswith(_RETURNED):
+        return f"{_RETURNED}a failure"
+    return failure.partition(": ")[0]
+
+
+def _kind_of(error: BaseException) -> str:
+    """Return the name of its type; of a group, with those in it: `ExceptionGroup[OSError]`."""
+    kinds = ", ".join({type(each).__name__: None for each in _leaves(error)})
+    return f"{type(error).__name__}[{kinds}]" if kinds else type(error).__name__
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Return the first errors of a group, however deep: as many as a text has room for."""
+    if not held_by(error):
+        return iter(())
+    return islice((each for each in within(error) if not held_by(each)), _MOST_LEAVES)
+
+
+def _text_of(error: BaseException) -> str:
+    """Return `str(error)`, or the beginning of it where that is the text of much data."""
+    if held_by(error):
+        leaves = "; ".join(describe(each) for each in _leaves(error))
+        return f"{cast('BaseExceptionGroup[BaseException]', error).message} ({leaves})"
+    own, args = type(error).__str__, error.args
+    if not args or own not in (BaseException.__str__, KeyError.__str__):
+        return str(error)
+    about = args[0] if len(args) == 1 else args
+    if isinstance(about, str) and own is BaseException.__str__:
+        return about[:LONGEST_FAILURE]
+    quoted = (str, list, tuple, dict, set, frozenset, bytes, bytearray)
+    return shown(about) if type(about) in quoted else str(error)

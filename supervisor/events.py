@@ -11,7 +11,7 @@ import anyio
 
 from supervisor.arguments import check_count
 from supervisor.circuit import GivenUp
-from supervisor.machine import CircuitState
+from supervisor.machine import CircuitState, Origin
 from supervisor.policy import Policy
 
 
@@ -22,7 +22,7 @@ class Event:
     Attributes:
         sequence: its number in its supervisor, counted from 1 without a gap.
         at: the event loop's time in seconds.
-        circuit: the circuit's name.
+        circuit: the circuit's name; empty for what is no single circuit's.
     """
 
     sequence: int
@@ -44,8 +44,10 @@ class StateChanged(Event):
         period: the number of the period that began, per circuit.
         failure_count: consecutive failures.
         retry_after: seconds until it will be HALF_OPEN, if it is OPEN now; else 0.0.
-        last_failure: the failure that opened it last, as text.
+        last_failure: what has opened it, as text; None once it is closed, or let through by hand.
         metrics_only: whether it only would have done so, since its state was set by hand.
+        origin: who has brought that about: "here", the circuit's own calls and time; "fleet", those
+            that it is shared with; "by hand", somebody by hand.
     """
 
     from_state: CircuitState
@@ -55,6 +57,7 @@ class StateChanged(Event):
     retry_after: float
     last_failure: str | None
     metrics_only: bool = False
+    origin: Origin = "here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,28 @@ class CircuitRetired(CircuitStopped):
     """
 
     reason: Literal["idle", "full"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetJoined(Event):
+    """The supervisor has reached the store that its circuits are shared through, perhaps again.
+
+    Attributes:
+        members: how many supervisors there are in the fleet, this one included.
+    """
+
+    members: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLost(Event):
+    """That store cannot be reached: every circuit decides alone, until `FleetJoined`.
+
+    Attributes:
+        error: why, as text.
+    """
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

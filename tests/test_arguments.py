@@ -22,7 +22,9 @@ from supervisor.arguments import (
     check_window,
     check_window_calls,
     is_async,
+    shown,
 )
+from supervisor.errors import describe
 
 
 async def fetch(key: str = "") -> str:
@@ -190,9 +192,9 @@ def test_what_may_give_no_coroutine_is_refused(func: Any) -> None:
     assert repr(func) in str(caught.value)
 
 
-def test_an_async_generator_is_sent_to_permits() -> None:
+def test_an_async_generator_is_sent_to_its_own_decorator() -> None:
     """Who decorates an async generator is told what to use instead; others are not."""
-    with pytest.raises(TypeError, match=r"with await breaker\.acquire\(\)"):
+    with pytest.raises(TypeError, match=r"@breaker\.streaming"):
         check_async("the decorator", stream)
     with pytest.raises(TypeError) as caught:
         check_async("the decorator", plain)
@@ -309,12 +311,12 @@ def test_what_is_no_factor_is_refused(value: Any, error: type[Exception], text: 
 def test_a_choice_is_one_of_some_words() -> None:
     """The error names them."""
     check_choice("field", "allow", ("allow", "refuse"))
-    for value, shown in (("both", "'both'"), (None, "None"), (["allow"], "['allow']")):
+    for value, text in (("both", "'both'"), (None, "None"), (["allow"], "['allow']")):
         with pytest.raises(
             ValueError, match=r"^field must be one of allow, refuse; got "
         ) as caught:
             check_choice("field", value, ("allow", "refuse"))
-        assert str(caught.value).endswith(shown)
+        assert str(caught.value).endswith(text)
 
 
 def test_a_time_beyond_floats_is_refused() -> None:
@@ -332,3 +334,84 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
 
     with pytest.raises(TypeError, match=r"^field must be .*, got <Hidden object>$"):
         check_count("field", Hidden())
+
+
+class Counted:
+    """Counts how many of its kind have been asked for their text."""
+
+    asked = 0
+
+    def __repr__(self) -> str:
+        Counted.asked += 1
+        return "x"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [Counted() for _ in range(10_000)],
+        lambda: tuple(Counted() for _ in range(10_000)),
+        lambda: {number: Counted() for number in range(10_000)},
+        lambda: {Counted() for _ in range(10_000)},
+        lambda: frozenset(Counted() for _ in range(10_000)),
+        lambda: [[Counted() for _ in range(50)] for _ in range(200)],
+    ],
+)
+def test_what_is_shown_of_a_large_value_costs_little(make: Callable[[], Any]) -> None:
+    """No part of it is asked for its text that would be cut off anyway."""
+    Counted.asked = 0
+    text = shown(make())
+    assert text.endswith("...")
+    assert len(text) == 303
+    assert Counted.asked <= 103
+    assert len(describe(ValueError(make()))) == 200
+    assert len(describe(KeyError(make()))) == 200
+    assert len(describe(ValueError(make(), make()))) == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, (2,), [], {}, set(), frozenset()],
+        {"b": "x", "a": 1},
+        {"one"},
+        frozenset({1}),
+        b"bytes",
+        bytearray(b"bytes"),
+        "quoted'",
+        {1: {2: {3: [4, [5, [6, [7, [8]]]]]}}},
+        [[1] * 30] * 2,
+        ValueError("x"),
+        1.5,
+        None,
+    ],
+)
+def test_what_is_shown_of_a_small_value_is_its_whole_text(value: object) -> None:
+    """As `repr` gives it, and as an error gives it whose argument it is."""
+    assert shown(value) == repr(value)
+    assert describe(ValueError(value)) == f"ValueError: {value}"[:200]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, lambda text: text.decode()])
+def test_a_long_text_is_cut_before_it_is_quoted(kind: Callable[[bytes], Any]) -> None:
+    """Quoting it takes as long as it is."""
+    long = kind(b"x" * 10_000_000)
+    assert len(shown(long)) == 303
+    assert len(describe(ValueError(long))) == 200
+
+
+def test_a_count_has_a_bound() -> None:
+    """So that what is computed from several has a place among floats."""
+    assert check_count("field", 10**100) == 10**100
+    with pytest.raises(ValueError, match=r"^field must be at most 1e100, got 10000000000"):
+        check_count("field", 10**100 + 1)
+
+
+@pytest.mark.parametrize("method", [staticmethod, classmethod])
+def test_what_cannot_decorate_a_method_of_a_class_says_what_to_do(method: Any) -> None:
+    """Where the decorators do not do it themselves, as in a guard of tools."""
+
+    async def function() -> None: ...
+
+    with pytest.raises(TypeError, match=r"; decorate the function in it$"):
+        check_async("a guard", method(function))

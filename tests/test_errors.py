@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from supervisor import CircuitBreakerOpenError, CircuitState
+from supervisor import (
+    CallTimeoutError,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitCrashedError,
+    CircuitState,
+    CircuitStoppedError,
+    FailedResultError,
+    IncompleteStreamError,
+    NoneHealthyError,
+    PermitSettledError,
+    PolicyConflictError,
+    RecordingError,
+    SettingsError,
+    TooManyCircuitsError,
+    app_settings,
+)
+from supervisor.errors import describe, shown_to_others
+from tests.support.worlds import Down, settle_down
 
 
 def test_its_attributes() -> None:
@@ -56,3 +78,155 @@ def test_it_travels_between_processes(duplicate: object) -> None:
     assert type(twin) is CircuitBreakerOpenError
     assert vars(twin) == vars(error)
     assert str(twin) == str(error)
+
+
+REFUSAL = CircuitBreakerOpenError("prices", 12.5, CircuitState.OPEN, "ConnectionError: down")
+
+ERRORS: list[Exception] = [
+    REFUSAL,
+    CircuitBreakerOpenError("prices", 0.0, CircuitState.CLOSED, None, "throttled"),
+    CircuitBreakerOpenError("prices", math.inf, CircuitState.FORCED_OPEN),
+    CircuitBreakerOpenError(operation_name="prices", retry_after=3.0),
+    NoneHealthyError({"a": REFUSAL, "b": ConnectionError("down")}),
+    IncompleteStreamError("prices", 3),
+    FailedResultError("prices", 503),
+    *(
+        kind("why")
+        for kind in (
+            CallTimeoutError,
+            CircuitCrashedError,
+            CircuitStoppedError,
+            PermitSettledError,
+            PolicyConflictError,
+            RecordingError,
+            SettingsError,
+            TooManyCircuitsError,
+        )
+    ),
+]
+
+
+def through_json(error: Exception) -> Exception:
+    """Return it as a task queue does that writes `args` as JSON."""
+    args = json.loads(json.dumps(error.args))
+    return type(error)(*args)
+
+
+WAYS: dict[str, Callable[[Exception], Exception]] = {
+    "args": lambda error: type(error)(*error.args),
+    "JSON": through_json,
+    "JSON, twice": lambda error: through_json(through_json(error)),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda error: pickle.loads(pickle.dumps(error)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_errors_can_be_rebuilt(error: Exception, way: Callable[[Exception], Exception]) -> None:
+    """However they travel, their text and what they tell is the same."""
+    twin = way(error)
+    assert type(twin) is type(error)
+    assert str(twin) == str(error)
+    for field in ("state", "retry_after", "reason", "operation_name"):
+        value = getattr(error, field, None)
+        assert getattr(twin, field, None) == value
+        assert type(getattr(twin, field, None)) is type(value)
+
+
+def test_a_state_from_json() -> None:
+    """Some write infinity as null; a state that there is not is refused."""
+    error = CircuitBreakerOpenError("prices", None, "forced_open")  # type: ignore[arg-type]
+    assert error.retry_after == math.inf
+    assert error.state is CircuitState.FORCED_OPEN
+    with pytest.raises(ValueError, match="ajar"):
+        CircuitBreakerOpenError("prices", 1.0, "ajar")  # type: ignore[arg-type]
+
+
+def test_a_pickled_error_has_what_was_passed_over() -> None:
+    """The errors themselves travel, where they can."""
+    twin = pickle.loads(pickle.dumps(NoneHealthyError({"a": REFUSAL, "b": OSError("down")})))
+    assert twin.retry_after == 12.5
+    assert isinstance(twin.passed_over["b"], OSError)
+
+
+def nested(*errors: BaseException) -> BaseException:
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+
+class TestGroups:
+    """The text of a group shows what is in it."""
+
+    def test_its_errors(self) -> None:
+        """Their types first, each once, then all of their texts."""
+        down = ConnectionError("down")
+        assert describe(nested(down)) == (
+            "ExceptionGroup[ConnectionError]: unhandled errors in a TaskGroup"
+            " (ConnectionError: down)"
+        )
+        inner = nested(down, ConnectionError("up"), KeyError("x"))
+        assert describe(ExceptionGroup("two", [OSError(), inner])) == (
+            "ExceptionGroup[OSError, ConnectionError, KeyError]: two (OSError: ; ConnectionError:"
+            " down; ConnectionError: up; KeyError: 'x')"
+        )
+
+    def test_many(self) -> None:
+        """As many as there is room for."""
+        many = nested(*(ValueError(f"number {n}") for n in range(100_000)))
+        assert len(describe(many)) == 200
+
+    def test_as_deep_as_they_like(self) -> None:
+        """What is at the bottom is shown."""
+        error: BaseException = OSError("down")
+        for _ in range(5_000):
+            error = nested(error)
+        assert "(OSError: down)" in describe(error)
+
+
+class TestWhatOthersAreTold:
+    """A refusal is another caller's: it shows of a failure what nobody has to hide."""
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("asked", [False, True], ids=["by the lease", "by the actor"])
+    @pytest.mark.parametrize(
+        ("end", "told", "whole"),
+        [
+            (Down("key=SECRET"), "Down", "Down: key=SECRET"),
+            (nested(Down("SECRET")), "ExceptionGroup[Down]", "SECRET"),
+            ("SECRET", "returned a failure", "returned 'SECRET'"),
+        ],
+        ids=["error", "group", "result"],
+    )
+    async def test_refusals(self, end: object, told: str, whole: str, asked: bool) -> None:
+        """Its type only, unless the settings say so; figures have all of it."""
+
+        async def call() -> object:
+            if isinstance(end, BaseException):
+                raise end
+            return end
+
+        for shows in (False, True):
+            app_settings.circuit_breaker.show_failures = shows
+            breaker = CircuitBreaker(
+                f"x {shows}", failure_threshold=1, failure_on_result=lambda _: True
+            )
+            with suppress(Exception):
+                await breaker.call(call)
+            if not asked:
+                await settle_down()
+            with pytest.raises(CircuitBreakerOpenError) as caught:
+                await breaker.call(call)
+            text = str(caught.value.last_failure)
+            assert (whole in text) if shows else (text == told)
+            assert ("SECRET" in str(caught.value)) is ("SECRET" in repr(caught.value)) is shows
+            assert whole in str(breaker.statistics().last_failure)
+
+    def test_bad_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Are no error of who is refused, and show nothing."""
+        monkeypatch.setenv("BINDU_CB_SHOW_FAILURES", "perhaps")
+        assert shown_to_others("Down: key=SECRET") == "Down"
+        monkeypatch.setenv("BINDU_CB_SHOW_FAILURES", "true")
+        assert shown_to_others("Down: key=SECRET") == "Down: key=SECRET"
+        assert shown_to_others("took 3 s") == "took 3 s"
+        assert shown_to_others(None) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from dataclasses import FrozenInstanceError
 
@@ -22,7 +21,7 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from tests.support.worlds import crash, fail_times, settle_down, succeed
+from tests.support.worlds import collect_garbage, crash, fail_times, settle_down, succeed
 
 pytestmark = pytest.mark.anyio
 
@@ -223,7 +222,7 @@ async def test_a_stream_that_was_dropped_is_forgotten() -> None:
     """A supervisor does not keep streams that nobody reads any more."""
     async with Supervisor() as supervisor:
         streams = [weakref.ref(supervisor.events()) for _ in range(3)]
-        gc.collect()
+        collect_garbage()
         assert [stream() for stream in streams] == [None] * 3
 
 

@@ -3,49 +3,117 @@
 May know the machine, the policy and the event loop; knows no supervisor and no other circuit.
 
     record       what is shared, and the way to the actor
-    admission    a call is admitted, refused, or asks the actor
+    admission    a call is admitted, refused, or asks the actor; askers, those who wait for it
     settlement   a call ends, and the actor is told; judging, what it counts as by its policy
+    streams      a call whose answer comes in parts
+    nesting      which calls of the circuit a call is inside of
     orders       what it is told to do by hand, or by its supervisor
-    reading      what it reads as, statistics included
+    keeping      what of it outlives its event loop
+    reading      what it reads as, statistics included; figures, the same for any thread
     allowance    what callers look at if a policy asks for more; calls, those that are running
-    actor        the task that owns the machine; mailbox, its queue; observers, who looks on
+    observing    calls that somebody wants to know of each; observers, who looks on
+    actor        the task that owns the machine; mailbox, its queue
+    witnesses    who is told of refusals and openings by the calls that meet them
 """
 
 from supervisor.circuit.actor import catch_up, run_actor
 from supervisor.circuit.admission import admit, admit_at_once, ask, spend_retry
-from supervisor.circuit.calls import Ticket
+from supervisor.circuit.calls import Observed, Part, Ticket
+from supervisor.circuit.figures import figures_of
 from supervisor.circuit.judging import settle_error, settle_result
-from supervisor.circuit.orders import force, give_up, reconfigure, reset, stop
-from supervisor.circuit.reading import in_flight, project, statistics_of
-from supervisor.circuit.record import Circuit, GivenUp
-from supervisor.circuit.settlement import NO_RESULT, end, fail, settle, settle_block, succeed
-from supervisor.circuit.statistics import Statistics
+from supervisor.circuit.keeping import Kept, go_on_from, keep, read_as
+from supervisor.circuit.nesting import (
+    OuterCall,
+    go_inside,
+    innermost,
+    is_among,
+    remember_error,
+)
+from supervisor.circuit.observers import CallObserver
+from supervisor.circuit.orders import (
+    force,
+    give_up,
+    observe_calls,
+    order,
+    outlive_actor,
+    reconfigure,
+    reset,
+    stop,
+)
+from supervisor.circuit.reading import (
+    has_calls,
+    in_flight,
+    project,
+    statistics_of,
+    statistics_of_all,
+)
+from supervisor.circuit.record import CANCELLED, Circuit, GivenUp
+from supervisor.circuit.settlement import (
+    NO_RESULT,
+    end_once,
+    fail,
+    report,
+    settle,
+    settle_block,
+    settle_counted,
+    succeed,
+)
+from supervisor.circuit.statistics import Statistics, Window
+from supervisor.circuit.streams import Pulse, end_of_time, fail_later
+from supervisor.circuit.witnesses import add_witness, remove_witness
 
 __all__ = [
+    "CANCELLED",
     "NO_RESULT",
+    "CallObserver",
     "Circuit",
     "GivenUp",
+    "Kept",
+    "Observed",
+    "OuterCall",
+    "Part",
+    "Pulse",
     "Statistics",
     "Ticket",
+    "Window",
+    "add_witness",
     "admit",
     "admit_at_once",
     "ask",
     "catch_up",
-    "end",
+    "end_of_time",
+    "end_once",
     "fail",
+    "fail_later",
+    "figures_of",
     "force",
     "give_up",
+    "go_inside",
+    "go_on_from",
+    "has_calls",
     "in_flight",
+    "innermost",
+    "is_among",
+    "keep",
+    "observe_calls",
+    "order",
+    "outlive_actor",
     "project",
+    "read_as",
     "reconfigure",
+    "remember_error",
+    "remove_witness",
+    "report",
     "reset",
     "run_actor",
     "settle",
     "settle_block",
+    "settle_counted",
     "settle_error",
     "settle_result",
     "spend_retry",
     "statistics_of",
+    "statistics_of_all",
     "stop",
     "succeed",
 ]

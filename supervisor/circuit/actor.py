@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
-
-import anyio
+from dataclasses import replace
 
 from supervisor.circuit.admission import answer_asker
+from supervisor.circuit.observers import TurnObserver
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit
-from supervisor.errors import CircuitCrashedError
-from supervisor.machine import Acquire, Change, Lease, Message, Retry, replay
+from supervisor.errors import CircuitCrashedError, shown_to_others
+from supervisor.loop import NOWHERE
+from supervisor.machine import (
+    Acquire,
+    Grant,
+    Machine,
+    Message,
+    Refusal,
+    Retry,
+    Told,
+    replay,
+)
 
-Emit = Callable[[Circuit, Change], None]
+Emit = Callable[[Circuit, Told], None]
 
 
 async def run_actor(circuit: Circuit, emit: Emit) -> None:
     """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
 
-    `emit` is called with every change, in order; it must not wait and not fail.
+    `emit` is called with all that the machine tells, in order; it must not wait and not fail.
     An exception leaves the circuit ready for this to be called again.
     """
     while circuit.running:
-        take_turn(circuit, emit, circuit.loop.time())
+        circuit.mailbox.wake()
+        take_turn(circuit, emit, circuit.loop.clock.time())
         deadline = _deadline(circuit)
-        if deadline == math.inf:  # spares an idle circuit the cancel scope
-            await circuit.mailbox.wait(circuit.loop.new_bell())
+        bell = circuit.loop.new_bell()
+        if deadline == math.inf:
+            await circuit.mailbox.wait(bell)
         else:
-            with anyio.CancelScope(deadline=deadline):
-                await circuit.mailbox.wait(circuit.loop.new_bell())
+            with circuit.loop.alarm(deadline, bell):
+                await circuit.mailbox.wait(bell)
 
 
 def catch_up(circuit: Circuit, emit: Emit) -> None:
     """Apply what is in the mailbox at once, on behalf of the actor."""
     now = circuit.now()
     while circuit.messages():
-        with suppress(Exception):  # each one drops the message that raised it
+        try:
             take_turn(circuit, emit, circuit.machine.latest if now is None else now)
+        except RecursionError:
+            raise
+        except Exception:  # noqa: S112  (each one drops the message that raised it)
+            continue
     circuit.mailbox.ring()  # the actor sleeps until a time that may have changed
 
 
@@ -47,42 +62,77 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     If a message makes the machine raise, that message is dropped, its asker, if it has one,
     gets an error, and the machine is put back to where it was before it. The lease stays: it
     already allows for every message that was put since it was published.
+
+    Whatever comes in the middle sees the circuit as it was, and all its messages, until one
+    statement changes both. If the turn is cut short before, it has not been taken.
     """
-    circuit.tell_overdue(now)
-    messages = circuit.messages()
-    before = circuit.machine.copy() if messages else circuit.machine  # time is no poison
-    taken = 0
+    _hand_out(circuit, emit)  # what a turn has left that was cut short
+    circuit.tell_overdue(now, is_turn=True)
+    messages, machine, lease = circuit.messages(), circuit.machine, circuit.lease
+    before, taken = machine, 0
+    if messages or circuit.allowance is not None or machine.deadline <= now:
+        before = circuit.machine = machine.copy()
+    else:
+        messages = []  # nothing changes but the time, and a copy would take room for ever
+    answers: list[tuple[int, Grant | Refusal]] = []
     try:
-        for message in messages:
-            answer = circuit.machine.apply(message)
+        for message in messages:  # those that come meanwhile, too
+            answer = machine.apply(message)
             taken += 1
             if answer is not None and isinstance(message, Acquire | Retry):
-                answer_asker(circuit, message.permit, answer)
-        circuit.machine.advance(now)
+                answers.append((message.permit, answer))
+        machine.advance(now)
+    except RecursionError:
+        raise  # whose fault that is, the message does not know
     except Exception as crash:
-        circuit.machine = replay(before, messages[:taken])
-        _drop_poison(circuit, messages, taken, crash)
+        machine = replay(before, messages[:taken])
+        _answer_poison(circuit, messages[taken : taken + 1], crash)
+        machine.released = (*answers, *machine.released)
+        _finish(circuit, machine, taken, slice(taken + 1), None)
+        _hand_out(circuit, emit)
         raise
-    else:
-        for observer in circuit.observers:
-            observer.turn_taken(messages, circuit.machine, at=now)
-        messages.clear()
-        _publish(circuit, circuit.machine.lease())
+    if circuit.lease is not lease:
+        return  # somebody else has taken a turn in the middle of this one
+    machine.released = (*answers, *machine.released)
+    _finish(circuit, machine, taken, slice(taken), now)
+    _publish(circuit)
+    _hand_out(circuit, emit)
+
+
+def _finish(circuit: Circuit, machine: Machine, taken: int, gone: slice, at: float | None) -> None:
+    """Let a turn that has taken so many messages count, and tell whoever looks on."""
+    messages = circuit.mailbox.messages
+    untold = list(circuit.observers)
+    try:
+        _tell(untold, messages[:taken], machine, at)
+    except BaseException:  # an interrupt comes once; whoever has been told has been told all
+        _tell(untold, messages[:taken], machine, at)
+        raise
     finally:
-        for permit, late_answer in circuit.machine.released:
-            answer_asker(circuit, permit, late_answer)
-        circuit.machine.released = ()
-        for transition in circuit.machine.transitions:
-            emit(circuit, transition)
-        circuit.machine.transitions.clear()
+        circuit.machine, messages[gone] = machine, ()
 
 
-def _drop_poison(circuit: Circuit, messages: list[Message], taken: int, crash: Exception) -> None:
-    """Forget what has been taken and what has crashed, and answer whoever has asked that."""
-    for observer in circuit.observers:
-        observer.turn_taken(messages[:taken], circuit.machine, at=None)
-    poison = messages[taken : taken + 1]  # none, if it was time
-    del messages[: taken + 1]
+def _tell(
+    untold: list[TurnObserver], messages: list[Message], machine: Machine, at: float | None
+) -> None:
+    while untold:
+        untold[-1].turn_taken(messages, machine, at=at)
+        untold.pop()
+
+
+def _hand_out(circuit: Circuit, emit: Emit) -> None:
+    """Give the answers and tell the changes that turns have come to; some perhaps once more."""
+    machine = circuit.machine
+    for permit, answer in machine.released:
+        answer_asker(circuit, permit, answer)
+    machine.released = ()
+    while machine.transitions:
+        emit(circuit, machine.transitions[0])
+        del machine.transitions[0]
+
+
+def _answer_poison(circuit: Circuit, poison: list[Message], crash: Exception) -> None:
+    """Answer whoever has asked what has crashed; there is nothing, if it was time."""
     for message in poison:
         if isinstance(message, Acquire | Retry):
             error = CircuitCrashedError(
@@ -92,18 +142,36 @@ def _drop_poison(circuit: Circuit, messages: list[Message], taken: int, crash: E
             answer_asker(circuit, message.permit, error)
 
 
-def _publish(circuit: Circuit, lease: Lease) -> None:
-    """Replace the lease; only the actor does, at the end of a turn."""
-    circuit.thread = circuit.loop.thread if circuit.running else 0
+def _publish(circuit: Circuit) -> None:
+    """Replace the lease; only the actor does, at the end of a turn.
+
+    The old one is withdrawn first, and what was reported under it put into the mailbox. If there
+    is mail by then, nobody knows what may be done at once before another turn.
+    """
+    allowance = circuit.allowance
+    circuit.headroom, circuit.refuse_until, circuit.grant = 0, -math.inf, NOT_AT_ONCE
+    if allowance is not None:
+        allowance.withdraw()
+    circuit.messages()
+    lease = circuit.machine.lease()
+    if lease.last_failure is not None:
+        lease = replace(lease, last_failure=shown_to_others(lease.last_failure))
+    circuit.home = circuit.loop if circuit.running else NOWHERE
     circuit.lease = lease
-    circuit.grant = lease.grant
-    circuit.headroom = lease.slack
-    circuit.refuse_until = lease.refuse_until
-    if circuit.allowance is not None:
-        circuit.allowance.renew(lease, circuit.machine.policy)
-        circuit.headroom = circuit.allowance.headroom
-        if circuit.headroom == 0:
-            circuit.grant = NOT_AT_ONCE
+    grant, headroom, refuse_until = (
+        lease.grant,
+        lease.slack,
+        lease.refuse_until - circuit.loop.early_by,
+    )
+    if allowance is not None:
+        allowance.renew(lease, circuit.machine.policy)
+        headroom = allowance.headroom
+        if headroom == 0:
+            grant = NOT_AT_ONCE
+    if not circuit.mailbox.messages:
+        circuit.headroom, circuit.refuse_until, circuit.grant = headroom, refuse_until, grant
+    elif allowance is not None:
+        allowance.slack = 0
 
 
 def _deadline(circuit: Circuit) -> float:

@@ -7,17 +7,20 @@ plain circuit's calls pay nothing for any of this. A policy may ask for
     successes in time     in runs, each of which ends with a bucket of a time window
     results               which are judged, too
     running calls         which are known by number, with the time of their beginning
+
+and so may who observes calls, whatever the policy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from operator import attrgetter, is_
 from typing import Final
 
 from supervisor.circuit.calls import RunningCalls, Ticket
-from supervisor.machine import BUCKETS, Grant, Lease, Overdue, Settle, bucket_of, last_time
+from supervisor.circuit.observers import CallObserver
+from supervisor.loop import Clock
+from supervisor.machine import BUCKETS, Grant, Lease, Settle, bucket_of, last_time
 from supervisor.policy import Outcome, Policy
 
 _parts_that_ask = attrgetter(
@@ -57,20 +60,25 @@ class Allowance:
         running_calls: those that are known by number, by whatever lease.
         overdue_at: when the first of them is slow, or an earlier time; infinite if nobody has to
             look.
+        observer: who wants to know of each call; none of them goes the shortest path then.
         next_check: the time from which a call must not be admitted before something is looked at.
         admits_freely: whether calls are admitted without a look at the time.
         run_grant: the grant whose successes are added to the unsent ones without more ado.
         run_ends: the last time at which one more may be added to them.
+        run_began: the time of that run; None if it does not matter.
+        between_runs: where `run_ends` is while there is no run.
     """
 
     __slots__ = (
         "_in_time",
+        "_origin",
         "_policy",
-        "_run_began",
         "_successes_at_once",
         "_widths",
         "admits_freely",
         "any_outcome",
+        "between_runs",
+        "clock",
         "expires",
         "failures_one_by_one",
         "first_policy",
@@ -80,23 +88,26 @@ class Allowance:
         "latest_policy",
         "limits_time",
         "next_check",
+        "observer",
         "overdue_at",
+        "run_began",
         "run_ends",
         "run_grant",
         "running_calls",
         "slack",
-        "time",
     )
 
-    def __init__(self, lease: Lease, policy: Policy, time: Callable[[], float]) -> None:
-        self.time = time
+    def __init__(self, lease: Lease, policy: Policy, clock: Clock, origin: float = 0.0) -> None:
+        self.clock = clock
+        self._origin = origin  # of the machine's windows
         self.first_policy = self.latest_policy = policy
         self.limits_time = False
         self.judges_results = False
+        self.observer: CallObserver | None = None
         self.overdue_at = math.inf
         self.grant: Grant = lease.grant
         self.running_calls = RunningCalls(lease.grant, policy)
-        self._run_began = 0.0
+        self.run_began: float | None = None
         self._adapt(policy)
         self.renew(lease, policy)
 
@@ -106,9 +117,13 @@ class Allowance:
             self.running_calls.renew(lease.grant, policy)
         if policy is not self._policy:
             self._adapt(policy)
+        self.running_calls.make_small()
         waits_for_others = self.running_calls.others_may_become_slow
         self.admits_freely = not (
-            self.keeps_calls or waits_for_others or policy.throttle is not None
+            self.keeps_calls
+            or waits_for_others
+            or policy.throttle is not None
+            or self.observer is not None
         )
         self.grant = lease.grant
         self.slack = lease.slack
@@ -116,7 +131,13 @@ class Allowance:
         self.expires = lease.expires
         self.run_grant = None if lease.any_outcome or waits_for_others else lease.grant
         self._look_at(self.overdue_at)
-        self.run_ends = -math.inf if self._in_time else math.inf
+        self.run_ends = self.between_runs
+
+    def withdraw(self) -> None:
+        """Admit nobody and count nothing at once, until there is another lease."""
+        self.slack = 0
+        self.any_outcome = True
+        self.run_grant = None
 
     def expect(self, policy: Policy) -> None:
         """Keep nothing back until the next lease, which may be that of another policy."""
@@ -130,14 +151,14 @@ class Allowance:
         """What the shortest path may go by: nothing if it leaves out what has to be done; 1 if
         it may admit calls and count successes, but has to report each failure.
         """
-        if self.run_grant is None or not self._successes_at_once:
+        if self.run_grant is None or not self._successes_at_once or self.observer is not None:
             return 0
         return min(self.slack, 1) if self.failures_one_by_one else self.slack
 
     def covers(self, report: Settle) -> bool:
         """Take an outcome from the slack, and return whether the lease still holds after it."""
         if not report.outcome.counts:
-            return True
+            return not report.call  # it was counted as slow, and is taken back
         failed, kind = report.outcome is Outcome.FAILED, report.of_kind
         if failed and kind.has_own_limits:
             return False  # limits of its own, which the lease does not know
@@ -145,61 +166,53 @@ class Allowance:
             return False
         if not (failed or report.slow or self.any_outcome):
             return True
-        self.slack -= max(1, kind.weight if failed else 1)
+        weight = max(1, kind.weight) if failed else 1
+        self.slack -= weight
         return self.slack > 0
 
     # Runs of successes
 
     def time_in_run(self, ticket: Ticket) -> float | None:
-        """Return the time of one more success in the present run, if nothing depends on it, and
-        take it from the slack where it is adverse; 0.0 if its time does not matter.
+        """Return the time of one more success in the present run, if nothing depends on it; 0.0
+        if its time does not matter.
         """
+        watches_time = self._in_time or self.overdue_at < math.inf
+        now = self.clock.time() if watches_time else 0.0
+        # From here on nothing is called that could be interrupted, but for a look at the ticket.
         if not self._is_under_lease(ticket):
             return None
-        now = 0.0
-        if self._in_time or self.overdue_at < math.inf:
-            now = self.time()
-            if now > self.expires or now >= self.overdue_at:
-                return None
-        if self.any_outcome:
-            if self.slack <= 1:
-                return None
-            self.slack -= 1
-        return now
+        if watches_time and (now > self.expires or now >= self.overdue_at):
+            return None
+        return None if self.any_outcome and self.slack <= 1 else now
 
     def begin_run(self, now: float) -> None:
         """Let the successes from now on be one run, which ends with a time window's bucket."""
-        self._run_began = now
-        ends = (last_time(bucket_of(now, width), width) for width in self._widths)
-        self.run_ends = min(self.expires, *ends) if self._in_time else math.inf
-
-    def end_run(self) -> float | None:
-        """Let the next success begin another run, and return the time of this one."""
-        if not self._in_time:
-            return None
-        self.run_ends = -math.inf
-        return self._run_began
+        if self._in_time:
+            steps = [(width, self._origin) for width in self._widths]
+            ends = [last_time(bucket_of(now, *step), *step) for step in steps]
+            ends_first = min(self.expires, *ends)
+            self.run_began, self.run_ends = now, ends_first
 
     # Calls while they run
 
-    def begin_call(self, grant: Grant, now: float) -> int:
-        """Keep a call that begins now, and return its number."""
-        call = self.running_calls.begin(grant, now)
-        self._look_at(min(self.running_calls.slow_next(), self.overdue_at))
-        return call
+    def begin_call(self, call: int, grant: Grant, now: float) -> bool:
+        """Keep a call that begins now, and return whether somebody has to look sooner for that."""
+        before = self.overdue_at
+        self.running_calls.begin(call, grant, now)
+        self._look_at(min(self.running_calls.slow_next(), before))
+        return self.overdue_at < before
 
-    def newly_overdue(self, now: float, period: int) -> list[Overdue]:
-        """Return a report of each running call of this period that has become slow by now."""
-        reports = self.running_calls.newly_overdue(now, period)
+    def look_after_calls(self) -> None:
+        """Have the first of the running calls looked at that has not become slow yet."""
         self._look_at(self.running_calls.slow_next())
-        return reports
 
     def _look_at(self, time: float) -> None:
         """Have somebody look after the running calls at that time; infinite: nobody has to."""
         self.overdue_at = time
         # If no call waits for that, the next one to be kept may be slow before.
         unseen = self.keeps_calls and not self.running_calls.under_lease
-        self.next_check = -math.inf if unseen else min(time, self.expires)
+        looks = unseen or self.observer is not None
+        self.next_check = -math.inf if looks else min(time, self.expires)
 
     def _is_under_lease(self, ticket: Ticket) -> bool:
         if isinstance(ticket, Grant):
@@ -212,6 +225,8 @@ class Allowance:
         self._policy = policy
         self._widths = [seconds / BUCKETS for seconds in _windows_in_time(policy)]
         self._in_time = bool(self._widths)
+        self.between_runs = -math.inf if self._in_time else math.inf
+        self.run_began = None
         self.keeps_calls = policy.slow_call_duration is not None
         self.failures_one_by_one = asks_for_more(policy)
         self._allow_for(policy)

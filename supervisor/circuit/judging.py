@@ -6,13 +6,17 @@ code raises comes through.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from inspect import isawaitable, iscoroutine
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from supervisor.arguments import check_seconds, shown, unwrapped
-from supervisor.errors import LONGEST_FAILURE, CallTimeoutError, describe
+from supervisor.arguments import shown
+from supervisor.errors import (
+    CallTimeoutError,
+    IncompleteStreamError,
+    describe,
+    describe_result,
+)
 from supervisor.loop import is_cancellation
 from supervisor.policy import (
     PLAIN_FAILURE,
@@ -22,10 +26,20 @@ from supervisor.policy import (
     Judgement,
     Outcome,
     Policy,
+    ask,
+    held_by,
+    hinted,
+    is_group_meant,
+    is_meant,
+    within,
 )
 
 Report = Callable[[Judgement, "str | None"], None]
 """Takes what a call counts as, and the failure as text."""
+
+
+DOUBTFUL_ERRORS: Final[tuple[type[BaseException], ...]] = (StopAsyncIteration, ExceptionGroup)
+"""Errors that may be no failure by the default policy: the end of a stream, alone or in a group."""
 
 
 def settle_error(
@@ -58,7 +72,7 @@ def settle_result(policy: Policy, result: object, settle: Report) -> Judgement:
     try:
         judgement = judge_result(policy, result)
         if isinstance(judgement, Failure):
-            failure = f"returned {shown(result)}"[:LONGEST_FAILURE]
+            failure = describe_result(result)
     finally:
         settle(judgement, failure)
     return judgement
@@ -69,26 +83,31 @@ def judge_error(policy: Policy, error: BaseException) -> Judgement:
 
     `classify` is asked first, and `ignore` goes before what is left. An `Exception` that
     `failure_on` does not mean is a success, since the dependency has answered (resilience4j:
-    ignoreExceptions, recordExceptions); but a `CallTimeoutError` is always a failure.
+    ignoreExceptions, recordExceptions); but a `CallTimeoutError` or an `IncompleteStreamError` is
+    always a failure. The end of a stream, a `StopAsyncIteration`, is an answer as well, unless
+    `failure_on` names that type or is a function that means it.
 
     Errors that are no `Exception` count as cancelled: a cancellation unless `failure_on_cancel`
     is set, others unless `failure_on` names their type. Types in `ignore` may name either; but
     functions are not asked about them, except for the `recovery_from` of a failure.
 
-    An exception group is what the worst of its errors is, however deep it is nested (PEP 654:
-    a group stands for all that it holds): a failure, then cancelled, succeeded, ignored. Of
-    several failures it is the one that asks for the longest `retry_after`, or else the first.
-    `classify` is asked about the group as a whole before its errors, if any is an `Exception`.
+    An exception group that `ignore` or `failure_on` names by a type of groups is what that says.
+    Functions are asked about it as well if it is of a type of its own. Any other is what the worst
+    of its errors is, however deep it is nested (PEP 654: a group stands for all that it holds): a
+    failure, then cancelled, succeeded, ignored. Of several failures it is the one that asks for the
+    longest `retry_after`, or else the first. `classify` is asked about the group as a whole before
+    its errors, if any is an `Exception`.
 
     Raises:
-        TypeError, ValueError: `classify` or `recovery_from` has returned what it must not, or a
-            function of the policy's is an async one.
+        TypeError: `classify` has returned what it must not, or a function of the policy's is an
+            async one. What `recovery_from` returns is no hint if it is no number above 0.
     """
     if (
         policy.failure_on is Exception
         and policy.ignore == ()
         and policy.classify is policy.recovery_from is None
-        and isinstance(error, Exception)  # if it is a group, it holds nothing else
+        and isinstance(error, Exception)
+        and not _is_doubtful(error)
     ):
         return PLAIN_FAILURE
     judgement, decisive = _judge(policy, error)
@@ -97,11 +116,10 @@ def judge_error(policy: Policy, error: BaseException) -> Judgement:
         and isinstance(judgement, Failure)
         and judgement.recovery_timeout is None
     ):
-        seconds = _ask("recovery_from", policy.recovery_from, decisive)
+        seconds = hinted(ask("recovery_from", policy.recovery_from, decisive))
         if seconds is not None:
-            seconds = check_seconds("what recovery_from returns", seconds)
-            return replace(judgement, recovery_timeout=seconds)
-    return judgement
+            judgement = replace(judgement, recovery_timeout=seconds)
+    return _bounded(policy, judgement)
 
 
 def judge_result(policy: Policy, result: object) -> Judgement:
@@ -117,34 +135,71 @@ def judge_result(policy: Policy, result: object) -> Judgement:
     if policy.classify is not None:
         judgement = _classify(policy.classify, result)
         if judgement is not None:
-            return judgement
-    if policy.failure_on_result is not None and _ask(
+            return _bounded(policy, judgement)
+    if policy.failure_on_result is not None and ask(
         "failure_on_result", policy.failure_on_result, result
     ):
         return PLAIN_FAILURE
     return Outcome.SUCCEEDED
 
 
+def _bounded(policy: Policy, judgement: Judgement) -> Judgement:
+    """Return the judgement with hints that ask for no more than the policy allows."""
+    longest = policy.max_retry_after
+    if longest is None or not isinstance(judgement, Failure):
+        return judgement
+    seconds, after = judgement.recovery_timeout, judgement.retry_after
+    if seconds is None and after is None:
+        return judgement
+    return replace(
+        judgement,
+        recovery_timeout=None if seconds is None else min(seconds, longest),
+        retry_after=None if after is None else min(after, longest),
+    )
+
+
+def _is_doubtful(error: object) -> bool:
+    return isinstance(error, DOUBTFUL_ERRORS)
+
+
 def _judge(policy: Policy, error: BaseException) -> tuple[Judgement, BaseException]:
     """Return the judgement, and the error that it is about: the same, or one of a group's."""
-    if policy.classify is not None and _has_exception(error):
-        judgement = _classify(policy.classify, error)
-        if judgement is not None:
-            return judgement, error
-    held = _held_by(error)
-    if held:
-        return max((_judge(policy, each) for each in held), key=_gravity)
-    return _judge_alone(policy, error), error
+    return max(_judgements(policy, error), key=_gravity)
+
+
+def _judgements(policy: Policy, error: BaseException) -> Iterator[tuple[Judgement, BaseException]]:
+    """Judge an error; of a group each one, or the group as a whole if `classify` knows it."""
+    classify = policy.classify
+    asked = _with_exceptions(error) if classify is not None else set[int]()
+    left = [error]
+    while left:
+        each, judgement = left.pop(), None
+        if classify is not None and id(each) in asked:
+            judgement = _classify(classify, each)
+        held = held_by(each)
+        if judgement is None and held:
+            judgement = _judge_as_group(policy, each)
+        if judgement is None and held:
+            left += reversed(held)
+        else:
+            yield judgement or _judge_alone(policy, each), each
+
+
+def _judge_as_group(policy: Policy, group: BaseException) -> Judgement | None:
+    """Judge a group by its own type; None: it is what its errors are."""
+    if is_group_meant("ignore", policy.ignore, group):
+        return Outcome.IGNORED
+    return PLAIN_FAILURE if is_group_meant("failure_on", policy.failure_on, group) else None
 
 
 def _judge_alone(policy: Policy, error: BaseException) -> Judgement:
-    if _is_meant("ignore", policy.ignore, error):
+    if is_meant("ignore", policy.ignore, error):
         return Outcome.IGNORED
-    if isinstance(error, CallTimeoutError):
+    if isinstance(error, CallTimeoutError | IncompleteStreamError):
         return PLAIN_FAILURE
     if is_cancellation(error):
         return PLAIN_FAILURE if policy.failure_on_cancel else Outcome.CANCELLED
-    if _is_meant("failure_on", policy.failure_on, error):
+    if is_meant("failure_on", _at_an_end(policy.failure_on, error), error):
         return PLAIN_FAILURE
     return Outcome.SUCCEEDED if isinstance(error, Exception) else Outcome.CANCELLED
 
@@ -160,40 +215,29 @@ def _gravity(judged: tuple[Judgement, BaseException]) -> float:
     return _GRAVITY[judgement]
 
 
-def _held_by(error: BaseException) -> tuple[BaseException, ...]:
-    """The errors of a group; none if it is no group."""
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return ()
+def _with_exceptions(error: BaseException) -> set[int]:
+    """Return by their ids which errors are an `Exception`, or hold one: itself, those within it."""
+    found: set[int] = set()
+    for each in reversed([*within(error)]):  # what a group holds comes before the group
+        if isinstance(each, Exception) or any(id(one) in found for one in held_by(each)):
+            found.add(id(each))
+    return found
 
 
-def _has_exception(error: BaseException) -> bool:
-    return isinstance(error, Exception) or any(map(_has_exception, _held_by(error)))
-
-
-def _is_meant(field: str, errors: Errors, error: BaseException) -> bool:
-    if isinstance(errors, type | tuple):
-        return isinstance(error, errors)
-    return isinstance(error, Exception) and bool(_ask(field, errors, error))
+def _at_an_end(errors: Errors, error: BaseException) -> Errors:
+    """Return what `failure_on` means: of the end of a stream, only types that are about ends."""
+    if not isinstance(error, StopAsyncIteration) or not isinstance(errors, type | tuple):
+        return errors
+    types = cast(
+        "tuple[type[BaseException], ...]", errors if isinstance(errors, tuple) else (errors,)
+    )
+    return tuple(each for each in types if issubclass(each, StopAsyncIteration))
 
 
 def _classify(classify: Classifier, ended_with: object) -> Judgement | None:
-    judgement = _ask("classify", classify, ended_with)
+    judgement = ask("classify", classify, ended_with)
     if judgement is Outcome.FAILED:
         return PLAIN_FAILURE
     if judgement is None or isinstance(judgement, Failure | Outcome):
         return judgement
     raise TypeError(f"classify must return a Failure, an Outcome or None, got {shown(judgement)}")
-
-
-def _ask(field: str, func: Callable[[Any], object], about: object) -> object:
-    """Return what a function of the policy's says, unless that would have to be awaited."""
-    answer = func(about)
-    if isawaitable(answer):
-        if iscoroutine(answer):
-            answer.close()  # or it would warn that nobody has awaited it
-        raise TypeError(
-            f"{field} must be a plain function, got {shown(unwrapped(func))}, which is to be"
-            " awaited"
-        )
-    return answer

@@ -1,4 +1,4 @@
-"""Who looks on when an actor takes a turn: recordings, and whatever else wants to know all."""
+"""Who looks on: at an actor's turns, such as recordings, or at single calls, such as traces."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from supervisor.machine import Machine, Message
+from supervisor.policy import Judgement
 
 
 class TurnObserver(Protocol):
@@ -20,6 +21,37 @@ class TurnObserver(Protocol):
         `machine.transitions` are those of this turn. `at` is the time of the turn's end, None if
         the machine has crashed before.
         """
+        ...
+
+
+class CallObserver(Protocol):
+    """Is told of each call of one circuit that is refused or has ended, where that is decided.
+
+    All times are those of the circuit's event loop. It must neither wait nor fail, and may be told
+    in the middle of anything, since the garbage collector settles abandoned calls.
+    """
+
+    def call_refused(self, asked: float, reason: str, retry: bool, wait: float | None) -> None:
+        """Learn of a call that was not admitted.
+
+        Args:
+            asked: when it asked to be.
+            reason: why it was not.
+            retry: whether it is another attempt.
+            wait: seconds for which it would have waited.
+        """
+        ...
+
+    def call_ended(
+        self,
+        asked: float,
+        began: float,
+        ended: float,
+        judgement: Judgement,
+        retry: bool,
+        wait: float | None,
+    ) -> None:
+        """Learn of a call that was admitted at the time `began`, and what it counts as."""
         ...
 
 

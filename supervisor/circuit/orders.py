@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from supervisor.circuit.admission import answer_all
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp
+from supervisor.circuit.observers import CallObserver
+from supervisor.circuit.reading import project
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp, seed_for
+from supervisor.loop import NOWHERE
 from supervisor.machine import CircuitState, Force, Message, Reconfigure, Reset
 from supervisor.policy import Policy
 
 
 def reset(circuit: Circuit) -> None:
     """Forget its failures, if it is running, and close it unless its state is set by hand."""
-    _order(circuit, Reset(circuit.now()))
+    order(circuit, Reset(circuit.now()))
 
 
-def force(circuit: Circuit, state: CircuitState) -> None:
+def force(circuit: Circuit, state: CircuitState, everywhere: bool = False) -> None:
     """Enter a state by hand, or leave one for CLOSED, if it is running."""
-    _order(circuit, Force(state, circuit.now()))
+    order(circuit, Force(state, circuit.now(), everywhere))
 
 
 def reconfigure(circuit: Circuit, policy: Policy) -> None:
     """Go by another policy, if it is running."""
     circuit.check_thread()
-    if circuit.allowance is None:
-        circuit.allowance = Allowance(circuit.lease, circuit.policy, circuit.loop.time)
-    _order(circuit, Reconfigure(policy, circuit.now()))
-    circuit.allowance.expect(policy)
+    allowance = _allowance_of(circuit)
+    order(circuit, Reconfigure(policy, circuit.now(), seed_for(policy)))
+    allowance.expect(policy)
     circuit.grant = NOT_AT_ONCE
+
+
+def observe_calls(circuit: Circuit, observer: CallObserver | None) -> None:
+    """Tell an observer of each call that begins from now on, in the place of any other one."""
+    circuit.check_thread()
+    _allowance_of(circuit).observer = observer
+    circuit.call_actor()  # the next lease allows for it
 
 
 def give_up(circuit: Circuit, then: GivenUp) -> None:
@@ -35,13 +44,27 @@ def give_up(circuit: Circuit, then: GivenUp) -> None:
     _end(circuit)
 
 
+def outlive_actor(circuit: Circuit) -> None:
+    """Go on without an actor while the event loop ends: calls pass, unless it is open."""
+    give_up(circuit, "refuse" if project(circuit).state is CircuitState.OPEN else "allow")
+
+
 def stop(circuit: Circuit) -> None:
     """Take no more calls, and let the actor end."""
     circuit.given_up = None
     _end(circuit)
 
 
-def _order(circuit: Circuit, message: Message) -> None:
+def _allowance_of(circuit: Circuit) -> Allowance:
+    """Return that of a circuit, which may go by more than its first policy from now on."""
+    if circuit.allowance is None:
+        origin = circuit.machine.origin
+        circuit.allowance = Allowance(circuit.lease, circuit.policy, circuit.loop.clock, origin)
+    return circuit.allowance
+
+
+def order(circuit: Circuit, message: Message) -> None:
+    """Tell its actor something that may change what callers may do, if it is running."""
     circuit.check_thread()
     if circuit.running:
         now = circuit.now()
@@ -53,6 +76,6 @@ def _order(circuit: Circuit, message: Message) -> None:
 
 def _end(circuit: Circuit) -> None:
     circuit.running = False
-    circuit.thread = 0
+    circuit.home = NOWHERE
     circuit.call_actor()
     answer_all(circuit)

@@ -1,19 +1,36 @@
 """How a call ends, and what the actor is told of it.
 
-What cannot change anything travels later and together with others; see `Circuit.messages`.
+What cannot change anything travels later and together with others; see `Circuit.messages`. A
+report ends with the statement that counts it: if anything is raised, but by the policy's own
+functions, it has not been made.
+
+Whoever calls one of these functions but `settle` and `settle_counted` adds the call to
+`Circuit.ending` first.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Final
 
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.calls import Ticket
-from supervisor.circuit.judging import settle_error, settle_result
+from supervisor.circuit.calls import Observed, OfOneCall, Part, Ticket
+from supervisor.circuit.judging import DOUBTFUL_ERRORS, settle_error, settle_result
+from supervisor.circuit.nesting import (
+    OF_A_RESULT,
+    OuterCall,
+    counted_inside,
+    failed_last,
+    is_among,
+    remember_error,
+    remember_result,
+)
+from supervisor.circuit.observing import tell_ended
 from supervisor.circuit.record import UNGUARDED, Circuit
+from supervisor.circuit.witnesses import WITNESSES, tell_opening
 from supervisor.machine import NO_PROBE, UNCOUNTED, Grant, Settle, settled
-from supervisor.policy import PLAIN_FAILURE, Judgement, Outcome
+from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome
 
 NO_RESULT: Final = object()
 """The result of a block, which no function of a policy's is asked about."""
@@ -22,33 +39,39 @@ NO_RESULT: Final = object()
 _SUCCEEDED: Final = Outcome.SUCCEEDED
 
 
-def succeed(circuit: Circuit, ticket: Ticket, result: object = None) -> Judgement:
-    """Report that a call has returned, and return what that counts as.
+def succeed(
+    circuit: Circuit,
+    ticket: Ticket,
+    result: object = None,
+    began: int = sys.maxsize,
+    known: OuterCall | None = None,
+) -> Judgement:
+    """Report that a call has returned, and return what that counts as; see `end_once`.
 
     What a function of the policy's raises that judges results comes through.
     """
     # Each kind of allowance has its own shortest path: one for all is a third dearer, or more.
     allowance = circuit.allowance
     if allowance is None:
-        if ticket is circuit.grant:
-            circuit.unsent_successes += 1
-        else:
-            settle(circuit, ticket, _SUCCEEDED)
+        at_once = ticket is circuit.grant
     elif allowance.judges_results and result is not NO_RESULT:
-        return settle_result(circuit.policy_of(ticket), result, partial(settle, circuit, ticket))
+        return _succeed_once(circuit, ticket, result, began, known)
     elif allowance.keeps_calls:
-        running = allowance.running_calls.under_lease
-        if ticket in running and not allowance.any_outcome:
-            now = allowance.time()
-            if now <= allowance.run_ends and now < allowance.overdue_at:
-                del running[ticket]  # pyright: ignore[reportArgumentType]  (it is in there)
-                circuit.unsent_successes += 1
-                return _SUCCEEDED
-        settle(circuit, ticket, _SUCCEEDED)
-    elif ticket is allowance.run_grant and allowance.time() <= allowance.run_ends:
-        circuit.unsent_successes += 1
+        running, now = allowance.running_calls.under_lease, allowance.clock.time()
+        at_once = (
+            ticket in running
+            and not allowance.any_outcome
+            and now <= allowance.run_ends
+            and now < allowance.overdue_at
+        )
+        if at_once:
+            del running[ticket]  # type: ignore[arg-type]
     else:
-        settle(circuit, ticket, _SUCCEEDED)
+        at_once = allowance.clock.time() <= allowance.run_ends and ticket is allowance.run_grant
+    if at_once:
+        circuit.unsent_successes, circuit.ending = circuit.unsent_successes + 1, circuit.ending - 1
+    else:
+        report(circuit, ticket, _SUCCEEDED)
     return _SUCCEEDED
 
 
@@ -59,14 +82,26 @@ def fail(
 
     If it failed `surely`, the policy decides only on the kind of failure.
     """
-    if ticket is circuit.grant and circuit.headroom > 1:
-        circuit.headroom -= 1
+    if (
+        ticket is circuit.grant
+        and circuit.headroom > 1
+        and (surely or not isinstance(error, DOUBTFUL_ERRORS))
+    ):
         if circuit.unsent_successes:
             circuit.messages()
-        circuit.unsent_failures += 1
+        circuit.headroom -= 1  # before the last look at it: others may take theirs meanwhile
+        if circuit.headroom < 1 or ticket is not circuit.grant:
+            return _fail_alone(circuit, ticket, error, surely)
+        circuit.unsent_failures, circuit.ending = circuit.unsent_failures + 1, circuit.ending - 1
         return PLAIN_FAILURE
+    return _fail_alone(circuit, ticket, error, surely)
+
+
+def _fail_alone(
+    circuit: Circuit, ticket: Ticket, error: BaseException | None, surely: bool
+) -> Judgement:
     if error is None:
-        settle(circuit, ticket, PLAIN_FAILURE)
+        report(circuit, ticket, PLAIN_FAILURE)
         return PLAIN_FAILURE
     return end(circuit, ticket, error, surely)
 
@@ -76,40 +111,127 @@ def end(circuit: Circuit, ticket: Ticket, error: BaseException, surely: bool = F
 
     What a function of the policy's raises that judges errors comes through.
     """
-    return settle_error(circuit.policy_of(ticket), error, partial(settle, circuit, ticket), surely)
+    return settle_error(
+        circuit.grant_of(ticket).policy, error, partial(report, circuit, ticket), surely
+    )
 
 
-def settle_block(circuit: Circuit, ticket: Ticket, error: BaseException | None) -> None:
+def end_once(
+    circuit: Circuit,
+    ticket: Ticket,
+    error: BaseException,
+    began: int,
+    known: OuterCall | None = None,
+    surely: bool = False,
+) -> Judgement:
+    """Report that a call has raised something, and return what that counts as.
+
+    A failure that a call inside it has been counted for is not counted again. `began` is the
+    circuit's number of started calls at its beginning. See `fail` and `end` as well.
+    """
+    # No call inside it has failed if none has begun since.
+    if known is not None or (circuit.started != began and failed_last()):
+        counted = counted_inside(circuit, began, known)
+        if counted and is_among(counted, error):
+            counts = partial(_report_counted, circuit, ticket)
+            return settle_error(circuit.grant_of(ticket).policy, error, counts, surely)
+    if not isinstance(error, Exception):
+        judgement = end(circuit, ticket, error, surely)
+        if isinstance(judgement, Failure) and type(ticket) is not Part:
+            remember_error(circuit, began, error)
+        return judgement
+    judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
+    try:
+        judgement = fail(circuit, ticket, error, surely)
+    finally:
+        failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
+        if failed and type(ticket) is not Part:
+            remember_error(circuit, began, error)
+    return judgement
+
+
+def _succeed_once(
+    circuit: Circuit, ticket: Ticket, result: object, began: int, known: OuterCall | None
+) -> Judgement:
+    """Report what a result counts as, which may be a failure; see `end_once`."""
+    inside = counted_inside(circuit, began, known)
+    counted = any(each[2] is OF_A_RESULT for each in inside)
+    counts = partial(_report_counted if counted else report, circuit, ticket)
+    judgement = settle_result(circuit.grant_of(ticket).policy, result, counts)
+    if isinstance(judgement, Failure) and not counted and not isinstance(ticket, Part):
+        remember_result(circuit, began)
+    return judgement
+
+
+def settle_counted(
+    circuit: Circuit, ticket: Ticket, judgement: Judgement, failure: str | None = None
+) -> None:
+    """Report what a call counts as whose failure, if it is one, has been counted."""
+    circuit.ending += 1
+    _report_counted(circuit, ticket, judgement, failure)
+
+
+def _report_counted(
+    circuit: Circuit, ticket: Ticket, judgement: Judgement, failure: str | None = None
+) -> None:
+    if isinstance(judgement, Failure):
+        report(circuit, ticket, Outcome.IGNORED)
+    else:
+        report(circuit, ticket, judgement, failure)
+
+
+def settle_block(
+    circuit: Circuit,
+    ticket: Ticket,
+    began: int,
+    known: OuterCall | None,
+    error: BaseException | None,
+) -> None:
     """Report how a block ended: it has no result, and may have raised something."""
     if error is None:
-        succeed(circuit, ticket, NO_RESULT)
-    elif isinstance(error, Exception):
-        fail(circuit, ticket, error)
+        succeed(circuit, ticket, NO_RESULT, began)
     else:
-        end(circuit, ticket, error)
+        end_once(circuit, ticket, error, began, known)
 
 
 def settle(
     circuit: Circuit, ticket: Ticket, judgement: Judgement, failure: str | None = None
 ) -> None:
-    """Report what a call counts as, with its time."""
+    """Report what a call counts as."""
+    circuit.ending += 1
+    report(circuit, ticket, judgement, failure)
+
+
+def report(
+    circuit: Circuit, ticket: Ticket, judgement: Judgement, failure: str | None = None
+) -> None:
+    """Report what a call counts as, with its time, that is among those that end already.
+
+    A part of another call reports nothing.
+    """
     allowance = circuit.allowance
-    if ticket is UNGUARDED or (
-        judgement is _SUCCEEDED and allowance and _add_to_run(circuit, allowance, ticket)
-    ):
+    if ticket is UNGUARDED or isinstance(ticket, OfOneCall):
+        if not isinstance(ticket, Observed):
+            circuit.ending -= 1
+            return
+        tell_ended(circuit, ticket, judgement)
+        ticket = ticket.ticket
+    if judgement is _SUCCEEDED and allowance and _add_to_run(circuit, allowance, ticket):
         return
     now = circuit.now()
     if now is not None:
         circuit.tell_overdue(now)  # what was due before it, and perhaps this very call
     if isinstance(ticket, Grant):
-        report = settled(ticket, judgement, now, failure)
+        message = settled(ticket, judgement, now, failure)
     else:
         assert allowance is not None
-        grant, began, told = allowance.running_calls.end(ticket)
-        report = settled(grant, judgement, now, failure, began=began, told=told)
-    circuit.put(report)
-    if report.period >= circuit.lease.period and _could_change_state(circuit, report):
-        circuit.call_actor()
+        grant, began, told = allowance.running_calls.end(ticket, now)
+        message = settled(grant, judgement, now, failure, began=began, told=told)
+    if message.period >= circuit.lease.period and _could_change_state(circuit, message):
+        if WITNESSES:
+            tell_opening(circuit, message)
+        circuit.call_actor()  # before it is there: nothing may be raised afterwards
+    circuit.put(message, ended=1)
 
 
 def _could_change_state(circuit: Circuit, report: Settle) -> bool:
@@ -124,13 +246,16 @@ def _could_change_state(circuit: Circuit, report: Settle) -> bool:
 
 def _add_to_run(circuit: Circuit, allowance: Allowance, ticket: Ticket) -> bool:
     """Count a success with those before it, and return true, if nothing depends on it."""
+    running = None if isinstance(ticket, Grant) else allowance.running_calls.under_lease
     now = allowance.time_in_run(ticket)
-    if now is None:
-        return False
-    if now > allowance.run_ends:
+    while now is not None and now > allowance.run_ends:
         circuit.messages()
         allowance.begin_run(now)
-    circuit.unsent_successes += 1
-    if not isinstance(ticket, Grant):
-        del allowance.running_calls.under_lease[ticket]
+        now = allowance.time_in_run(ticket)
+    if now is None:
+        return False
+    allowance.slack -= allowance.any_outcome
+    if running is not None:
+        del running[ticket]  # type: ignore[arg-type]
+    circuit.unsent_successes, circuit.ending = circuit.unsent_successes + 1, circuit.ending - 1
     return True

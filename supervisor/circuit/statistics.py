@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, Final
 
-from supervisor.machine import CircuitState
+from supervisor.machine import CircuitState, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a circuit remembers of its latest calls.
+
+    Attributes:
+        calls: how many there are in it.
+        failures, slow: how many of them failed, and how many were slow.
+    """
+
+    calls: int
+    failures: int
+    slow: int
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """One circuit's figures at one moment, counted since it was created.
+    """One circuit's figures at one moment, counted since it was created; or since the first one was
+    that it goes on from, if it is kept from one event loop to the next.
 
     `started` = `succeeded` + `failed` + `ignored` + `cancelled` + `rejected` + `in_flight`.
 
@@ -30,7 +47,15 @@ class Statistics:
         stale: outcomes that came in a later period than their call, and changed nothing.
         times_opened: transitions to OPEN.
         restarts: how often the actor had to be restarted.
-        last_failure: the failure that opened the circuit last, as text.
+        last_failure: what has opened it, as text; None once it is closed, or let through by hand.
+        origin: who has brought about its state, if that is not CLOSED: "here", its own calls;
+            "fleet", those that it is shared with; "by hand", somebody by hand, here.
+        refusals: of the rejected calls, how many for which reason: those of
+            `CircuitBreakerOpenError.reason`, "crashed" and "stopped". Nothing if there is none.
+        window: its latest calls, if its policy has a window; else None.
+        age: 0.0 if all of this is as of now. In `Supervisor.figures()`, seconds since the actor's
+            latest turn if something has been reported since: what only the actor knows is so old,
+            and that is all but the numbers of calls.
     """
 
     name: str
@@ -52,3 +77,13 @@ class Statistics:
     times_opened: int
     restarts: int
     last_failure: str | None
+    origin: Origin
+    refusals: Mapping[str, int] = field(hash=False)
+    window: Window | None
+    age: float
+
+
+Draft: Final[Any] = make_dataclass("Draft", [each.name for each in fields(Statistics)], slots=True)
+"""What becomes a record when it is given that class. A frozen dataclass takes four times as long to
+be made as one that is frozen afterwards, and there may be ten thousand to be made at a time.
+"""

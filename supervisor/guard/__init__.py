@@ -3,10 +3,12 @@
 May know circuits and event loops; of supervisors only how to ask one for a circuit.
 
     breaker   guards calls: by call, decorator, block, permit, or from a thread
-    handle    the same circuit, to be read and told what to do; joining, which circuit that is
+    handle    the same circuit, to be read and told what to do; joining, which circuit that is;
+              copies, not used yet
     waiting   for calls that are ready to wait; running, what there may be to a call that runs
+    streaming for streams; stream, one of them; verdict, what it counts as
     permit    a call that is settled by hand; block, `async with`; timeouts, by which either ends
-    threads   calls from worker threads
+    threads   calls from worker threads; synchronous, what is called there
     entered   which supervisors there are on an event loop
 """
 
@@ -17,19 +19,33 @@ from supervisor.guard.entered import (
     entered_last,
     epoch,
     leave,
+    loops_entered,
+    stand_in_by,
     start_default_by,
 )
 from supervisor.guard.permit import Permit
+from supervisor.guard.stream import Complete, GuardedStream
+from supervisor.guard.streaming import Opened, stream_again
+from supervisor.guard.synchronous import SyncGuard
+from supervisor.guard.verdict import Verdict
 from supervisor.guard.waiting import WaitingBreaker
 
 __all__ = [
     "CircuitBreaker",
+    "Complete",
+    "GuardedStream",
+    "Opened",
     "Permit",
+    "SyncGuard",
+    "Verdict",
     "WaitingBreaker",
     "enter",
     "entered_here",
     "entered_last",
     "epoch",
     "leave",
+    "loops_entered",
+    "stand_in_by",
     "start_default_by",
+    "stream_again",
 ]

@@ -6,31 +6,78 @@ One breaker serves many tasks at a time, so its blocks cannot be kept in the bre
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import partial
 from typing import TypeAlias
 
-from supervisor.circuit import Circuit, Ticket
-from supervisor.guard.timeouts import TimeLimit
+from supervisor.circuit import Circuit, OuterCall, Ticket, ask, report, settle_block
+from supervisor.guard.timeouts import CallLimit
+from supervisor.policy import Outcome
 
-Block: TypeAlias = "tuple[object, Circuit, Ticket, TimeLimit | None, Block | None]"
-"""Of one breaker, and the block round it: a linked list, innermost first."""
+Aside: TypeAlias = "tuple[Ticket, int, OuterCall, CallLimit | None]"
+"""What there is to a block off the shortest path: its ticket, and its number among the circuit's
+calls; itself, as it is known inside; and the limit to its time.
+"""
+
+Block: TypeAlias = "tuple[object, Circuit, Ticket | Aside, int, Block | None]"
+"""Of one breaker: its ticket and its number, or all that there is to it; and at the end the block
+round it: a linked list, innermost first.
+"""
 
 blocks: ContextVar[Block | None] = ContextVar("supervisor.blocks", default=None)
 
 
-def leave_block(breaker: object) -> tuple[Circuit, Ticket, TimeLimit | None]:
-    """Take the innermost block of `breaker` out of the list, and return what it was given."""
+async def begin_aside(circuit: Circuit, ticket: Ticket | None) -> Aside:
+    """Begin a block off the shortest path.
+
+    It has been admitted by `ticket`; None: it has to ask.
+    """
+    if ticket is None:
+        ticket = await ask(circuit)
+    began = circuit.started
+    try:
+        known, limit = OuterCall(circuit), await CallLimit.begin(circuit, ticket)
+        known.__enter__()
+    except BaseException:  # it has not begun
+        circuit.ending += 1
+        report(circuit, ticket, Outcome.IGNORED)
+        raise
+    return ticket, began, known, limit
+
+
+async def end_block(
+    circuit: Circuit, admitted: Ticket | Aside, began: int, error: BaseException | None
+) -> None:
+    """Settle a block that is among those that end already, by how it has ended.
+
+    Raises:
+        CallTimeoutError: it has been cancelled for having run too long.
+    """
+    if not isinstance(admitted, tuple):
+        settle_block(circuit, admitted, began, None, error)
+        return
+    ticket, began, known, limit = admitted
+    known.__exit__()
+    if limit is None:
+        settle_block(circuit, ticket, began, known, error)
+    else:
+        await limit.end(partial(settle_block, circuit, ticket, began, known), error)
+
+
+def leave_block(breaker: object) -> Block:
+    """Take the innermost block of `breaker` out of the list, and return it."""
     block = blocks.get()
     inner: list[Block] = []  # other breakers' blocks, when an async generator mixes the order
     while block is not None and block[0] is not breaker:
         inner.append(block)
-        block = block[4]
+        block = block[-1]
     if block is None:
         raise RuntimeError(
-            f"the block of {breaker!r} was entered in another context than it is left in;"
-            " guard an async generator with a permit: `with await breaker.acquire():`"
+            f"the block of {breaker!r} was entered in another context than it is left in; guard an"
+            " async generator by `@breaker.streaming`, and what begins in one task, or cell of a"
+            " notebook, and ends in another by `permit = await breaker.acquire()`"
         )
-    _, circuit, grant, limit, outer = block
+    outer = block[-1]
     for other in reversed(inner):
-        outer = (*other[:4], outer)
+        outer = (*other[:-1], outer)
     blocks.set(outer)
-    return circuit, grant, limit
+    return block

@@ -6,36 +6,32 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from threading import get_ident
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, get_args, overload
+from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
 
-from supervisor.arguments import check_async, check_choice, check_seconds
-from supervisor.circuit import (
-    Ticket,
-    admit,
-    admit_at_once,
-    ask,
-    end,
-    fail,
-    settle,
-    settle_block,
-    spend_retry,
-    succeed,
+from supervisor.arguments import (
+    check_async,
+    check_choice,
+    check_name,
+    check_seconds,
+    decorate_within,
+    is_method_of_class,
 )
-from supervisor.guard import threads
-from supervisor.guard.block import blocks, leave_block
+from supervisor.circuit import Ticket, admit, admit_at_once, end_once, report, spend_retry, succeed
+from supervisor.guard.block import begin_aside, blocks, end_block, leave_block
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
-from supervisor.guard.running import RAISE, is_misuse, make_call, run_guarded
-from supervisor.guard.timeouts import TimeLimit
+from supervisor.guard.running import RAISE, is_misuse, make_call, misused, run_guarded
+from supervisor.guard.synchronous import Synchronous
 from supervisor.guard.waiting import WaitingBreaker
 from supervisor.machine import WaitFor
 from supervisor.policy import Outcome
+from supervisor.settings import app_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(CircuitHandle):
+class CircuitBreaker(CircuitHandle, Synchronous):
     """Guards calls to one dependency, and refuses them while that dependency is failing.
 
     It may be built anywhere, also where no event loop runs. On first use it joins the current
@@ -56,6 +52,16 @@ class CircuitBreaker(CircuitHandle):
     """
 
     __slots__ = ()
+
+    @classmethod
+    def from_settings(cls, name: str) -> Self:
+        """Return one that goes by what `app_settings.circuit_breaker` says of that name now.
+
+        Raises:
+            SettingsError, TypeError, ValueError: the settings, or the name, cannot be right.
+        """
+        name = check_name(name)
+        return cls(name, policy=app_settings.circuit_breaker.policy(name))
 
     @overload
     async def call(
@@ -95,34 +101,33 @@ class CircuitBreaker(CircuitHandle):
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
-        if circuit.thread != get_ident() or not circuit.loop_is_running():
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             circuit = self._join()
         if circuit.headroom > 0:
-            circuit.started += 1
+            began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant
         else:
-            grant = admit_at_once(circuit) or await ask(circuit)
-            if circuit.allowance is not None and circuit.allowance.limits_time:
-                return await run_guarded(circuit, grant, func, args, kwargs)
+            ticket = admit_at_once(circuit)
+            if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+                return await run_guarded(circuit, ticket, func, args, kwargs)
+            grant, began = ticket, circuit.started
         awaitable: Awaitable[Any] | None = None
         try:
             awaitable = func(*args, **kwargs)
             del args, kwargs  # or many calls under way would crowd each other out of the caches
             result = await awaitable
-        except Exception as error:
-            if type(error) is TypeError and is_misuse(func, awaitable, error):
-                settle(circuit, grant, Outcome.IGNORED)
-                error.add_note("CircuitBreaker.call needs an async function (`async def`)")
-            else:
-                fail(circuit, grant, error)
-            raise
         except BaseException as error:
-            end(circuit, grant, error)
+            circuit.ending += 1
+            if type(error) is TypeError and is_misuse(func, awaitable, error):
+                report(circuit, grant, Outcome.IGNORED)
+                raise misused(func) from error
+            end_once(circuit, grant, error, began)
             raise
         if grant is circuit.grant:
             circuit.unsent_successes += 1
         else:
-            succeed(circuit, grant, result)
+            circuit.ending += 1
+            succeed(circuit, grant, result, began)
         return result
 
     @overload
@@ -150,6 +155,9 @@ class CircuitBreaker(CircuitHandle):
 
     def waiting(self, wait: float, wait_for: WaitFor = "closed") -> WaitingBreaker:
         """Return the same circuit for callers who would rather wait than be refused at once.
+
+        In a block of `supervisor.deadline`, they are refused as soon as the circuit cannot be back
+        before its end.
 
         Args:
             wait: seconds, more than 0, after which each of them is refused all the same.
@@ -180,55 +188,40 @@ class CircuitBreaker(CircuitHandle):
         Raises:
             TypeError: `func` is not an async function.
         """
+        if is_method_of_class(func):
+            return decorate_within(func, self)
         check_async("a circuit breaker", func)
 
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             circuit = self._circuit
-            if circuit.thread != get_ident() or not circuit.loop_is_running():
+            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
                 circuit = self._join()
             if circuit.headroom > 0:
-                circuit.started += 1
+                began = circuit.started = circuit.started + 1
                 grant: Ticket = circuit.grant
             else:
-                grant = admit_at_once(circuit) or await ask(circuit)
-                if circuit.allowance is not None and circuit.allowance.limits_time:
-                    limited: R = await run_guarded(circuit, grant, func, args, kwargs)
-                    return limited
+                ticket = admit_at_once(circuit)
+                if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+                    known: R = await run_guarded(circuit, ticket, func, args, kwargs)
+                    return known
+                grant, began = ticket, circuit.started
             try:
                 awaitable = func(*args, **kwargs)
                 del args, kwargs
                 result = await awaitable
-            except Exception as error:
-                fail(circuit, grant, error)
-                raise
             except BaseException as error:
-                end(circuit, grant, error)
+                circuit.ending += 1
+                end_once(circuit, grant, error, began)
                 raise
             if grant is circuit.grant:
                 circuit.unsent_successes += 1
             else:
-                succeed(circuit, grant, result)
+                circuit.ending += 1
+                succeed(circuit, grant, result, began)
             return result
 
         return guarded
-
-    def call_from_thread(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the plain function `func(*args, **kwargs)` in this thread, guarded as by `call`.
-
-        The event loop is the one whose `anyio.to_thread.run_sync` started the thread; in any
-        other thread, it is the one that this breaker was used on last. If the host task was
-        cancelled before `func` began, its cancellation is raised; after that, `func` runs to its
-        end and is counted. If the event loop ends meanwhile, that is all that gets lost: the
-        count. The `timeout` of the policy is not applied to it, since nothing can end a thread.
-
-        Raises:
-            CircuitBreakerOpenError: the circuit refused it; see `call` for what else may be raised.
-            RuntimeError: this is an event loop's own thread, or no running event loop is known.
-            anyio.RunFinishedError: the event loop ended before the call was admitted.
-            TypeError: `func` is an async function, or what it returned is to be awaited.
-        """
-        return threads.call(self._circuit, self._join, functools.partial(func, *args, **kwargs))
 
     async def acquire(self, *, wait: float | None = None, wait_for: WaitFor = "closed") -> Permit:
         """Return a permit for one call whose outcome is reported by hand.
@@ -258,17 +251,19 @@ class CircuitBreaker(CircuitHandle):
             Exception: any other error of `call`.
         """
         circuit = self._circuit
-        if circuit.thread != get_ident() or not circuit.loop_is_running():
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             circuit = self._join()
-        limit = None
         if circuit.headroom > 0:
-            circuit.started += 1
+            began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant
         else:
-            grant = admit_at_once(circuit) or await ask(circuit)
-            if circuit.allowance is not None and circuit.allowance.limits_time:
-                limit = TimeLimit.begin(circuit.policy_of(grant).timeout)
-        blocks.set((self, circuit, grant, limit, blocks.get()))
+            ticket = admit_at_once(circuit)
+            if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+                aside = await begin_aside(circuit, ticket)
+                blocks.set((self, circuit, aside, 0, blocks.get()))
+                return
+            grant, began = ticket, circuit.started
+        blocks.set((self, circuit, grant, began, blocks.get()))
 
     async def __aexit__(
         self,
@@ -278,16 +273,17 @@ class CircuitBreaker(CircuitHandle):
     ) -> None:
         block = blocks.get()
         if block is not None and block[0] is self:
-            _, circuit, grant, limit, outer = block
+            _, circuit, grant, began, outer = block
             blocks.set(outer)
         else:
-            circuit, grant, limit = leave_block(self)
-        if exc is None and grant is circuit.grant:
+            _, circuit, grant, began, _ = leave_block(self)
+        if exc is None and grant is circuit.grant and circuit.loop.thread == get_ident():
             circuit.unsent_successes += 1
-        elif limit is None:
-            settle_block(circuit, grant, exc)
-        else:
-            limit.end(functools.partial(settle_block, circuit, grant), exc)
+            return
+        if circuit.running and circuit.loop.thread != get_ident():
+            circuit.check_thread()  # looked at before: this, too, fails at the recursion limit
+        circuit.ending += 1
+        await end_block(circuit, grant, began, exc)
 
     @property
     def limits_retries(self) -> bool:
@@ -295,6 +291,6 @@ class CircuitBreaker(CircuitHandle):
         return self._circuit.latest_policy.retry_budget is not None
 
     def has_actor_here(self) -> bool:
-        """Whether its circuit has an actor, on the event loop that runs in this thread."""
-        circuit = self._circuit
-        return circuit.thread == get_ident() and circuit.loop_is_running()
+        """Whether its circuit has an actor, on the event loop that this very code runs on."""
+        home = self._circuit.home
+        return home.where() == home.place and home.turn in home.turns

@@ -11,9 +11,9 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-from anyio.lowlevel import RunVar
-
 from supervisor.circuit import Circuit
+from supervisor.loop import EventLoop, LoopVar, running_loop
+from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
 
@@ -33,11 +33,18 @@ class AnySupervisor(Protocol):
         """Return the circuit of that name, or None."""
         ...
 
+    def force_everywhere(self, circuit: Circuit, state: CircuitState) -> None:
+        """Set a circuit's state by hand, here and for all that share it."""
+        ...
+
 
 _start_default: Callable[[], AnySupervisor]
-_entered: RunVar[tuple[AnySupervisor, ...]] = RunVar("supervisor.entered", ())
+_stand_in: Callable[[str, Policy], Circuit | None]
+_entered: LoopVar[tuple[AnySupervisor, ...]] = LoopVar("_entered_supervisors", ())
 _epoch = object()
-_threads: weakref.WeakKeyDictionary[AnySupervisor, int] = weakref.WeakKeyDictionary()
+# Weak at both ends: an event loop knows its supervisors, and would be kept by what keeps them.
+_loops: weakref.WeakKeyDictionary[AnySupervisor, weakref.ref[EventLoop]]
+_loops = weakref.WeakKeyDictionary()
 
 
 def entered_last() -> AnySupervisor | None:
@@ -54,13 +61,16 @@ def entered_here() -> tuple[AnySupervisor, ...]:
     """Return the supervisors of the running event loop or, where none runs, of all loops of this
     thread, which may be resumed.
     """
-    try:
+    if running_loop() is not None:
         return _entered.get()
-    except RuntimeError:  # anyio's NoEventLoopError, or asyncio's own in a copied context
-        here = threading.get_ident()
-        # Looked up one by one, since loops of other threads may come and go meanwhile.
-        known = (reference() for reference in _threads.keyrefs())
-        return tuple(each for each in known if each is not None and _threads.get(each) == here)
+    return tuple(each for each in _known() if _may_be_resumed(each))
+
+
+def loops_entered() -> list[EventLoop]:
+    """Return the running event loops, in whatever threads, that have supervisors."""
+    references = [_loops.get(supervisor) for supervisor in _known()]
+    loops = {loop for each in references if each is not None and (loop := each()) is not None}
+    return [loop for loop in loops if loop.is_running()]
 
 
 def start_default() -> AnySupervisor:
@@ -74,21 +84,44 @@ def start_default_by(start: Callable[[], AnySupervisor]) -> None:
     _start_default = start
 
 
+def stand_in(name: str, policy: Policy) -> Circuit | None:
+    """Return what is read in the place of a circuit that is kept, and not running here, if any."""
+    return _stand_in(name, policy)
+
+
+def stand_in_by(make: Callable[[str, Policy], Circuit | None]) -> None:
+    """Have that made by the room that knows what is kept of circuits."""
+    global _stand_in  # noqa: PLW0603
+    _stand_in = make
+
+
 def epoch() -> object:
     """Return an object that is another one as soon as any event loop gets another supervisor."""
     return _epoch
 
 
-def enter(supervisor: AnySupervisor) -> None:
-    """Make `supervisor` the running event loop's current one."""
+def enter(supervisor: AnySupervisor, loop: EventLoop) -> None:
+    """Make `supervisor` the current one of `loop`, which runs here."""
     _set_entered((*_entered.get(), supervisor))
-    _threads[supervisor] = threading.get_ident()
+    _loops[supervisor] = weakref.ref(loop)
 
 
 def leave(supervisor: AnySupervisor) -> None:
     """Undo `enter`, in whatever order several supervisors leave."""
-    _set_entered(tuple(other for other in _entered.get() if other is not supervisor))
-    _threads.pop(supervisor, None)
+    if running_loop() is not None:  # or it is freed with its event loop
+        _set_entered(tuple(other for other in _entered.get() if other is not supervisor))
+    _loops.pop(supervisor, None)
+
+
+def _known() -> list[AnySupervisor]:
+    """Look supervisors up one by one, since loops of other threads may come and go meanwhile."""
+    return [each for reference in _loops.keyrefs() if (each := reference()) is not None]
+
+
+def _may_be_resumed(supervisor: AnySupervisor) -> bool:
+    known = _loops.get(supervisor)
+    loop = None if known is None else known()
+    return loop is not None and loop.thread == threading.get_ident() and not loop.left_behind
 
 
 def _set_entered(entered: tuple[AnySupervisor, ...]) -> None:

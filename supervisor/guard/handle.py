@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Self, Unpack
 
-from supervisor.arguments import check_name
+from supervisor.arguments import check_name, shown
 from supervisor.circuit import (
     Circuit,
     Statistics,
@@ -15,12 +14,14 @@ from supervisor.circuit import (
     reset,
     statistics_of,
 )
-from supervisor.guard.joining import BY_NAME, OWNED
+from supervisor.guard.copies import Copied
+from supervisor.guard.joining import BY_NAME, OWNED, find_to_change, supervisor_of
+from supervisor.guard.streaming import Streaming
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
 
 
-class CircuitHandle:
+class CircuitHandle(Streaming, Copied):
     """One circuit by name; see `CircuitBreaker`, which guards calls by it as well."""
 
     __slots__ = ("__weakref__", "_binding", "_circuit")
@@ -35,6 +36,11 @@ class CircuitHandle:
         policy: Policy | None = None,
         **fields: Unpack[FurtherFields],
     ) -> None:
+        if callable(name):
+            raise TypeError(
+                f"CircuitBreaker needs a circuit's name, got {shown(name)}; to decorate a function,"
+                ' write `@CircuitBreaker("name")`'
+            )
         given = {
             "failure_threshold": failure_threshold,
             "recovery_timeout": recovery_timeout,
@@ -113,38 +119,44 @@ class CircuitHandle:
         A state that was set by hand stays, until `release`.
 
         Raises:
-            RuntimeError: this is not the thread of the circuit's event loop.
+            RuntimeError: this is not the thread of the circuit's event loop; or the circuit is
+                kept, and no event loop is running.
         """
-        reset(self._find())
+        reset(self._keep(find_to_change(self._binding, self._circuit)))
 
-    def force_open(self) -> None:
+    def force_open(self, everywhere: bool = False) -> None:
         """Refuse every call until `release`: isolate the dependency (Polly: Isolate).
 
         Like the other states that are set by hand, it is the circuit's and shared by all its
         breakers, so the circuit must be there: ask a supervisor for it, or use it first.
 
-        Raises:
-            RuntimeError: the circuit is not running yet, or on another thread's event loop.
-        """
-        self._force(CircuitState.FORCED_OPEN)
+        Args:
+            everywhere: whether it is set for all that share the circuit, until it is released for
+                all. What is set for this circuit alone goes before that.
 
-    def force_close(self) -> None:
+        Raises:
+            RuntimeError: the circuit is not running yet, or on another thread's event loop; or it
+                is not shared, or the fleet cannot be reached now.
+        """
+        self._force(CircuitState.FORCED_OPEN, everywhere)
+
+    def force_close(self, everywhere: bool = False) -> None:
         """Admit every call until `release`, and count outcomes without ever opening for them.
 
         Raises:
             RuntimeError: see `force_open`.
         """
-        self._force(CircuitState.FORCED_CLOSED)
+        self._force(CircuitState.FORCED_CLOSED, everywhere)
 
-    def disable(self) -> None:
+    def disable(self, everywhere: bool = False) -> None:
         """Admit every call until `release`, and let no outcome count (resilience4j: DISABLED).
 
         Raises:
             RuntimeError: see `force_open`.
         """
-        self._force(CircuitState.DISABLED)
+        self._force(CircuitState.DISABLED, everywhere)
 
-    def only_measure(self) -> None:
+    def only_measure(self, everywhere: bool = False) -> None:
         """Admit every call until `release`, and count what it would have refused.
 
         (resilience4j: METRICS_ONLY)
@@ -155,15 +167,16 @@ class CircuitHandle:
         Raises:
             RuntimeError: see `force_open`.
         """
-        self._force(CircuitState.METRICS_ONLY)
+        self._force(CircuitState.METRICS_ONLY, everywhere)
 
-    def release(self) -> None:
-        """Leave a state that was set by hand: the circuit is CLOSED, with nothing remembered.
+    def release(self, everywhere: bool = False) -> None:
+        """Leave a state that was set by hand: the circuit is CLOSED, with nothing remembered. If it
+        is shared, it is in the fleet's state again; released `everywhere`, all are CLOSED.
 
         Raises:
             RuntimeError: see `force_open`.
         """
-        self._force(CircuitState.CLOSED)
+        self._force(CircuitState.CLOSED, everywhere)
 
     def reconfigure(self, policy: Policy | None = None, **fields: Unpack[PolicyFields]) -> None:
         """Go on by another policy, with the state and the counts that there are.
@@ -187,14 +200,18 @@ class CircuitHandle:
             circuit = self._circuit = Circuit(circuit.name, changed)
         reconfigure(circuit, changed)
 
-    def _force(self, state: CircuitState) -> None:
-        circuit = self._find()
+    def _force(self, state: CircuitState, everywhere: bool) -> None:
+        circuit = self._keep(find_to_change(self._binding, self._circuit))
         if not circuit.running:
             raise RuntimeError(
                 f"circuit {circuit.name!r} is not running here, so it has no state that could be"
-                " set; ask a supervisor for it, as `supervisor.circuit(name)`, or use it first"
+                " set; ask a supervisor for it, as `supervisor.circuit(name)`, let one adopt this"
+                " breaker, as `supervisor.adopt(breaker)`, or use it first"
             )
-        force(circuit, state)
+        if everywhere:
+            supervisor_of(circuit).force_everywhere(circuit, state)
+        else:
+            force(circuit, state)
 
     def __repr__(self) -> str:
         try:
@@ -206,7 +223,7 @@ class CircuitHandle:
     def _here(self) -> Circuit:
         """Return the circuit to call; the shortest paths have these lines written out."""
         circuit = self._circuit
-        if circuit.thread != get_ident() or not circuit.loop_is_running():
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             circuit = self._join()
         return circuit
 

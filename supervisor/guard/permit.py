@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-from supervisor.circuit import NO_RESULT, Circuit, Ticket, fail, settle, settle_block, succeed
+from supervisor.circuit import (
+    NO_RESULT,
+    Circuit,
+    OuterCall,
+    Ticket,
+    end_once,
+    fail,
+    report,
+    settle_block,
+    succeed,
+)
 from supervisor.errors import PermitSettledError
-from supervisor.policy import Outcome
+from supervisor.guard.stream import Complete, GuardedStream, check_opening, check_options
+from supervisor.guard.verdict import Verdict
+from supervisor.machine import NO_PROBE
+from supervisor.policy import Outcome, Policy
 
 
 class Permit:
@@ -17,16 +33,57 @@ class Permit:
     the block ends unless that has been done before; or call one of its methods.
     """
 
-    __slots__ = ("_circuit", "_ticket")
+    __slots__ = ("_began", "_block", "_circuit", "_ticket")
 
     def __init__(self, circuit: Circuit, ticket: Ticket) -> None:
         self._circuit = circuit
         self._ticket: Ticket | None = ticket
+        self._began = circuit.started
+        self._block: OuterCall | None = None
 
     @property
     def settled(self) -> bool:
         """Whether the outcome has been reported."""
         return self._ticket is None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy by which the outcome is judged; the circuit's if that has been reported."""
+        circuit, ticket = self._circuit, self._ticket
+        return circuit.latest_policy if ticket is None else circuit.grant_of(ticket).policy
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether a half-open circuit waits for the outcome."""
+        ticket = self._ticket
+        return ticket is not None and self._circuit.grant_of(ticket).probe > NO_PROBE
+
+    def stream(
+        self,
+        func: Callable[..., object],
+        /,
+        *args: Any,
+        verdict: Verdict = "end",
+        complete: Complete | None = None,
+        **kwargs: Any,
+    ) -> GuardedStream[Any]:
+        """Guard a stream by this permit, which it settles; see `CircuitBreaker.stream`.
+
+        Entering it raises what `succeed` does.
+
+        Raises:
+            TypeError, ValueError: an argument is of the wrong type or out of range.
+        """
+        check_opening("Permit.stream", func)
+        check_options(verdict, complete)
+
+        async def admitted() -> tuple[Circuit, Ticket]:
+            ticket = self._held()
+            self._ticket = None
+            return self._circuit, ticket
+
+        make = functools.partial(func, *args, **kwargs)
+        return GuardedStream[Any](admitted, make, verdict, complete)
 
     def succeed(self) -> None:
         """Report a success.
@@ -35,7 +92,7 @@ class Permit:
             PermitSettledError: an outcome has been reported before.
             RuntimeError: this is not the thread of the circuit's event loop.
         """
-        succeed(self._circuit, self._settle(), NO_RESULT)
+        succeed(self._circuit, self._settle(), NO_RESULT, self._began)
 
     def fail(self, error: BaseException | None = None) -> None:
         """Report a failure, and what it was: whatever the policy says of such an error, but for
@@ -44,7 +101,10 @@ class Permit:
         Raises:
             PermitSettledError, RuntimeError: see `succeed`.
         """
-        fail(self._circuit, self._settle(), error, surely=True)
+        if isinstance(error, BaseException):
+            end_once(self._circuit, self._settle(), error, self._began, self._block, surely=True)
+        else:
+            fail(self._circuit, self._settle(), error, surely=True)
 
     def ignore(self) -> None:
         """Report that the call counts neither as a success nor as a failure.
@@ -52,9 +112,12 @@ class Permit:
         Raises:
             PermitSettledError, RuntimeError: see `succeed`.
         """
-        settle(self._circuit, self._settle(), Outcome.IGNORED)
+        report(self._circuit, self._settle(), Outcome.IGNORED)
 
     def __enter__(self) -> Permit:
+        if not self.settled and self._block is None:
+            self._block = OuterCall(self._circuit)
+            self._block.__enter__()
         return self
 
     def __exit__(
@@ -64,7 +127,7 @@ class Permit:
         traceback: TracebackType | None,
     ) -> None:
         if not self.settled:
-            settle_block(self._circuit, self._settle(), exc)
+            settle_block(self._circuit, self._settle(), self._began, self._block, exc)
 
     def __repr__(self) -> str:
         return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"
@@ -74,8 +137,16 @@ class Permit:
             warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
 
     def _settle(self) -> Ticket:
+        circuit, ticket = self._circuit, self._held()
+        self._ticket, circuit.ending = None, circuit.ending + 1
+        return ticket
+
+    def _held(self) -> Ticket:
+        """Return by what the call is settled, which is no block any more."""
         self._circuit.check_thread()
-        ticket, self._ticket = self._ticket, None
+        ticket = self._ticket
         if ticket is None:
             raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
+        if self._block is not None:
+            self._block.__exit__()
         return ticket

@@ -6,16 +6,24 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, get_args, overload
 
-from supervisor.arguments import check_async, check_choice, check_seconds
+from supervisor.arguments import (
+    check_async,
+    check_choice,
+    check_seconds,
+    decorate_within,
+    is_method_of_class,
+)
+from supervisor.circuit import Circuit, Ticket, admit
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.running import RAISE, make_call
+from supervisor.guard.streaming import Streaming
 from supervisor.machine import WaitFor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class WaitingBreaker:
+class WaitingBreaker(Streaming):
     """A circuit for callers who are ready to wait to be admitted; see `CircuitBreaker.waiting`.
 
     Who came first is admitted first, as a probe or once the circuit is closed. Each caller has
@@ -43,10 +51,9 @@ class WaitingBreaker:
     async def call(self, func: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Do what `CircuitBreaker.call` does, after a wait if need be."""
         fallback = kwargs.pop("fallback", RAISE)
-        circuit = self._breaker._here()  # pyright: ignore[reportPrivateUsage]
         wait = self._wait
         return await make_call(
-            circuit, func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
+            self._here(), func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
         )
 
     def __call__(
@@ -57,6 +64,8 @@ class WaitingBreaker:
         Raises:
             TypeError: `func` is not an async function.
         """
+        if is_method_of_class(func):
+            return decorate_within(func, self)
         check_async("a circuit breaker", func)
 
         @functools.wraps(func)
@@ -66,3 +75,10 @@ class WaitingBreaker:
             return result
 
         return guarded
+
+    async def _admit_call(self, retry: bool = False) -> tuple[Circuit, Ticket]:
+        circuit = self._here()
+        return circuit, await admit(circuit, retry, self._wait, self._wait_for)
+
+    def _here(self) -> Circuit:
+        return self._breaker._here()  # pyright: ignore[reportPrivateUsage]

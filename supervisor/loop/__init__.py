@@ -2,30 +2,60 @@
 
 Knows nothing of circuits. Only this room, and what is for tests, may name asyncio or trio.
 
-    event_loop     the one that a circuit lives on, and its time
+    event_loop     the one that a circuit lives on: whether it runs here, and its time
+    variables      what there is one of for each event loop
     wakeup         what one task sleeps on until somebody wakes it
     tasks          those of a supervisor, which end when they are told to
-    posting        what worker threads ask of an event loop
+    limits         what not every loop of asyncio's knows
+    forks          what has to be known in a process that was forked
+    turns          what holds until the next one
+    workers        what would keep it waiting
+    posting        what it is asked to do later, by worker threads above all
     cancellation   which errors are that
+    time_limits    for what one task does, as the event loop's own
+    deadlines      for all that a block does, known to what is in it
+    process_clock  what time passes between two of them
 """
 
 from supervisor.loop.cancellation import is_cancellation
-from supervisor.loop.event_loop import NOWHERE, EventLoop, loop_time
-from supervisor.loop.posting import from_worker_thread, has_closed, post, runs_event_loop
-from supervisor.loop.tasks import Tasks, can_be_started, someone_goes_on
+from supervisor.loop.deadlines import deadline, deadline_here
+from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
+from supervisor.loop.forks import in_forked_process
+from supervisor.loop.limits import LONGEST_TIMER
+from supervisor.loop.posting import from_worker_thread, has_closed, post, raise_later
+from supervisor.loop.process_clock import time_in_process
+from supervisor.loop.tasks import Tasks, can_be_started, is_cancelled_here, someone_goes_on
+from supervisor.loop.time_limits import TimeLimit, run_limited, time_limit
+from supervisor.loop.turns import ForThisTurn
+from supervisor.loop.variables import LoopVar
 from supervisor.loop.wakeup import Bell
+from supervisor.loop.workers import run_in_worker
 
 __all__ = [
+    "LONGEST_TIMER",
     "NOWHERE",
     "Bell",
+    "Clock",
     "EventLoop",
+    "ForThisTurn",
+    "LoopVar",
+    "Native",
     "Tasks",
+    "TimeLimit",
     "can_be_started",
+    "deadline",
+    "deadline_here",
     "from_worker_thread",
     "has_closed",
+    "in_forked_process",
     "is_cancellation",
-    "loop_time",
+    "is_cancelled_here",
     "post",
-    "runs_event_loop",
+    "raise_later",
+    "run_in_worker",
+    "run_limited",
+    "running_loop",
     "someone_goes_on",
+    "time_in_process",
+    "time_limit",
 ]

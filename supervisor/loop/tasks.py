@@ -13,7 +13,6 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 import anyio
-import sniffio
 
 from supervisor.loop.event_loop import EventLoop
 
@@ -43,25 +42,38 @@ class Tasks(Generic[Subject]):
         self._running: dict[object, Subject] = {}
         self._last_ended: anyio.Event | None = None
 
-    def start(self, name: str, subject: Subject, work: Coroutine[Any, Any, None]) -> None:
+    def start(
+        self, name: str, subject: Subject, work: Coroutine[Any, Any, None], of_user: bool = False
+    ) -> None:
         """Let a task do `work`; `name` is what debuggers show.
+
+        If it runs code of the user's, what that sets in the context is seen by no other task.
 
         Raises:
             anyio.RunFinishedError: trio's run is ending, and takes no more tasks.
         """
         loop = self._loop.asyncio_loop
+        context = self._context.copy() if of_user else self._context
         if loop is None:
             import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
             try:
                 task: object = trio.lowlevel.spawn_system_task(
-                    self._run_on_trio, work, name=name, context=self._context
+                    self._run_on_trio, work, name=name, context=context
                 )
             except RuntimeError:  # the run takes no more tasks
                 work.close()
                 raise anyio.RunFinishedError from None
         else:
-            task = loop.create_task(work, name=name, context=self._context)
+            # Not by the application's task factory: what a factory may be given has changed from
+            # one version of Python to the next, and an eager one runs the task before it is known.
+            try:
+                task = asyncio.Task(work, loop=loop, name=name, context=context)
+            except BaseException:
+                work.close()  # or it would warn that nobody has awaited it
+                raise
+            # A loop may be closed without having ended its tasks: so may these, without a word.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             task.add_done_callback(self._ended, context=self._context)
         self._running[task] = subject  # asyncio itself keeps only a weak reference
 
@@ -81,9 +93,11 @@ class Tasks(Generic[Subject]):
             self._end(trio.lowlevel.current_task())
 
     def _end(self, task: object) -> None:
-        self._at_end(self._running.pop(task))
-        if self._last_ended is not None and not self._running:
-            self._last_ended.set()
+        try:
+            self._at_end(self._running.pop(task))
+        finally:
+            if self._last_ended is not None and not self._running:
+                self._last_ended.set()
 
 
 def someone_goes_on() -> bool:
@@ -93,11 +107,21 @@ def someone_goes_on() -> bool:
     who cancels all other tasks goes on himself. Trio cancels system tasks at the end only.
     """
     try:
-        return not all(task.cancelling() for task in asyncio.all_tasks())
+        return not (is_cancelled_here() and all(task.cancelling() for task in asyncio.all_tasks()))
     except RuntimeError:  # no loop of asyncio's
         return False
 
 
-def can_be_started() -> bool:
-    """Whether a task that is started now would not be left behind by the event loop."""
-    return sniffio.current_async_library() == "trio" or someone_goes_on()
+def is_cancelled_here() -> bool:
+    """Whether the task that runs, if any, has been cancelled.
+
+    Raises:
+        RuntimeError: no loop of asyncio's runs.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def can_be_started(loop: EventLoop) -> bool:
+    """Whether a task that is started now on `loop` would not be left behind by the event loop."""
+    return loop.asyncio_loop is None or someone_goes_on()

@@ -2,23 +2,33 @@
 
 An event of anyio's serves any number of tasks, any number of times. For that it takes 1 kB and
 two coroutines while somebody waits, which is more than all the rest of an idle circuit.
+
+A ring may be cut short by whatever is raised on its way, at the recursion limit above all. Then it
+raises that, and has either woken the sleeper or can be repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Literal, Protocol
+from itertools import filterfalse
+from operator import methodcaller
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from supervisor.loop.limits import is_closed
 
 if TYPE_CHECKING:
     import trio
+
+_is_done: Final = methodcaller("done")
+_finish: Final = methodcaller("set_result", None)
 
 
 class Bell(Protocol):
     """Wakes the one task that sleeps, or will sleep, on it."""
 
     def ring(self) -> None:
-        """Wake the sleeper, or spare it its sleep; at most once."""
+        """Wake the sleeper, or spare it its sleep; it may be rung again, to no effect."""
         ...
 
     def wait(self) -> Awaitable[None]:
@@ -36,8 +46,13 @@ class AsyncioBell:
 
     def ring(self) -> None:
         """Wake the sleeper, unless it has been cancelled, or its event loop has been closed."""
-        if not (self._rung.done() or self._rung.get_loop().is_closed()):
-            self._rung.set_result(None)
+        rung = self._rung
+        loop = rung.get_loop()
+        if not (rung.done() or is_closed(loop)):
+            # Not at once: where no more calls can be made, a future would be marked as done and
+            # then fail to wake its task. What is called later is made of C functions alone, which
+            # no interrupt stops half-way; whatever has become of the future by then, it is right.
+            loop.call_soon(next, map(_finish, filterfalse(_is_done, (rung,))), None)
 
     def wait(self) -> asyncio.Future[None]:
         """Sleep until it rings."""
@@ -56,9 +71,14 @@ class TrioBell:
         """Wake the sleeper, unless it has been cancelled."""
         import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-        sleeper, self._sleeper = self._sleeper, "spared"
-        if sleeper is not None and sleeper != "spared":
-            trio.lowlevel.reschedule(sleeper)
+        sleeper = self._sleeper
+        try:
+            self._sleeper = "spared"  # before: trio must not be asked twice
+            if sleeper is not None and sleeper != "spared":
+                trio.lowlevel.reschedule(sleeper)
+        except BaseException:
+            self._sleeper = sleeper
+            raise
 
     def wait(self) -> Awaitable[None]:
         """Sleep until it rings."""

@@ -4,21 +4,44 @@ May know policies and nothing else: no clock, no I/O, no task, no logging. Time 
 
     messages      what goes in and what comes out, as frozen records
     machine       states, periods, grants; what may be told at any time
+    ordered       who waits, in order
     windows       what is remembered of ended calls; slack, how many more it takes
+    time_windows  the same of the last seconds
+    recent        the same of the last seconds, as of another time or by another policy
     tripping      when a closed circuit opens; recovery, for how long
+    kinds         the same for kinds of failure that have limits of their own
     probing       how a half-open circuit comes back
+    ratios        shares, counted exactly
     throttling    what share of its calls a closed one admits; retry_budget, how many retries
     calls         what an ended or an overdue call reports
+    states        the states, and who brings them about
+    fleet         what a shared circuit and its fleet tell each other; terms, what it knows of that
+    shared        the machine of a shared circuit; leasing, how that one probes
 """
 
 from supervisor.machine.calls import is_slow, overdue, settled, slow_from
+from supervisor.machine.fleet import (
+    Adopt,
+    AskAgain,
+    Asked,
+    Decide,
+    Forced,
+    FromFleet,
+    Opened,
+    Probed,
+    Take,
+    ToFleet,
+    Verdict,
+    Wait,
+)
+from supervisor.machine.kinds import Kinds
 from supervisor.machine.machine import Machine, replay
 from supervisor.machine.messages import (
+    ANY_PERIOD,
     NO_PROBE,
     UNCOUNTED,
     Acquire,
     Change,
-    CircuitState,
     Force,
     Grant,
     Lease,
@@ -28,56 +51,83 @@ from supervisor.machine.messages import (
     Reconfigure,
     Reconfigured,
     Refusal,
+    Renew,
     Reset,
     Retry,
     Settle,
+    Told,
     Transition,
     WaitFor,
     Withdraw,
 )
-from supervisor.machine.tripping import Kinds, Trip
-from supervisor.machine.windows import (
-    BUCKETS,
-    CallWindow,
-    Tally,
-    TimeWindow,
-    bucket_of,
-    last_time,
-)
+from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.probing import Probing, is_late
+from supervisor.machine.shared import SharedMachine
+from supervisor.machine.states import CircuitState, Origin
+from supervisor.machine.terms import Awaited, Terms
+from supervisor.machine.throttling import seconds_to_unthrottle
+from supervisor.machine.time_windows import BUCKETS, TimeWindow, bucket_of, last_time
+from supervisor.machine.tripping import Trip
+from supervisor.machine.windows import CallWindow, InARow, Tally
 
 __all__ = [
+    "ANY_PERIOD",
     "BUCKETS",
     "NO_PROBE",
     "UNCOUNTED",
     "Acquire",
+    "Adopt",
+    "AskAgain",
+    "Asked",
+    "Awaited",
     "CallWindow",
     "Change",
     "CircuitState",
+    "Decide",
     "Force",
+    "Forced",
+    "FromFleet",
     "Grant",
+    "InARow",
     "Kinds",
     "Lease",
     "Machine",
     "Message",
+    "Opened",
+    "Ordered",
+    "OrderedMap",
+    "Origin",
     "Overdue",
+    "Probed",
+    "Probing",
     "Reason",
     "Reconfigure",
     "Reconfigured",
     "Refusal",
+    "Renew",
     "Reset",
     "Retry",
     "Settle",
+    "SharedMachine",
+    "Take",
     "Tally",
+    "Terms",
     "TimeWindow",
+    "ToFleet",
+    "Told",
     "Transition",
     "Trip",
+    "Verdict",
+    "Wait",
     "WaitFor",
     "Withdraw",
     "bucket_of",
+    "is_late",
     "is_slow",
     "last_time",
     "overdue",
     "replay",
+    "seconds_to_unthrottle",
     "settled",
     "slow_from",
 ]

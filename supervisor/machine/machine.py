@@ -1,11 +1,13 @@
 """The circuit breaker as a state machine: pure and synchronous, so that it can be trusted.
 
 It reads no clock, does no I/O, knows no task. Messages and times go in; answers, recorded
-transitions, a lease and one deadline come out. Two rules keep it right:
+transitions, a lease and one deadline come out. Three rules keep it right:
 
 1. Every transition starts a new *period*, and every grant carries the period it was given in.
    A report from an earlier period is counted as stale and changes nothing else.
 2. What is no message raises before anything has changed.
+3. Time may jump: whoever is let go begins at the end of the turn, and a verdict over probes that
+   comes too late is put off once, since nobody can have told how they have ended.
 
     from       when                                                       to
     CLOSED     `Trip`: by default `failure_threshold` failures in a row   OPEN
@@ -21,15 +23,14 @@ The first three states and their names are those of Michael Nygard's *Release It
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Final, Self, assert_never
 
+from supervisor.machine.fleet import FromFleet
 from supervisor.machine.messages import (
+    ANY_PERIOD,
     UNCOUNTED,
     Acquire,
-    Change,
-    CircuitState,
     Force,
     Grant,
     Lease,
@@ -39,32 +40,30 @@ from supervisor.machine.messages import (
     Reconfigure,
     Reconfigured,
     Refusal,
+    Renew,
     Reset,
     Retry,
     Settle,
+    Told,
     Transition,
     Withdraw,
 )
-from supervisor.machine.probing import Probing
+from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.recovery import seconds_open
 from supervisor.machine.retry_budget import RetryBudget
 from supervisor.machine.slack import UNLIMITED
+from supervisor.machine.states import BY_HAND, UNGUARDED, CircuitState, Origin
 from supervisor.machine.throttling import RAMP_STEPS, Throttle, ramp_share
 from supervisor.machine.tripping import Trip
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 
-_NOBODY: Final[dict[int, Acquire]] = {}
-_NEVER: Final[list[tuple[float, int]]] = []
-"""Who waits where nobody does, and until when: shared, and never changed."""
+_NOBODY: Final[OrderedMap[int, Acquire]] = OrderedMap()
+_NEVER: Final[Ordered[tuple[float, int]]] = Ordered()
+"""Who waits where nobody does, and until when."""
 
-_NOTHING: Final[list[Change]] = []
+_NOTHING: Final[list[Told]] = []
 """What has changed where nothing has: likewise."""
-
-_UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
-"""Admit every call, whatever comes of it."""
-
-_BY_HAND: Final = (*_UNGUARDED, CircuitState.FORCED_OPEN, CircuitState.METRICS_ONLY)
-"""Last until the circuit is released."""
 
 
 class Machine:
@@ -77,6 +76,7 @@ class Machine:
     # say also how a recording writes them down.
     policy: Policy
     seed: int
+    origin: float  # where the steps of its windows of seconds begin
     would_be: CircuitState  # its state, but for `metrics_only`
     metrics_only: bool
     period: int
@@ -86,15 +86,15 @@ class Machine:
     trip: Trip
     until: float  # when OPEN ends
     failed_recoveries: int  # in a row
-    last_failure: str | None
+    last_failure: str | None  # what has opened it, until it is closed again
     probing: Probing | None  # while HALF_OPEN
     ramp_step: int  # the next one, if the circuit has closed a short while ago
     throttle: Throttle | None
     budget: RetryBudget | None
-    waiting: dict[int, Acquire]  # permit -> request, in the order of their coming
-    wait_ends: list[tuple[float, int]]  # when each of them gives up, the first of them first
+    waiting: OrderedMap[int, Acquire]  # permit -> request, in the order of their coming
+    wait_ends: Ordered[tuple[float, int]]  # when each of them gives up
     released: tuple[tuple[int, Grant | Refusal], ...]  # answers, for the owner to collect
-    transitions: list[Change]  # likewise
+    transitions: list[Told]  # likewise
     succeeded: int
     failed: int
     ignored: int
@@ -106,6 +106,7 @@ class Machine:
     def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.policy = policy
         self.seed = seed
+        self.origin = 0.0
         self.would_be = CircuitState.CLOSED
         self.metrics_only = False
         self.period = 0
@@ -118,8 +119,9 @@ class Machine:
         self.last_failure = None
         self.probing = None
         self.ramp_step = 0
-        self.throttle = None if policy.throttle is None else Throttle(policy)
-        self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+        self.throttle = None if policy.throttle is None else Throttle(policy.throttle_seconds)
+        seconds = policy.retry_budget_seconds
+        self.budget = None if policy.retry_budget is None else RetryBudget(seconds)
         self.waiting = _NOBODY
         self.wait_ends = _NEVER
         self.released = ()
@@ -133,6 +135,11 @@ class Machine:
     def state(self) -> CircuitState:
         """The state that callers see."""
         return CircuitState.METRICS_ONLY if self.metrics_only else self.would_be
+
+    @property
+    def origin_of_state(self) -> Origin:
+        """Who has brought it about."""
+        return "by hand" if self.state in BY_HAND else "here"
 
     @property
     def failure_count(self) -> int:
@@ -153,35 +160,49 @@ class Machine:
             case Acquire():
                 return self._acquire(message)
             case Retry():
-                self.advance(message.at)
+                self.pass_time(message.at)
                 return self._retry(message.at)
             case Overdue():
                 self._overdue(message)
+            case Renew():
+                self._renew(message)
             case Withdraw():
                 self._withdraw(message)
-            case Reset():
-                self._reset(self._advance_to(message.at))
-            case Force():
-                self._force(message.state, self._advance_to(message.at))
-            case Reconfigure():
-                self._reconfigure(message.policy, self._advance_to(message.at))
+            case Reset() | Force() | Reconfigure():
+                self._obey(message, self._advance_to(message.at))
             case _:
-                assert_never(message)
+                self._hear(message)
         changed = period != self.period or isinstance(message, Reconfigure)
         if self.waiting and (changed or self._places()):
             self._ask_again(self.latest)
         return None
 
     def advance(self, now: float) -> None:
-        """Make the changes that time alone has brought about up to `now`."""
+        """End a turn: let time pass up to `now`, and whoever has been let go begin then."""
+        if self.probing is not None:
+            self.probing.begin(now)
+            self.probing.put_off(now)
+        self._pass_time(now, is_turn=True)
+        if self.probing is not None:
+            self.probing.begin(now)
+
+    def pass_time(self, at: float) -> None:
+        """Make the changes that time alone has brought about up to the time of a fact, or of a
+        read; but leave it to the turn to judge probes that should have been judged before.
+        """
+        self._pass_time(at, is_turn=False)
+
+    def _pass_time(self, now: float, is_turn: bool) -> None:
         self.latest = max(self.latest, now)
         while (deadline := self.deadline) <= now and deadline < math.inf:
             if self._changes_at > deadline:
-                self._end_waits(deadline)
+                self._end_waits(deadline, now)
                 continue
+            if self.probing is not None and is_late(deadline, now) and not is_turn:
+                break
             self._change(deadline)
             if self.waiting:
-                self._ask_again(deadline)
+                self._ask_again(now)
         self.trip.tally.advance(self.latest)
         if self.throttle is not None:
             self.throttle.recent.advance(self.latest)
@@ -213,18 +234,40 @@ class Machine:
             expires,
         )
 
-    def copy(self) -> Machine:
+    def copy(self) -> Self:
         """Return a machine in the same state, with nothing to collect."""
-        twin = Machine.__new__(Machine)
+        twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.trip = self.trip.copy()
         twin.probing = self.probing and self.probing.copy()
         twin.throttle = self.throttle and self.throttle.copy()
         twin.budget = self.budget and self.budget.copy()
-        if self.waiting:
-            twin.waiting, twin.wait_ends = self.waiting.copy(), self.wait_ends.copy()
         twin.released = ()
         twin.transitions = _NOTHING
+        return twin
+
+    def without_callers(self) -> Self:
+        """Return a copy whose calls have been cancelled, and whose askers have gone."""
+        twin = self.copy()
+        twin.waiting, twin.wait_ends = _NOBODY, _NEVER
+        twin.trip.take_all_back()
+        if twin.probing is not None:
+            twin.probing.forget_running()
+        return twin
+
+    def moved(self, by: float) -> Self:
+        """Return a copy to which everything has happened so many seconds later: the same on
+        another clock. There must be no callers.
+        """
+        twin = self.copy()
+        twin.origin += by
+        twin.since += by
+        twin.latest += by
+        twin.until += by
+        twin.trip = self.trip.moved(by)
+        twin.probing = self.probing and self.probing.moved(by)
+        twin.throttle = self.throttle and self.throttle.moved(by)
+        twin.budget = self.budget and self.budget.moved(by)
         return twin
 
     def retry_after(self, now: float) -> float:
@@ -232,13 +275,17 @@ class Machine:
         infinite if FORCED_OPEN.
         """
         if self.would_be is CircuitState.OPEN and not self.metrics_only:
-            return self.until - now
+            return max(0.0, self.until - now)  # not yet half-open, though its time has come
         return math.inf if self.would_be is CircuitState.FORCED_OPEN else 0.0
+
+    def _hear(self, message: FromFleet) -> None:
+        """Refuse what a fleet says: only a shared circuit has one."""
+        raise AssertionError(f"{message!r} is no message for a circuit that is not shared")
 
     # Asking
 
     def _acquire(self, request: Acquire) -> Grant | Refusal | None:
-        self.advance(request.at)
+        self.pass_time(request.at)
         answer = self._ask(request, request.at)
         if isinstance(answer, Refusal):
             if self._waits(request, answer, request.at):
@@ -249,13 +296,13 @@ class Machine:
 
     def _ask(self, request: Acquire, at: float) -> Grant | Refusal:
         """Admit a call, or return why it is not."""
-        if self.would_be in _UNGUARDED:
-            return self._grant(request, at)
+        if self.would_be in UNGUARDED:
+            return self._grant(request)
         reason = self._reason_to_refuse(request.draw, at)
         if reason is None and request.retry and not self._has_budget(at):
             reason = "retry_budget"
         if reason is None:
-            return self._grant(request, at)
+            return self._grant(request)
         if self.metrics_only:
             self.would_have_refused += 1
             self._count_request(reason, at)
@@ -283,9 +330,9 @@ class Machine:
             return None
         return "ramp" if ramp <= throttle else "throttled"
 
-    def _grant(self, request: Acquire, at: float) -> Grant:
+    def _grant(self, request: Acquire) -> Grant:
         if self.probing is not None:
-            self.probing.begin(request.permit, self.policy, at)
+            self.probing.admit(request.permit, self.policy)
             return Grant(self.period, self.policy, request.permit, request.retry)
         return Grant(self.period, self.policy, retry=True) if request.retry else self.grant
 
@@ -298,7 +345,7 @@ class Machine:
         return self.budget is None or self.budget.spend(self.policy, at)
 
     def _retry(self, at: float) -> Grant | Refusal:
-        if self.would_be in _UNGUARDED or self._has_budget(at):
+        if self.would_be in UNGUARDED or self._has_budget(at):
             return self.grant
         if self.metrics_only:
             self.would_have_refused += 1
@@ -317,29 +364,35 @@ class Machine:
             and request.wait_until > at
             and refusal.reason not in ("throttled", "retry_budget")
             and (request.wait_for == "closed" or self.would_be is CircuitState.HALF_OPEN)
+            and (refusal.reason != "open" or self.until < request.deadline)
         )
 
     def _wait(self, request: Acquire) -> None:
-        if not self.waiting:
-            self.waiting, self.wait_ends = {}, []
-            if self.ramp_step and self.policy.ramp is not None:
-                passed = (request.at - self.since) / self.policy.ramp
-                self.ramp_step = min(RAMP_STEPS, math.floor(passed * RAMP_STEPS) + 1)
-        self.waiting[request.permit] = request
-        insort(self.wait_ends, _wait_end(request))
+        if not self.waiting and self.ramp_step and self.policy.ramp is not None:
+            passed = (request.at - self.since) / self.policy.ramp
+            self.ramp_step = min(RAMP_STEPS, math.floor(passed * RAMP_STEPS) + 1)
+        self.waiting = self.waiting.having(request.permit, request)
+        self.wait_ends = self.wait_ends.having(_wait_end(request))
 
     def _stop_waiting(self, permit: int) -> None:
-        request = self.waiting.pop(permit, None)
+        request = self.waiting.get(permit)
         if request is not None:
-            del self.wait_ends[bisect_left(self.wait_ends, _wait_end(request))]
+            self.waiting = self.waiting.without(permit)
+            self.wait_ends = self.wait_ends.without(_wait_end(request))
+        if not self.waiting:
+            self.waiting, self.wait_ends = _NOBODY, _NEVER  # an idle circuit keeps nothing more
 
     def _ask_again(self, at: float) -> None:
-        """Ask for those who wait, first come first served, after something has changed."""
+        """Ask for those who wait, first come first served, after something has changed.
+
+        If something else is due by now as well, nobody is told how it is in between.
+        """
+        last_at = at if self._changes_at > at else -math.inf
         answers: list[tuple[int, Grant | Refusal]] = []
         for permit, request in self.waiting.items():
             answer = self._ask(request, at)
             if isinstance(answer, Refusal):
-                if self._waits(request, answer, at):
+                if self._waits(request, answer, last_at):
                     if self.probing is not None:
                         break  # no place is left for the others, either
                     continue
@@ -349,10 +402,10 @@ class Machine:
             self._stop_waiting(permit)
         self.released = (*self.released, *answers)
 
-    def _end_waits(self, at: float) -> None:
-        """Refuse those who wait no longer."""
+    def _end_waits(self, until: float, at: float) -> None:
+        """Refuse those who have waited `until` they would wait no longer."""
         answers: list[tuple[int, Grant | Refusal]] = []
-        while self.wait_ends and self.wait_ends[0][0] <= at:
+        while self.wait_ends and self.wait_ends[0][0] <= until:
             _, permit = self.wait_ends[0]
             answer = self._ask(self.waiting[permit], at)
             if isinstance(answer, Refusal):
@@ -378,7 +431,7 @@ class Machine:
             self.budget.deposit(at, report.times)
         if report.probe == UNCOUNTED:
             return
-        if report.period != self.period:
+        if report.period not in (self.period, ANY_PERIOD):
             self.stale += report.times
         elif self.probing is not None:
             self._settle_probe(report, at)
@@ -386,7 +439,7 @@ class Machine:
             if counts:
                 self._count(report, at)
             else:
-                self.trip.end_overdue(report.call)
+                self.trip.take_back(report.call)
 
     def _add_to_figures(self, report: Settle) -> None:
         match report.outcome:
@@ -410,9 +463,17 @@ class Machine:
 
     def _settle_probe(self, report: Settle, at: float) -> None:
         assert self.probing is not None
-        if not self.probing.end(report.probe):
+        if report.period == ANY_PERIOD:
+            self._fail_probe(at, report.failure, report.of_kind)
+        elif not self.probing.end(report.probe):
             self.stale += report.times
-        elif report.outcome is Outcome.FAILED or (
+        else:
+            self._judge_probe(report, at)
+
+    def _judge_probe(self, report: Settle, at: float) -> None:
+        """Count the outcome of a probe that has ended."""
+        assert self.probing is not None
+        if report.outcome is Outcome.FAILED or (
             report.slow and report.outcome is Outcome.SUCCEEDED
         ):
             self._fail_probe(at, report.failure, report.of_kind)
@@ -426,18 +487,36 @@ class Machine:
         self.probing.failures += 1
         if kind.retry_after is not None or self.probing.is_lost(self.policy):
             self._reopen(at, failure, kind)
+        elif self.probing.is_won(self.policy):  # by a policy that came after the successes
+            self._enter(CircuitState.CLOSED, at)
         else:
             self.trip.fail(at)
 
     def _overdue(self, report: Overdue) -> None:
-        self.advance(report.at)
+        self.pass_time(report.at)
         counted = self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED)
         if report.period != self.period or not counted:
             return
         if self.trip.count_overdue(report) and self.would_be is CircuitState.CLOSED:
             self._open(report.at, f"still running after {report.after:g} s")
 
+    def _renew(self, report: Renew) -> None:
+        self.pass_time(report.at)
+        if report.period == self.period and self.probing is not None:
+            self.probing.renew(report.permit, report.at)
+
     # Changes of state
+
+    def _obey(self, order: Reset | Force | Reconfigure, at: float) -> None:
+        match order:
+            case Reset():
+                self._reset(at)
+            case Force():
+                self._force(order.state, at)
+            case Reconfigure():
+                self._reconfigure(order, at)
+            case _:
+                assert_never(order)
 
     @property
     def _changes_at(self) -> float:
@@ -458,8 +537,10 @@ class Machine:
         elif self.probing is None:
             step = self.ramp_step if self.waiting else RAMP_STEPS
             self.ramp_step = (step + 1) % (RAMP_STEPS + 1)
-        elif (timeout := self.probing.end_overdue(at)) is not None:
-            self._fail_probe(at, f"probe still running after {timeout:g} s")
+        elif (ended := self.probing.end_overdue(at)) is not None:
+            permit, timeout = ended
+            failure = f"probe still running after {timeout:g} s"
+            self._judge_probe(Settle(self.period, permit, Outcome.FAILED, at, failure), at)
         else:
             self._reopen(at, f"no verdict within {self.probing.verdict_within:g} s")
 
@@ -475,14 +556,14 @@ class Machine:
         self.until = at + seconds_open(self.policy, kind, self.failed_recoveries, seed)
         self._enter(CircuitState.OPEN, at)
 
-    def _enter(self, state: CircuitState, at: float) -> None:
+    def _enter(self, state: CircuitState, at: float, origin: Origin = "here") -> None:
         before, self.would_be = self.would_be, state
         self._begin_period(at)
         if state is CircuitState.HALF_OPEN:
             self.probing = Probing()
         if state is CircuitState.CLOSED and before is CircuitState.HALF_OPEN:
             self.ramp_step = 0 if self.policy.ramp is None else 1
-        self._add_transition(before, state, self.metrics_only)
+        self._add_transition(before, state, self.metrics_only, origin)
 
     def _begin_period(self, at: float) -> None:
         """Begin a new period; in CLOSED, with nothing to remember."""
@@ -495,61 +576,72 @@ class Machine:
         self.trip.overdue = None
         if self.would_be is CircuitState.CLOSED:
             self._forget()
+        elif self.would_be in UNGUARDED:
+            self.last_failure = None
 
     def _forget(self) -> None:
+        self.last_failure = None
         self.failed_recoveries = 0
         self.trip.forget()
         if self.throttle is not None:
             self.throttle.recent.clear()
 
     def _reset(self, at: float) -> None:
-        if self.state in _BY_HAND and not self.metrics_only:
+        if self.state in BY_HAND and not self.metrics_only:
             self._begin_period(at)
             self._forget()
-            self._add_transition(self.state, self.state, metrics_only=False)
+            self._add_transition(self.state, self.state, metrics_only=False, origin="by hand")
         else:
-            self._enter(CircuitState.CLOSED, at)
+            self._enter(CircuitState.CLOSED, at, "by hand")
             self.ramp_step = 0
 
-    def _force(self, state: CircuitState, at: float) -> None:
+    def _force(self, state: CircuitState, at: float, origin: Origin = "by hand") -> None:
         before = self.state
-        if state is before or (state is CircuitState.CLOSED and before not in _BY_HAND):
+        if state is before or (state is CircuitState.CLOSED and before not in BY_HAND):
             return
         self.metrics_only = state is CircuitState.METRICS_ONLY
         self.would_be = CircuitState.CLOSED if self.metrics_only else state
         self._begin_period(at)
-        self._add_transition(before, state, metrics_only=False)
+        self._add_transition(before, state, metrics_only=False, origin=origin)
 
-    def _reconfigure(self, policy: Policy, at: float) -> None:
+    def _reconfigure(self, order: Reconfigure, at: float) -> None:
         """Go on by another policy: what is running and remembered stays, as far as there is room
         for it.
         """
-        self.policy = policy
+        self.policy = policy = order.policy
+        self.seed = order.seed
         self._renew_grant()
-        self.trip = self.trip.reconfigured(policy, self.latest)
+        origin = self.origin
+        self.trip = self.trip.reconfigured(policy, self.latest, origin)
+        seconds = policy.throttle_seconds
         if policy.throttle is None or self.throttle is None:
-            self.throttle = None if policy.throttle is None else Throttle(policy)
+            self.throttle = None if policy.throttle is None else Throttle(seconds, origin)
         else:
-            self.throttle = self.throttle.reconfigured(policy, self.latest)
+            self.throttle = self.throttle.reconfigured(seconds, self.latest)
+        seconds = policy.retry_budget_seconds
         if policy.retry_budget is None or self.budget is None:
-            self.budget = None if policy.retry_budget is None else RetryBudget(policy)
+            self.budget = None if policy.retry_budget is None else RetryBudget(seconds, origin)
         else:
-            self.budget = self.budget.reconfigured(policy, self.latest)
+            self.budget = self.budget.reconfigured(seconds, self.latest)
         if policy.ramp is None:
             self.ramp_step = 0
         self._tell(Reconfigured(policy, at))
 
     def _renew_grant(self) -> None:
-        if self.would_be is CircuitState.CLOSED or self.would_be in _UNGUARDED:
+        if self.would_be is CircuitState.CLOSED or self.would_be in UNGUARDED:
             self.grant = Grant(self.period, self.policy)
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, change: Told) -> None:
         if self.transitions is _NOTHING:
             self.transitions = []
         self.transitions.append(change)
 
     def _add_transition(
-        self, from_state: CircuitState, to_state: CircuitState, metrics_only: bool
+        self,
+        from_state: CircuitState,
+        to_state: CircuitState,
+        metrics_only: bool,
+        origin: Origin,
     ) -> None:
         retry_after = self.retry_after(self.since)
         if to_state is CircuitState.OPEN:  # or what would have been, if it only measures
@@ -564,6 +656,7 @@ class Machine:
                 retry_after=retry_after,
                 last_failure=self.last_failure,
                 metrics_only=metrics_only,
+                origin=origin,
             )
         )
 
@@ -583,7 +676,7 @@ class Machine:
         """Advance to the time of a message; one that has none counts at the latest time told."""
         if at is None:
             return self.latest
-        self.advance(at)
+        self.pass_time(at)
         return at
 
 
@@ -598,6 +691,8 @@ def replay(machine: Machine, messages: Sequence[Message]) -> Machine:
     for index, message in enumerate(messages):
         try:
             twin.apply(message)
+        except RecursionError:
+            raise  # it is whoever asks for this that has gone too deep
         except Exception:  # whatever it broke half-way is left behind with the copy
             return replay(replay(machine, messages[:index]), messages[index + 1 :])
     return twin

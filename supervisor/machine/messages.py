@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, Literal
 
+from supervisor.machine.fleet import FromFleet, ToFleet
+from supervisor.machine.states import CircuitState, Origin
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 
 NO_PROBE: Final = 0
@@ -18,27 +19,16 @@ NO_PROBE: Final = 0
 UNCOUNTED: Final = -1
 """The `probe` of a grant whose call would have been refused, and counts for nothing."""
 
+ANY_PERIOD: Final = 1 << 62
+"""The `period` of a probe's stream that has failed after its verdict: it counts in whatever period
+it is told in. Later than all others.
+"""
+
 WaitFor = Literal["closed", "verdict"]
 """How long a caller waits to be admitted: until it is, or until the next verdict of probes."""
 
 Reason = Literal["open", "half_open", "forced_open", "ramp", "throttled", "retry_budget"]
 """Why a call is refused."""
-
-
-class CircuitState(str, Enum):  # noqa: UP042  (StrEnum's str() differs; callers log it)
-    """Whether a circuit lets calls through; equal to the string of its value.
-
-    The first three follow each other by the policy. The others are set by hand, and last until
-    the circuit is released; they are resilience4j's.
-    """
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    FORCED_CLOSED = "forced_closed"
-    DISABLED = "disabled"
-    METRICS_ONLY = "metrics_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +40,8 @@ class Acquire:
         retry: whether the call is another attempt, which takes from the retry budget.
         wait_until: when an asker who is ready to wait gives up.
         wait_for: what such an asker waits for.
+        deadline: when such an asker is cancelled at the latest: it does not wait for what cannot
+            come before.
     """
 
     permit: int
@@ -58,6 +50,7 @@ class Acquire:
     retry: bool = False
     wait_until: float | None = None
     wait_for: WaitFor = "closed"
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +78,7 @@ class Settle:
     runs.
 
     Attributes:
-        period, probe, retry: those of the grant.
+        period, probe, retry: those of the grant; or `ANY_PERIOD`.
         failure: the error, as text.
         of_kind: what kind of failure it is.
         slow: whether it took `slow_call_duration` or longer.
@@ -121,6 +114,15 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Report that the probe of `permit` is alive: it has given a part of its answer."""
+
+    permit: int
+    period: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Close the circuit and forget its failures; in a state set by hand, only forget them."""
 
@@ -129,21 +131,29 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Force:
-    """Enter a state by hand and stay in it; CLOSED releases the circuit from such a state."""
+    """Enter a state by hand and stay in it; CLOSED releases the circuit from such a state.
+
+    Attributes:
+        everywhere: whether the fleet shall do so, too; only of a shared circuit.
+    """
 
     state: CircuitState
     at: float | None = None
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
-    """Go on by another policy, with state and counts as they are."""
+    """Go on by another policy, with state and counts as they are; `seed` is that of its jitter."""
 
     policy: Policy
     at: float | None = None
+    seed: int = 0
 
 
-Message = Acquire | Retry | Withdraw | Settle | Overdue | Reset | Force | Reconfigure
+Message = (
+    Acquire | Retry | Withdraw | Settle | Overdue | Renew | Reset | Force | Reconfigure | FromFleet
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +191,7 @@ class Transition:
     retry_after: float
     last_failure: str | None
     metrics_only: bool = False
+    origin: Origin = "here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +203,10 @@ class Reconfigured:
 
 
 Change = Transition | Reconfigured
+"""What has changed, for whoever looks on."""
+
+Told = Change | ToFleet
+"""What a machine tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
+from supervisor.machine.ratios import ratio
+from supervisor.machine.recent import Recent
 from supervisor.machine.slack import fewest
-from supervisor.machine.windows import TimeWindow, take_over
 from supervisor.policy import Policy
 
 RAMP_STEPS: Final = 10
@@ -19,46 +21,49 @@ def ramp_share(policy: Policy, elapsed: float) -> float:
     return policy.ramp_start + (1 - policy.ramp_start) * elapsed / policy.ramp
 
 
-class Throttle:
+def seconds_to_unthrottle(policy: Policy) -> float:
+    """Return about how long a throttle takes to admit all calls again, from its floor on, of a
+    server that has recovered and is asked often: infinite for a `throttle` of 1, 0.0 without one.
+
+    The share is `throttle` times its own mean over `throttle_seconds`, since refusals count as
+    requests: it grows as exp(y * t / throttle_seconds), with (1 - exp(-y)) / y = 1 / throttle.
+    """
+    if policy.throttle is None:
+        return 0.0
+    low, high = 0.0, policy.throttle
+    for _ in range(60):  # halvings; y is less than `throttle`
+        y = (low + high) / 2
+        low, high = (y, high) if -math.expm1(-y) / y > 1 / policy.throttle else (low, y)
+    if low == 0.0:
+        return math.inf
+    return policy.throttle_seconds * (1 - math.log(policy.throttle_floor) / high)
+
+
+class Throttle(Recent):
     """Client-side throttling as in Google's *Site Reliability Engineering*, chapter 21.
 
     Requests are calls that have succeeded or failed, and those that were refused a share;
     accepts are those that have succeeded. As many requests as are accepted, times `throttle`,
-    pass freely.
+    pass freely. The failures among the recent calls are what was not accepted.
     """
 
-    recent: TimeWindow
-
-    __slots__ = ("recent",)
-
-    def __init__(self, policy: Policy) -> None:
-        self.recent = TimeWindow(policy.throttle_seconds)  # its failures are what was not accepted
+    __slots__ = ()
 
     def share(self, policy: Policy) -> float:
         """Return the share of calls that is admitted."""
-        excess = self._excess(policy, more=0)
-        return 1.0 if excess <= 0 else max(policy.throttle_floor, self._rest(excess))
+        excess, of = self._excess(policy, more=0)
+        if excess <= 0:
+            return 1.0
+        requests = of * (self.recent.calls + 1)
+        return max(policy.throttle_floor, (requests - excess) / requests)
 
     def slack(self, policy: Policy) -> int:
         """Return how many more failures there can be until the share is less than all."""
-        return fewest(lambda more: self._excess(policy, more) > 0)
+        return fewest(lambda more: self._excess(policy, more)[0] > 0)
 
-    def copy(self) -> Throttle:
-        """Return another one that remembers the same."""
-        twin = Throttle.__new__(Throttle)
-        twin.recent = self.recent.copy()
-        return twin
-
-    def reconfigured(self, policy: Policy, latest: float) -> Throttle:
-        """Return one of another policy that remembers the same."""
-        twin = Throttle(policy)
-        take_over(twin.recent, self.recent, latest)
-        return twin
-
-    def _excess(self, policy: Policy, more: int) -> float:
+    def _excess(self, policy: Policy, more: int) -> tuple[int, int]:
+        """Return how many requests are too many, in parts of one, and how many parts that has."""
         assert policy.throttle is not None
+        parts, of = ratio(policy.throttle)
         accepts = self.recent.calls - self.recent.failures
-        return self.recent.calls + more - policy.throttle * accepts
-
-    def _rest(self, excess: float) -> float:
-        return 1 - excess / (self.recent.calls + 1)
+        return (self.recent.calls + more) * of - accepts * parts, of

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
+from supervisor.machine.kinds import Kinds
 from supervisor.machine.messages import Overdue, Settle
+from supervisor.machine.ratios import is_share
+from supervisor.machine.recent import moved
 from supervisor.machine.slack import fewest
-from supervisor.machine.windows import CallWindow, InARow, Tally, TimeWindow, take_over
+from supervisor.machine.time_windows import TimeWindow
+from supervisor.machine.windows import CallWindow, InARow, Tally, take_over
 from supervisor.policy import Outcome, Policy
 
 
@@ -18,20 +21,20 @@ class Trip:
         tally: what is remembered of all calls.
         kinds: the same of each kind of failure that has a threshold of its own, while there are
             any of it.
-        overdue: calls that have been counted as slow and still run, and what the tally calls
-            them; None as long as there has been none.
+        overdue: calls that have been counted as slow and still run: what the tally calls them,
+            and whether they count as failures; None as long as there has been none.
     """
 
     policy: Policy
     tally: Tally
     kinds: Kinds | None
-    overdue: dict[int, int] | None
+    overdue: dict[int, tuple[int, bool]] | None
 
     __slots__ = ("kinds", "overdue", "policy", "tally")
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, origin: float = 0.0) -> None:
         self.policy = policy
-        self.tally = _tally(policy)
+        self.tally = _tally(policy, origin)
         self.kinds = None
         self.overdue = None
 
@@ -51,21 +54,27 @@ class Trip:
         tally, rate = self.tally, self.policy.slow_call_rate
         if not tally.calls or not self.counts_successes:
             return None
-        if rate is not None and tally.slow / tally.calls >= rate:
+        if rate is not None and is_share(tally.slow, tally.calls, rate):
             return f"{tally.slow} of {tally.calls} calls were slow"
         return f"{tally.failures} of {tally.calls} calls failed"
 
     def count_overdue(self, report: Overdue) -> bool:
         """Count a call as slow before it ends, and return whether the circuit is to open."""
-        self.tally.add(report.at, 1, report.failed, slow=not report.failed)
-        if not report.failed:
-            self.overdue = self.overdue or {}
-            self.overdue[report.call] = self.tally.last()
+        self._add_to_tally(report.at, 1, report.failed, slow=not report.failed)
+        self.overdue = self.overdue or {}
+        self.overdue[report.call] = self.tally.last(), report.failed
         return self._has_reached(report.failed)
 
-    def end_overdue(self, call: int) -> int | None:
-        """Take a call out that runs no more, and return what the tally calls it, if anything."""
-        return self.overdue.pop(call, None) if self.overdue else None
+    def take_back(self, call: int) -> None:
+        """Count a call no more that was overdue, and has ended without saying anything."""
+        counted = self._end_overdue(call)
+        if counted is not None:
+            self.tally.take_back(*counted)
+
+    def take_all_back(self) -> None:
+        """Do that for all calls that still run."""
+        for call in list(self.overdue or ()):
+            self.take_back(call)
 
     def fail(self, at: float) -> None:
         """Count one failure of a circuit that is not closed."""
@@ -76,7 +85,7 @@ class Trip:
         self.tally.clear()
         self.kinds = self.overdue = None
 
-    def reconfigured(self, policy: Policy, latest: float) -> Trip:
+    def reconfigured(self, policy: Policy, latest: float, origin: float = 0.0) -> Trip:
         """Return what these calls amount to by another policy."""
         if (policy.window_calls, policy.window_seconds) == (
             self.policy.window_calls,
@@ -85,11 +94,19 @@ class Trip:
             twin = self.copy()
             twin.policy = policy
             return twin
-        trip = Trip(policy)
+        trip = Trip(policy, origin)
         take_over(trip.tally, self.tally, latest)
         if self.kinds is not None:
-            trip.kinds = self.kinds.moved_to(lambda: _tally(policy), latest)
+            kinds = self.kinds.moved_to(lambda: _tally(policy, origin), latest)
+            trip.kinds = kinds if kinds.tallies else None
         return trip
+
+    def moved(self, by: float) -> Trip:
+        """Return the same as of so many seconds later."""
+        twin = self.copy()
+        twin.tally = moved(self.tally, by)
+        twin.kinds = self.kinds and self.kinds.moved(by)
+        return twin
 
     def copy(self) -> Trip:
         """Return another one that remembers the same."""
@@ -129,7 +146,8 @@ class Trip:
         tally = self.tally
         if isinstance(tally, InARow):
             return max(1, self.policy.failure_threshold - tally.failures)
-        overdue = sum(tally.holds(call) for call in (self.overdue or {}).values())
+        still_run = (self.overdue or {}).values()
+        overdue = sum(not failed and tally.holds(call) for call, failed in still_run)
         return fewest(lambda times: self._could_be_reached(times, overdue))
 
     def _could_be_reached(self, times: int, overdue: int) -> bool:
@@ -152,25 +170,36 @@ class Trip:
         if policy.failure_rate is None:
             if failed and failures >= policy.failure_threshold:
                 return True
-        elif calls >= policy.minimum_calls and failures / calls >= policy.failure_rate:
+        elif calls >= policy.minimum_calls and is_share(failures, calls, policy.failure_rate):
             return True
         return (
             policy.slow_call_rate is not None
             and calls >= policy.minimum_calls
-            and slow / calls >= policy.slow_call_rate
+            and is_share(slow, calls, policy.slow_call_rate)
         )
 
     def _add(self, report: Settle, at: float, failed: bool) -> bool:
         """Count calls by their weight, and return whether that has any."""
         times = report.times * report.of_kind.weight if failed else report.times
         if times and (failed or self.counts_successes):
-            self.tally.add(at, times, failed, report.slow)
+            self._add_to_tally(at, times, failed, report.slow)
         return times > 0
+
+    def _add_to_tally(self, at: float, times: int, failed: bool, slow: bool) -> None:
+        if not failed and isinstance(self.tally, InARow):
+            self.overdue = None  # the row is at its end that they were in
+        self.tally.add(at, times, failed, slow)
 
     def _amend(self, report: Settle, failed: bool) -> bool:
         """Let a call that was overdue count as failed, too, and return whether it does."""
-        place = self.end_overdue(report.call)
-        return failed and place is not None and self.tally.amend(place)
+        place, has_failed = self._end_overdue(report.call) or (0, True)
+        return failed and not has_failed and self.tally.amend(place)
+
+    def _end_overdue(self, call: int) -> tuple[int, bool] | None:
+        """Take a call out that runs no more, and return how it has been counted, if it is."""
+        counted = self.overdue.pop(call, None) if self.overdue else None
+        self.overdue = self.overdue or None  # the room of many is given back
+        return counted
 
     def _has_kind_reached(self, report: Settle, at: float) -> bool:
         """Count by kinds, and return whether the circuit is to open for the kind reported."""
@@ -178,62 +207,15 @@ class Trip:
             if report.of_kind.threshold is None:
                 return False
             self.kinds = Kinds()
-        reached = self.kinds.count(report, at, lambda: _tally(self.policy))
+        origin = self.tally.origin if isinstance(self.tally, TimeWindow) else 0.0
+        reached = self.kinds.count(report, at, lambda: _tally(self.policy, origin))
         if not self.kinds.tallies:
             self.kinds = None
         return reached
 
 
-class Kinds:
-    """What is remembered of each kind of failure that has a threshold of its own.
-
-    Attributes:
-        tallies: by kind; kinds of which nothing is remembered are not there.
-    """
-
-    tallies: dict[str, Tally]
-
-    __slots__ = ("tallies",)
-
-    def __init__(self) -> None:
-        self.tallies = {}
-
-    def count(self, report: Settle, at: float, new_tally: Callable[[], Tally]) -> bool:
-        """Count a success or a failure, and return whether its kind has reached its threshold."""
-        own = report.of_kind
-        if own.threshold is not None and own.kind is not None:
-            self.tallies.setdefault(own.kind, new_tally())
-        for kind, tally in self.tallies.items():
-            tally.advance(at)
-            self._add(report, at, tally, is_own=kind == own.kind)
-        self.tallies = {kind: tally for kind, tally in self.tallies.items() if tally.failures}
-        same = self.tallies.get(own.kind or "")
-        return own.threshold is not None and same is not None and same.failures >= own.threshold
-
-    def _add(self, report: Settle, at: float, tally: Tally, is_own: bool) -> None:
-        """Count an outcome in the tally of a kind, which may be that of another failure."""
-        failed = report.outcome is Outcome.FAILED
-        if failed and is_own:
-            tally.add(at, report.times, failed=True, slow=False)
-        elif not failed or isinstance(tally, CallWindow):  # in a row: since a success
-            tally.add(at, report.times, failed=False, slow=False)
-
-    def copy(self) -> Kinds:
-        """Return another one that remembers the same."""
-        twin = Kinds()
-        twin.tallies = {kind: tally.copy() for kind, tally in self.tallies.items()}
-        return twin
-
-    def moved_to(self, new_tally: Callable[[], Tally], latest: float) -> Kinds:
-        """Return the same in tallies of another policy, as far as they can hold it."""
-        twin = Kinds()
-        for kind, tally in self.tallies.items():
-            twin.tallies[kind] = new_tally()
-            take_over(twin.tallies[kind], tally, latest)
-        return twin
-
-
-def _tally(policy: Policy) -> Tally:
+def _tally(policy: Policy, origin: float) -> Tally:
     if policy.window_calls is not None:
         return CallWindow(policy.window_calls)
-    return InARow() if policy.window_seconds is None else TimeWindow(policy.window_seconds)
+    seconds = policy.window_seconds
+    return InARow() if seconds is None else TimeWindow(seconds, origin)

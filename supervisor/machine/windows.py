@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import Final
 
-BUCKETS: Final = 10
-"""Steps in which the oldest calls leave a time window."""
+from supervisor.machine.time_windows import Calls, TimeWindow
 
 _FAILED: Final = 1
 _SLOW: Final = 2
-
-Calls = tuple[float, int, bool, bool]
-"""Calls that ended alike: when, how many, whether they failed, whether they were slow."""
+_EMPTY: Final = 4
 
 
 class InARow:
@@ -53,6 +50,10 @@ class InARow:
         """Let a call that was counted as slow count as failed, too: it is not known any more."""
         return False
 
+    def take_back(self, call: int, failed: bool) -> None:  # noqa: ARG002
+        """Forget a call of this very row."""
+        self.failures -= failed
+
     def last(self) -> int:
         """Return a name for the call that was counted last, for `amend`."""
         return 0
@@ -73,10 +74,11 @@ class InARow:
 
 
 class CallWindow:
-    """The last `size` calls."""
+    """The last `size` calls. The place of one that was taken back stays empty until it leaves."""
 
     size: int
     entries: bytearray
+    empty: int  # of them
     added: int  # calls, ever
     failures: int
     slow: int
@@ -86,13 +88,13 @@ class CallWindow:
     def __init__(self, size: int) -> None:
         self.size = size
         self.entries = bytearray()
-        self.added = 0
+        self.empty = self.added = 0
         self.failures = self.slow = 0
 
     @property
     def calls(self) -> int:
         """How many calls there are in it."""
-        return len(self.entries)
+        return len(self.entries) - self.empty
 
     def add(self, at: float, times: int, failed: bool, slow: bool) -> None:  # noqa: ARG002
         """Count calls that ended alike."""
@@ -106,6 +108,7 @@ class CallWindow:
             del self.entries[:surplus]
             self.failures -= _having(gone, _FAILED)
             self.slow -= _having(gone, _SLOW)
+            self.empty -= _having(gone, _EMPTY)
 
     def after(self, times: int, amended: int) -> tuple[int, int, int]:
         """Return calls, failures and slow calls as they would be after more of the worst, of
@@ -113,7 +116,7 @@ class CallWindow:
         """
         new = times - amended
         gone = self.entries[: max(0, len(self.entries) + new - self.size)]
-        calls = min(len(self.entries) + new, self.size)
+        calls = min(len(self.entries) + new, self.size) - self.empty + _having(gone, _EMPTY)
         failures = min(self.failures - _having(gone, _FAILED) + times, self.size)
         return calls, failures, min(self.slow - _having(gone, _SLOW) + new, self.size)
 
@@ -128,6 +131,14 @@ class CallWindow:
             self.failures += 1
         return held
 
+    def take_back(self, call: int, failed: bool) -> None:
+        """Forget a call that was counted as failed, or else as slow."""
+        if self.holds(call):
+            self.entries[call - self.added] = _EMPTY
+            self.empty += 1
+            self.failures -= failed
+            self.slow -= not failed
+
     def holds(self, call: int) -> bool:
         """Return whether that call is still there."""
         return call >= self.added - len(self.entries)
@@ -138,13 +149,13 @@ class CallWindow:
 
     def history(self, latest: float) -> Iterator[Calls]:
         """Return what is remembered, oldest first."""
-        for entry in self.entries:
+        for entry in self.entries.replace(bytes((_EMPTY,)), b""):
             yield latest, 1, bool(entry & _FAILED), bool(entry & _SLOW)
 
     def clear(self) -> None:
         """Forget everything."""
         self.entries = bytearray()
-        self.added = self.failures = self.slow = 0
+        self.empty = self.added = self.failures = self.slow = 0
 
     def copy(self) -> CallWindow:
         """Return another one that remembers the same."""
@@ -152,128 +163,6 @@ class CallWindow:
         twin.__dict__.update(self.__dict__)
         twin.entries = self.entries.copy()
         return twin
-
-
-Ring = Annotated[list[int], BUCKETS]
-"""A number for each bucket, of which number n is at n % BUCKETS; and how many that are."""
-
-
-class TimeWindow:
-    """The calls of the last `seconds`; the oldest leave it in steps of a tenth of that."""
-
-    width: float  # of a bucket, in seconds
-    newest: int  # the number of the bucket that time is in
-    calls_in: Ring
-    failures_in: Ring
-    slow_in: Ring
-    calls: int
-    failures: int
-    slow: int
-
-    def __init__(self, seconds: float) -> None:
-        self.width = seconds / BUCKETS
-        self.newest = 0
-        self.clear()
-
-    @property
-    def expires(self) -> float:
-        """The last time at which all that is in it still is."""
-        for number in range(self.newest - BUCKETS + 1, self.newest + 1):
-            if self.calls_in[number % BUCKETS]:
-                return last_time(number + BUCKETS - 1, self.width)
-        return math.inf
-
-    def add(self, at: float, times: int, failed: bool, slow: bool) -> None:
-        """Count calls that ended alike."""
-        self.advance(at)
-        place = self.newest % BUCKETS
-        self.calls_in[place] += times
-        self.calls += times
-        if failed:
-            self.failures_in[place] += times
-            self.failures += times
-        if slow:
-            self.slow_in[place] += times
-            self.slow += times
-
-    def after(self, times: int, amended: int) -> tuple[int, int, int]:
-        """Return calls, failures and slow calls as they would be after more of the worst, of
-        which so many would be amended.
-        """
-        new = times - amended
-        return self.calls + new, self.failures + times, self.slow + new
-
-    def advance(self, at: float) -> None:
-        """Forget what is too old at that time."""
-        number = bucket_of(at, self.width)
-        if number <= self.newest:
-            return
-        for passed in range(max(self.newest + 1, number - BUCKETS + 1), number + 1):
-            place = passed % BUCKETS
-            self.calls -= self.calls_in[place]
-            self.failures -= self.failures_in[place]
-            self.slow -= self.slow_in[place]
-            self.calls_in[place] = self.failures_in[place] = self.slow_in[place] = 0
-        self.newest = number
-
-    def amend(self, call: int) -> bool:
-        """Let a call that was counted as slow count as failed, too; return whether it does."""
-        held = self.holds(call)
-        if held:
-            self.failures_in[call % BUCKETS] += 1
-            self.failures += 1
-        return held
-
-    def holds(self, call: int) -> bool:
-        """Return whether that call is still there."""
-        return call > self.newest - BUCKETS
-
-    def last(self) -> int:
-        """Return a name for the call that was counted last, for `amend`."""
-        return self.newest
-
-    def history(self, latest: float) -> Iterator[Calls]:
-        """Return what is remembered, bucket by bucket, in each the failures last."""
-        for number in range(self.newest - BUCKETS + 1, self.newest + 1):
-            place = number % BUCKETS
-            at = min((number + 0.5) * self.width, latest)  # its ends are not safe from rounding
-            calls, failures, slow = (
-                ring[place] for ring in (self.calls_in, self.failures_in, self.slow_in)
-            )
-            both = max(0, failures + slow - calls)  # as few as there can be
-            yield at, calls - failures - slow + both, False, False
-            yield at, slow - both, False, True
-            yield at, both, True, True
-            yield at, failures - both, True, False
-
-    def clear(self) -> None:
-        """Forget everything but the time."""
-        self.calls_in = [0] * BUCKETS
-        self.failures_in = [0] * BUCKETS
-        self.slow_in = [0] * BUCKETS
-        self.calls = self.failures = self.slow = 0
-
-    def copy(self) -> TimeWindow:
-        """Return another one that remembers the same."""
-        twin = TimeWindow.__new__(TimeWindow)
-        twin.__dict__.update(self.__dict__)
-        twin.calls_in = self.calls_in.copy()
-        twin.failures_in = self.failures_in.copy()
-        twin.slow_in = self.slow_in.copy()
-        return twin
-
-
-def bucket_of(at: float, width: float) -> int:
-    """Return the number of the bucket of that width for that time."""
-    return math.floor(at / width)
-
-
-def last_time(bucket: int, width: float) -> float:
-    """Return the last time that is in that bucket."""
-    time = (bucket + 1) * width
-    while bucket_of(time, width) > bucket:  # its end is not in it; nor may what rounding brings be
-        time = math.nextafter(time, -math.inf)
-    return time
 
 
 Tally = InARow | CallWindow | TimeWindow
@@ -289,4 +178,4 @@ def take_over(new: Tally, old: Tally, latest: float) -> None:
 
 
 def _having(entries: bytearray, flag: int) -> int:
-    return sum(entries.count(code) for code in range(4) if code & flag)
+    return sum(entries.count(code) for code in range(8) if code & flag)

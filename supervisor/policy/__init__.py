@@ -7,9 +7,11 @@ May know nothing but how arguments are checked: neither machines nor settings.
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
     outcomes   how a call can end, and what kinds of failure there are
+    asking     which errors are meant by types or functions that users give
 """
 
 from supervisor.policy import explained as explained
+from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, within
 from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
@@ -18,6 +20,7 @@ from supervisor.policy.kinds import (
     CountFromZero,
     Errors,
     Factor,
+    Failures,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -29,8 +32,10 @@ from supervisor.policy.kinds import (
     TimeLimit,
     WindowCalls,
     WindowSeconds,
+    check_flag,
+    check_function,
 )
-from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome, hinted
 from supervisor.policy.policy import FOR_CALLERS, KINDS, OPTIONAL, TYPES, Policy, fields_of
 
 __all__ = [
@@ -46,6 +51,7 @@ __all__ = [
     "Errors",
     "Factor",
     "Failure",
+    "Failures",
     "Flag",
     "FurtherFields",
     "JudgeOfBoth",
@@ -62,8 +68,16 @@ __all__ = [
     "TimeLimit",
     "WindowCalls",
     "WindowSeconds",
+    "ask",
+    "check_flag",
+    "check_function",
     "check_given",
     "check_policy_type",
     "fields_of",
     "given_policy",
+    "held_by",
+    "hinted",
+    "is_group_meant",
+    "is_meant",
+    "within",
 ]

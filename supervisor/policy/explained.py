@@ -13,7 +13,8 @@ def _explained() -> str:
     lines = [(Policy.__doc__ or "").rstrip(), "", "Args:"]
     for field in fields(Policy):
         default = field.default.__name__ if isinstance(field.default, type) else field.default
-        text = f"{field.name}: {MEANINGS[field.name]} [{KINDS[field.name].range}; {default}]"
+        meaning = MEANINGS.get(field.name)  # a new field has none before `make generated`
+        text = f"{field.name}: {meaning} [{KINDS[field.name].range}; {default}]"
         lines += textwrap.wrap(text, 92, initial_indent="    ", subsequent_indent="        ")
     return "\n".join(lines)
 

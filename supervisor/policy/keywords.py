@@ -12,6 +12,7 @@ from supervisor.policy.kinds import (
     Count,
     CountFromZero,
     Factor,
+    Failures,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -55,10 +56,9 @@ class FurtherFields(TypedDict, total=False):
     """Share of the calls in the window that must be slow; without it, a slow call is a failure.
     (resilience4j: slowCallRateThreshold)"""
 
-    failure_on: SomeErrors
+    failure_on: Failures
     """Errors that are failures; any other `Exception` is a success, because the server has
-    answered. Of an exception group, each error is looked at. (resilience4j: recordExceptions; PEP
-    654)"""
+    answered. Of a group, itself, then each of its errors. (resilience4j: recordExceptions)"""
 
     ignore: SomeErrors
     """Errors that count as nothing; looked at before `failure_on`. (resilience4j:
@@ -87,6 +87,9 @@ class FurtherFields(TypedDict, total=False):
     recovery_from: JudgeOfTime | None
     """Gets the error that is a failure, and returns the seconds to stay open, or None for
     `recovery_timeout`."""
+
+    max_retry_after: TimeLimit | None
+    """Longest time that a hint may ask for: by `recovery_from`, or by a `Failure`."""
 
     probes: Count | None
     """Probes that may run at once; None: as many as successes are still needed. With a
@@ -170,8 +173,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "slow_call_rate": "Share of the calls in the window that must be slow; without it, a"
     " slow call is a failure. (resilience4j: slowCallRateThreshold)",
     "failure_on": "Errors that are failures; any other `Exception` is a success,"
-    " because the server has answered. Of an exception group, each error"
-    " is looked at. (resilience4j: recordExceptions; PEP 654)",
+    " because the server has answered. Of a group, itself, then each of"
+    " its errors. (resilience4j: recordExceptions)",
     "ignore": "Errors that count as nothing; looked at before `failure_on`."
     " (resilience4j: ignoreExceptions)",
     "failure_on_result": "Says whether a result that was returned is a failure. (Polly:"
@@ -186,6 +189,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "recovery_jitter": "Share by which the time in OPEN is made longer or shorter at random.",
     "recovery_from": "Gets the error that is a failure, and returns the seconds to stay"
     " open, or None for `recovery_timeout`.",
+    "max_retry_after": "Longest time that a hint may ask for: by `recovery_from`, or by a"
+    " `Failure`.",
     "probes": "Probes that may run at once; None: as many as successes are still"
     " needed. With a `probe_failure_rate`, the probes that are looked at."
     " (gobreaker: MaxRequests)",

@@ -49,16 +49,27 @@ def _check_errors(field: str, value: object) -> object:
         return types if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list | tuple | type):
         raise TypeError(f"{field} must be types of exceptions, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
-    return _check_function(field, value)
+    return check_function(field, value)
 
 
-def _check_function(field: str, value: object) -> object:
+def _check_failures(field: str, value: object) -> object:
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError(
+            f"{field} must be types of errors, at least one, or nothing would ever fail; got"
+            f" {shown(value)}"  # pyright: ignore[reportUnknownArgumentType]
+        )
+    return _check_errors(field, value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def check_function(field: str, value: object) -> object:
+    """Return `value` if it can be called."""
     if not callable(value):
         raise TypeError(f"{field} must be a function, got {shown(value)}")
     return value
 
 
-def _check_flag(field: str, value: object) -> bool:
+def check_flag(field: str, value: object) -> bool:
+    """Return `value` if it is True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{field} must be True or False, got {shown(value)}")
     return value
@@ -79,14 +90,17 @@ Factor = Annotated[float, Kind(check_factor, "1 or more")]
 SomeErrors = Annotated[
     Errors, Kind(_check_errors, "types of errors, or a function of an error", for_callers=True)
 ]
-Flag = Annotated[bool, Kind(_check_flag, "True or False", for_callers=True)]
+Failures = Annotated[
+    Errors, Kind(_check_failures, "types of errors, or a function of an error", for_callers=True)
+]
+Flag = Annotated[bool, Kind(check_flag, "True or False", for_callers=True)]
 JudgeOfResults = Annotated[
-    Callable[[Any], bool], Kind(_check_function, "a function of a result", for_callers=True)
+    Callable[[Any], bool], Kind(check_function, "a function of a result", for_callers=True)
 ]
 JudgeOfBoth = Annotated[
-    Classifier, Kind(_check_function, "a function of an error or a result", for_callers=True)
+    Classifier, Kind(check_function, "a function of an error or a result", for_callers=True)
 ]
 JudgeOfTime = Annotated[
     Callable[[BaseException], float | None],
-    Kind(_check_function, "a function of an error", for_callers=True),
+    Kind(check_function, "a function of an error", for_callers=True),
 ]

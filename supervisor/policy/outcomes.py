@@ -28,6 +28,19 @@ _SUCCEEDED: Final = Outcome.SUCCEEDED
 _FAILED: Final = Outcome.FAILED
 
 
+def hinted(value: object) -> float | None:
+    """Return the seconds that a server asks for; None if it is no finite number above 0.
+
+    A server's nonsense must not take the place of the error that it has come with.
+    """
+    if value is None:  # as in most failures
+        return None
+    try:
+        return check_seconds("a hint", value)
+    except (TypeError, ValueError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure that a classifier tells apart from others; see `Policy.classify`.
@@ -37,10 +50,11 @@ class Failure:
         weight: for how many failures it counts while the circuit is closed, 0 or more.
         threshold: failures of this kind that open the circuit even if those of all kinds do
             not, 1 or more; counted like those, in a row or in the window, by their number.
-        recovery_timeout: seconds, more than 0, that the circuit stays open if it is this failure
+        recovery_timeout: seconds that the circuit stays open if it is this failure
             that opens it, in the place of the policy's.
-        retry_after: seconds, more than 0, for which the circuit opens at once, since the
-            dependency has asked for that; a longer time by the policy is not shortened.
+        retry_after: seconds for which the circuit opens at once, since the dependency has asked
+            for that; a longer time by the policy is not shortened. Whatever is no finite number
+            above 0 is no hint: it is None then, as is `recovery_timeout`.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type or out of range.
@@ -66,9 +80,7 @@ class Failure:
             if self.kind is None:
                 raise ValueError("threshold needs a kind, of which failures are counted")
         for field in ("recovery_timeout", "retry_after"):
-            value = getattr(self, field)
-            if value is not None:
-                object.__setattr__(self, field, check_seconds(field, value))
+            object.__setattr__(self, field, hinted(getattr(self, field)))
 
 
 PLAIN_FAILURE = Failure()

@@ -6,7 +6,7 @@ A policy is put together from independent parts, of which only the first is ther
                      failure_rate or slow_call_rate with minimum_calls; slow_call_duration
     what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout
     for how long     recovery_timeout; recovery_factor, max_recovery_timeout, recovery_jitter,
-                     recovery_from
+                     recovery_from, max_retry_after
     how it returns   success_threshold, probe_timeout; probes, probe_failure_rate,
                      half_open_timeout; ramp, ramp_start
     what load it     throttle, throttle_seconds, throttle_floor; retry_budget,
@@ -27,6 +27,7 @@ from supervisor.policy.kinds import (
     Count,
     CountFromZero,
     Factor,
+    Failures,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -95,10 +96,9 @@ class Policy:
 
     # What counts
 
-    failure_on: SomeErrors = Exception
+    failure_on: Failures = Exception
     """Errors that are failures; any other `Exception` is a success, because the server has
-    answered. Of an exception group, each error is looked at. (resilience4j: recordExceptions; PEP
-    654)"""
+    answered. Of a group, itself, then each of its errors. (resilience4j: recordExceptions)"""
 
     ignore: SomeErrors = ()
     """Errors that count as nothing; looked at before `failure_on`. (resilience4j:
@@ -129,6 +129,9 @@ class Policy:
     recovery_from: JudgeOfTime | None = None
     """Gets the error that is a failure, and returns the seconds to stay open, or None for
     `recovery_timeout`."""
+
+    max_retry_after: TimeLimit | None = None
+    """Longest time that a hint may ask for: by `recovery_from`, or by a `Failure`."""
 
     # How it returns
 
@@ -246,13 +249,10 @@ def _growth_ends(policy: Policy) -> str | None:
 
 
 def _maximum_fits(policy: Policy) -> str | None:
-    maximum = policy.max_recovery_timeout
-    if maximum is None or maximum >= policy.recovery_timeout:
+    maximum, base = policy.max_recovery_timeout, policy.recovery_timeout
+    if maximum is None or maximum >= base:
         return None
-    return (
-        f"max_recovery_timeout={shown(maximum)} is less than"
-        f" recovery_timeout={shown(policy.recovery_timeout)}"
-    )
+    return f"max_recovery_timeout={shown(maximum)} is less than recovery_timeout={shown(base)}"
 
 
 _WINDOWS: Final = ("window_calls", "window_seconds")

@@ -15,25 +15,34 @@ from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_or
 from supervisor.arguments import shown
 from supervisor.machine import (
     CallWindow,
-    Change,
     CircuitState,
     Grant,
     Kinds,
     Machine,
     Message,
+    Ordered,
+    OrderedMap,
+    Probing,
+    SharedMachine,
     Tally,
     TimeWindow,
+    Told,
     Trip,
 )
 from supervisor.policy import FOR_CALLERS, Policy
 
-FORMAT: Final = 2
+FORMAT: Final = 6
+
+_FOR_NOW: Final = {"policy", "grant", "released", "transitions"}
+
 
 NOT_NEEDED: Final[Mapping[type, AbstractSet[str]]] = {
-    Machine: {"policy", "grant", "released", "transitions"},
+    Machine: _FOR_NOW,
+    SharedMachine: _FOR_NOW,
     Trip: {"policy"},
     CallWindow: {"size"},
-    TimeWindow: {"width"},
+    TimeWindow: {"width", "origin"},
+    Probing: {"ends", "admitted"},
     Policy: FOR_CALLERS,
 }
 """What need not be known to go on from there: it follows from the rest, or is for callers."""
@@ -46,7 +55,7 @@ class Turn:
     at: float
 
 
-Entry = Message | Turn | Change
+Entry = Message | Turn | Told
 
 
 def needed(part: object) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def plain(value: Any) -> Any:
     """Return a value in what JSON has: no keys but strings, and nothing infinite."""
     match value:
         case Kinds():
-            return plain(value.tallies)
+            return plain(value.told()) or None
         case Enum():
             return value.value
         case float():
@@ -85,7 +94,8 @@ def read_start(line: str) -> tuple[str, Machine]:
     if start["format"] != FORMAT:
         raise ValueError(f"its format is {start['format']!r}, not {FORMAT}")
     _check_names(start, ("format", "circuit", "policy", "machine"))
-    machine = Machine(_read(Policy, start["policy"], "policy"))
+    kind = SharedMachine if "terms" in start["machine"] else Machine
+    machine = kind(_read(Policy, start["policy"], "policy"))
     _fill(machine, start["machine"])
     _fit(machine, Machine(machine.policy))
     machine.grant = Grant(machine.period, machine.policy)
@@ -97,25 +107,27 @@ def _fit(machine: Machine, new: Machine) -> None:
     machine.trip.policy = machine.policy
     kinds = machine.trip.kinds.tallies.values() if machine.trip.kinds is not None else ()
     for tally in (machine.trip.tally, *kinds):
-        _fit_window(tally, new.trip.tally, "tally")
+        _fit_window(tally, new.trip.tally, "tally", machine.origin)
     for name in ("throttle", "budget"):
         there, expected = getattr(machine, name), getattr(new, name)
         if (there is None) is not (expected is None):
             raise ValueError(f"{name} does not follow from the policy")
         if there is not None:
-            _fit_window(there.recent, expected.recent, name)
+            _fit_window(there.recent, expected.recent, name, machine.origin)
     half_open = machine.would_be is CircuitState.HALF_OPEN
     if (machine.probing is not None) is not half_open:
         raise ValueError("probing is there only while the circuit is half-open")
+    if machine.probing is not None:
+        machine.probing.restore_ends()
 
 
-def _fit_window(window: Tally, new: Tally, name: str) -> None:
+def _fit_window(window: Tally, new: Tally, name: str, origin: float) -> None:
     if type(window) is not type(new):
         raise ValueError(f"{name} does not follow from the policy")
     if isinstance(window, CallWindow) and isinstance(new, CallWindow):
         window.size = new.size
     elif isinstance(window, TimeWindow) and isinstance(new, TimeWindow):
-        window.width = new.width
+        window.width, window.origin = new.width, origin
 
 
 def read_entry(line: str) -> Entry:
@@ -209,6 +221,14 @@ def _read_dict(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
     return {_read(kinds[0], key, name): _read(kinds[1], item, name) for key, item in written}
 
 
+def _read_ordered(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
+    return Ordered(_read_list(kinds, written, name))
+
+
+def _read_ordered_map(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
+    return OrderedMap(_read_dict(kinds, written, name).items())
+
+
 def _read_choice(choices: tuple[Any, ...], written: Any, name: str) -> Any:
     if written not in choices:
         raise TypeError(f"{name} is {shown(written)}")
@@ -222,6 +242,8 @@ _OF_MANY: Final[Mapping[Any, Callable[[tuple[Any, ...], Any, str], Any]]] = {
     tuple: _read_tuple,
     list: _read_list,
     dict: _read_dict,
+    Ordered: _read_ordered,
+    OrderedMap: _read_ordered_map,
     Literal: _read_choice,
 }
 

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from supervisor.machine import Change, Machine, Reconfigured, Transition
+from supervisor.errors import describe
+from supervisor.machine import (
+    Asked,
+    Forced,
+    Machine,
+    Opened,
+    Probed,
+    Reconfigured,
+    Told,
+    Transition,
+)
 from supervisor.recording.format import Turn, read_entry, read_start
+
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""Some editors put it before the first line."""
 
 
 class RecordingError(ValueError):
@@ -32,8 +46,8 @@ class Replay:
     began: float
     machine: Machine
     messages: int
-    transitions: list[Change]
-    recorded: list[Change]
+    transitions: list[Told]
+    recorded: list[Told]
 
     @property
     def agrees(self) -> bool:
@@ -48,11 +62,11 @@ def replay_file(path: str | Path) -> Replay:
         OSError: the file cannot be read.
         RecordingError: it is no recording.
     """
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:  # decoded line by line, so that an error is in that line
         return replay_lines(file)
 
 
-def replay_lines(lines: Iterable[str]) -> Replay:
+def replay_lines(lines: Iterable[str | bytes]) -> Replay:
     """Play a recording again, given its lines.
 
     Raises:
@@ -60,19 +74,22 @@ def replay_lines(lines: Iterable[str]) -> Replay:
     """
     lines = iter(lines)
     number, messages = 1, 0
-    transitions: list[Change] = []
-    recorded: list[Change] = []
+    transitions: list[Told] = []
+    recorded: list[Told] = []
     try:
-        circuit, machine = read_start(next(lines, ""))
+        circuit, machine = read_start(_text_of(next(lines, "")).removeprefix(BYTE_ORDER_MARK))
         began = machine.latest
         for line in lines:
             number += 1
-            entry = read_entry(line)
+            text = _text_of(line)
+            if not text or text.isspace():
+                continue
+            entry = read_entry(text)
             match entry:
-                case Transition() | Reconfigured():
-                    recorded.append(entry)
                 case Turn():
                     machine.advance(entry.at)
+                case Transition() | Reconfigured() | Opened() | Asked() | Probed() | Forced():
+                    recorded.append(entry)
                 case _:
                     machine.apply(entry)
                     messages += 1
@@ -82,5 +99,10 @@ def replay_lines(lines: Iterable[str]) -> Replay:
     except OSError:
         raise
     except Exception as error:  # a damaged line may break whatever it gets into
-        raise RecordingError(f"line {number} is not that of a recording: {error!r}") from error
+        text = f"line {number} is not that of a recording: {describe(error)}"
+        raise RecordingError(text) from error
     return Replay(circuit, began, machine, messages, transitions, recorded)
+
+
+def _text_of(line: str | bytes) -> str:
+    return line if isinstance(line, str) else line.decode("utf-8")

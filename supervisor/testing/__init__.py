@@ -3,7 +3,7 @@
 Uses public names of the package only. uvloop and trio are imported when they are asked for.
 
     backends       which event loop a test runs on, in virtual time; clock, how that goes on
-    asyncio_time   asyncio's own loop; uvloop_time and trio_time, the others
+    asyncio_time   asyncio's own loop; uvloop_time and trio_time, the others; pump, any loop's
     circuits       what circuits went through, and how to be rid of them
     plugin         fixtures for pytest: a module of its own where the package is installed
 """

@@ -13,7 +13,11 @@ import anyio.lowlevel
 
 from supervisor import CircuitBreaker, CircuitState, Supervisor, app_settings
 from supervisor.events import Event, StateChanged
-from supervisor.registry import clear_circuit_breaker_registry, reset_all_circuit_breakers
+from supervisor.registry import (
+    clear_circuit_breaker_registry,
+    forget_kept_circuits,
+    reset_all_circuit_breakers,
+)
 from supervisor.settings import AppSettings, CircuitBreakerSettings, RetrySettings
 
 ROUNDS: Final = 5
@@ -82,7 +86,7 @@ class Transitions:
 
 def clear_circuits() -> None:
     """Close, stop and forget all circuits of the running event loop, or of this thread's paused
-    ones.
+    ones, and what is kept of those of others in this process.
 
     A breaker that was got by name, or from a supervisor, is refused from then on.
     """
@@ -95,7 +99,7 @@ def disabled_circuits() -> Generator[None]:
     """Let every circuit that starts admit all calls and count nothing, until the block is left.
 
     Circuits that run already are left alone. Those of other threads' event loops are disabled,
-    too, and stay so.
+    too, and stay so. What has been kept in this process of circuits is forgotten afterwards.
     """
     disabled: list[CircuitBreaker] = []
 
@@ -124,6 +128,7 @@ def disabled_circuits() -> Generator[None]:
         for breaker in disabled:
             with suppress(RuntimeError):  # its event loop has ended, or is another thread's
                 breaker.release()
+        forget_kept_circuits()
 
 
 @contextmanager

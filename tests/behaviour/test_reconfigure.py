@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ from supervisor.errors import CallTimeoutError
 from supervisor.events import CircuitReconfigured, Event
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.policy.policy import Policy
+from supervisor.recording import replay_file
 from supervisor.testing import run_in_virtual_time
 from tests.support.worlds import (
     BACKENDS,
@@ -158,7 +160,7 @@ class TestLive:
         """It says where to call it from."""
         breaker = CircuitBreaker("x")
         await breaker.call(succeed)
-        with pytest.raises(RuntimeError, match=r"anyio\.from_thread"):
+        with pytest.raises(RuntimeError, match=r"breaker\.sync\.ask"):
             await anyio.to_thread.run_sync(lambda: breaker.reconfigure(failure_threshold=9))
         assert breaker.failure_threshold == 3
 
@@ -542,3 +544,48 @@ async def test_a_circuit_that_has_been_given_up() -> None:
         breaker.reconfigure(failure_threshold=1)
         await fail_times(breaker, 5)
         assert not await is_refused(breaker)
+
+
+class TestJitter:
+    """A policy with jitter for circuits that were made without."""
+
+    async def test_each_circuit_has_times_of_its_own(self) -> None:
+        """Or all of them would probe at once."""
+        async with Supervisor() as supervisor:
+            times: set[float] = set()
+            for number in range(20):
+                breaker = supervisor.circuit(f"x{number}", failure_threshold=1)
+                breaker.reconfigure(recovery_jitter=0.5)
+                await fail_times(breaker, 1)
+                times.add(breaker.retry_after)
+            assert len(times) == 20
+
+    async def test_switched_off_and_on_again(self) -> None:
+        """Likewise; and without it, the time is the plain one."""
+        async with Supervisor() as supervisor:
+            times: set[float] = set()
+            for number in range(20):
+                breaker = supervisor.circuit(f"x{number}", failure_threshold=1, recovery_jitter=0.5)
+                breaker.reconfigure(recovery_jitter=0.0)
+                await fail_times(breaker, 1)
+                assert breaker.retry_after == 30.0
+                breaker.reset()
+                breaker.reconfigure(recovery_jitter=0.5)
+                await fail_times(breaker, 1)
+                times.add(breaker.retry_after)
+            assert len(times) == 20
+
+    async def test_a_recording_holds_what_was_drawn(self, tmp_path: Path) -> None:
+        """Played again, it comes to the same times."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=1)
+            recording = supervisor.record("x")
+            breaker.reconfigure(recovery_jitter=0.5)
+            for _ in range(3):
+                await fail_times(breaker, 1)
+                await anyio.sleep(breaker.retry_after)
+            recording.write(tmp_path / "x.jsonl")
+        replay = replay_file(tmp_path / "x.jsonl")
+        assert replay.agrees
+        opened = [each for each in replay.transitions if getattr(each, "to_state", None) == "open"]
+        assert len({each.retry_after for each in opened}) == 3  # type: ignore[union-attr]

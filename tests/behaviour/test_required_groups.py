@@ -58,7 +58,7 @@ class TestOpenBlocks:
         assert refusal.value.operation_name == "payments"
         assert refusal.value.retry_after == pytest.approx(500)
         assert refusal.value.state is CircuitState.OPEN
-        assert refusal.value.last_failure == "Down: down"
+        assert refusal.value.last_failure == "Down"
 
     async def test_every_way_in_is_blocked(self) -> None:
         """`call`, block, decorator and permit refuse alike."""

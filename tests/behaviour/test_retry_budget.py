@@ -203,3 +203,18 @@ async def test_who_is_cancelled_leaves_nothing_behind() -> None:
             await breaker.spend_retry()
         await breaker.spend_retry()
         assert breaker.statistics().in_flight == 0
+
+
+@pytest.mark.parametrize("percent", [1, 7, 14, 28, 29, 55, 56, 57, 58, 100])
+async def test_a_budget_is_counted_exactly(percent: int) -> None:
+    """So many of a hundred calls are so many retries, whatever floats make of it."""
+    breaker = CircuitBreaker(
+        "x", retry_budget=percent / 100, retry_budget_minimum=0, retry_budget_seconds=100
+    )
+    for _ in range(100):
+        await breaker.call(succeed)
+    for _ in range(percent):
+        await breaker.retry(succeed)
+    with pytest.raises(CircuitBreakerOpenError) as caught:
+        await breaker.retry(succeed)
+    assert caught.value.reason == "retry_budget"

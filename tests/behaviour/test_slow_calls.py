@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
+from supervisor.circuit import Window
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.testing import jump
 from tests.support.worlds import (
@@ -25,6 +27,7 @@ from tests.support.worlds import (
     is_refused,
     settle_down,
     succeed,
+    take,
 )
 
 pytestmark = pytest.mark.anyio
@@ -37,11 +40,6 @@ RATE: dict[str, Any] = {
     "failure_threshold": 10,
 }
 """Of which half of the calls may not be slow."""
-
-
-async def take(seconds: float) -> str:
-    await anyio.sleep(seconds)
-    return "fine"
 
 
 async def take_and_fail(seconds: float) -> str:
@@ -96,12 +94,17 @@ class TestWithoutARate:
         assert call_counts(breaker) == counts
 
     @every_way
-    @pytest.mark.parametrize("function", [take, block])
-    async def test_what_a_refusal_says(self, guarded: Guarded, function: Any) -> None:
-        """Why the circuit has opened, and that it has when the call became slow."""
+    @pytest.mark.parametrize(
+        ("function", "text"),
+        [
+            (take, r"27\.5 s \(last failure: still running after 5 s\)$"),
+            (block, r"30\.0 s \(last failure: took 7\.5 s\)$"),
+        ],
+    )
+    async def test_what_a_refusal_says(self, guarded: Guarded, function: Any, text: str) -> None:
+        """Why the circuit has opened, and that it has when somebody could know."""
         breaker = CircuitBreaker("x", 1, slow_call_duration=5)
         await guarded(breaker, lambda: function(7.5))
-        text = r"27\.5 s \(last failure: still running after 5 s\)$"
         with pytest.raises(CircuitBreakerOpenError, match=text):
             await guarded(breaker, succeed)
 
@@ -116,20 +119,48 @@ class TestWithoutARate:
 
     @pytest.mark.parametrize("function", [take, block])
     async def test_one_that_is_ignored(self, function: Any) -> None:
-        """It counts as nothing when it ends; what has been counted before stays."""
+        """It counts as nothing when it ends; what has been counted before is taken back."""
         breaker = CircuitBreaker("x", slow_call_duration=5, classify=lambda _: Outcome.IGNORED)
         await breaker.call(function, 9)
         now = breaker.statistics()
-        assert (now.ignored, now.failed, now.failure_count) == (1, 0, 1)
+        assert (now.ignored, now.failed, now.failure_count) == (1, 0, 0)
 
     @every_way
     async def test_one_that_is_cancelled(self, guarded: Guarded) -> None:
-        """That it hung has been counted, and stays so."""
+        """That it hung has been counted, and is taken back: it has told nothing."""
         breaker = CircuitBreaker("x", slow_call_duration=5)
-        with anyio.move_on_after(9):
-            await guarded(breaker, anyio.sleep_forever)
+        with anyio.move_on_after(9) as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(guarded, breaker, anyio.sleep_forever)
+                await anyio.sleep(6)
+                assert breaker.failure_count == 1
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
         now = breaker.statistics()
-        assert (now.cancelled, now.failed, now.failure_count, now.in_flight) == (1, 0, 1, 0)
+        assert (now.cancelled, now.failed, now.failure_count, now.in_flight) == (1, 0, 0, 0)
+
+    async def test_one_that_has_opened_the_circuit_before(self) -> None:
+        """It stays open: that the call hung was true, and is why others were spared."""
+        breaker = CircuitBreaker("x", 1, slow_call_duration=5)
+        with anyio.move_on_after(9):
+            await breaker.call(anyio.sleep_forever)
+        now = breaker.statistics()
+        assert (now.state, now.cancelled) == ("open", 1)
+        assert now.last_failure == "still running after 5 s"
+
+    @pytest.mark.parametrize("window", [{"window_calls": 4}, {"window_seconds": 100.0}])
+    async def test_a_lease_allows_for_what_is_taken_back(self, window: dict[str, Any]) -> None:
+        """With fewer calls in the window, fewer failures open the circuit."""
+        policy = {**window, "minimum_calls": 2, "failure_rate": 0.6, "slow_call_rate": 1.0}
+        breaker = CircuitBreaker("x", slow_call_duration=5, **policy)
+        await breaker.call(succeed)
+        with anyio.move_on_after(9):
+            await breaker.call(anyio.sleep_forever)
+        assert breaker.statistics().window == Window(1, 0, 0)
+        await fail_times(breaker, 1)
+        assert breaker.state == "closed"
+        await fail_times(breaker, 1)
+        assert (breaker.state, await is_refused(breaker)) == ("open", True)
 
     async def test_what_a_failure_asks_for_at_the_end_is_heard(self) -> None:
         """A hung call that is told at last to retry later opens the circuit at once."""
@@ -196,83 +227,6 @@ class TestOverdue:
             dependency.let_go()
         now = breaker.statistics()
         assert (now.failed, now.stale, now.failure_count, now.in_flight) == (3, 3, 3, 0)
-
-    @every_way
-    async def test_a_read_knows_though_the_loop_was_blocked(self, guarded: Guarded) -> None:
-        """It opened when the call became slow, not when that was noticed."""
-        async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
-            breaker = supervisor.circuit("x", failure_threshold=1, slow_call_duration=5)
-            dependency, events = Dependency(), supervisor.events()
-            await anyio.sleep(100)
-            tasks.start_soon(guarded, breaker, dependency.call)
-            await settle_down()
-            jump(20)
-            assert (breaker.state, breaker.retry_after) == ("open", 15.0)
-            (opened,) = await changes_in(events)
-            assert opened.at == 105.0
-            dependency.let_go()
-
-    @every_way
-    async def test_a_caller_is_refused_though_the_loop_was_blocked(self, guarded: Guarded) -> None:
-        """Before the actor could take a turn."""
-        breaker = CircuitBreaker("x", 1, slow_call_duration=5)
-        dependency = Dependency()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(guarded, breaker, dependency.call)
-            await settle_down()
-            jump(20)
-            with pytest.raises(CircuitBreakerOpenError) as refusal:
-                await guarded(breaker, dependency.call)
-            assert (dependency.calls, refusal.value.retry_after) == (1, 15.0)
-            dependency.let_go()
-
-    async def test_a_caller_who_has_to_ask_is_refused_though_the_loop_was_blocked(self) -> None:
-        """What was overdue before the request comes before it."""
-        breaker = CircuitBreaker("x", 2, slow_call_duration=5)
-        dependency = Dependency()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(breaker.call, dependency.call)
-            await settle_down()
-            await fail_times(breaker, 1)  # the next failure decides: so everybody has to ask
-            breaker.reconfigure(failure_threshold=2)
-            jump(20)
-            assert await is_refused(breaker)
-            assert breaker.retry_after == 15.0
-            dependency.let_go()
-
-    async def test_a_success_comes_after_what_was_overdue_before_it(self) -> None:
-        """It cannot end a row of failures that was complete before it, unnoticed."""
-        breaker = CircuitBreaker("x", 2, slow_call_duration=5)
-        dependency = Dependency()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(breaker.call, dependency.call)
-            await settle_down()
-            await fail_times(breaker, 1)
-            await settle_down()
-            jump(4)
-            permit = await breaker.acquire()
-            jump(3)
-            permit.succeed()
-            now = breaker.statistics()
-            assert (now.state, now.retry_after) == ("open", 28.0)
-            dependency.let_go()
-
-    async def test_one_order_is_made_after_what_was_overdue_before_it(self) -> None:
-        """A reset after a blocked while forgets what happened in it, but it has happened."""
-        async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
-            breaker = supervisor.circuit("x", failure_threshold=1, slow_call_duration=5)
-            dependency, events = Dependency(), supervisor.events()
-            tasks.start_soon(breaker.call, dependency.call)
-            await settle_down()
-            jump(20)
-            breaker.reset()
-            assert (breaker.state, breaker.statistics().times_opened) == ("closed", 1)
-            assert [(e.at, e.to_state) for e in await changes_in(events)] == [
-                (5.0, "open"),
-                (20.0, "closed"),
-            ]
-            dependency.let_go()
-        assert breaker.statistics().stale == 1
 
     @every_way
     async def test_a_call_that_ends_late_is_counted_once(self, guarded: Guarded) -> None:
@@ -362,6 +316,105 @@ async def ended_somehow(breaker: CircuitBreaker, dependency: Dependency) -> None
         await breaker.call(dependency.call)
 
 
+class TestStalls:
+    """The event loop stands still, and a call that may have ended long ago cannot say so."""
+
+    @every_way
+    async def test_a_quick_call(self, guarded: Guarded) -> None:
+        """It is not slow for that, whoever has a turn first."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=1, slow_call_duration=5)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(guarded, breaker, partial(take, 1))
+                await settle_down()
+                await breaker.call(succeed)  # so that others had a turn since each of them began
+                jump(20)
+                assert breaker.state == "closed"
+            assert call_counts(breaker) == (6, 0, 0)
+            assert remembered(supervisor, "x") == 0
+
+    @every_way
+    async def test_a_call_that_another_one_has_followed(self, guarded: Guarded) -> None:
+        """Then others had their turns while it ran, though the actor had none."""
+        breaker = CircuitBreaker("x", 2, slow_call_duration=5)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(guarded, breaker, partial(take, 1))
+                await anyio.sleep(0.1)
+            jump(20)
+        assert breaker.failure_count <= 1  # of the last one nobody can tell
+
+    @every_way
+    async def test_a_quick_probe(self, guarded: Guarded) -> None:
+        """It closes the circuit."""
+        async with half_open(slow_call_duration=5, probe_timeout=10) as breaker:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(guarded, breaker, partial(take, 1))
+                await settle_down()
+                jump(60)
+            assert breaker.state == "closed"
+
+    @every_way
+    async def test_a_probe_that_goes_on(self, guarded: Guarded) -> None:
+        """It is slow when it has had as much time again."""
+        async with half_open(slow_call_duration=5) as breaker:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(guarded, breaker, partial(take, 15))
+                await settle_down()
+                jump(8)
+            assert breaker.state == "open"
+
+    @every_way
+    @pytest.mark.parametrize(("stall", "slow_at"), [(7, 9), (9, 13), (500, 505)])
+    async def test_a_call_that_goes_on(
+        self, guarded: Guarded, stall: float, slow_at: float
+    ) -> None:
+        """It is slow when it has had as much time again, and at most its whole time."""
+        async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
+            breaker = supervisor.circuit("x", failure_threshold=1, slow_call_duration=5)
+            dependency, events = Dependency(), supervisor.events()
+            tasks.start_soon(guarded, breaker, dependency.call)
+            await settle_down()
+            jump(stall)
+            assert not await is_refused(breaker)
+            await anyio.sleep(slow_at - stall - 0.5)
+            assert breaker.state == "closed"
+            jump(20)  # it is put off once only
+            await settle_down()
+            assert await is_refused(breaker)
+            (opened, *_) = await changes_in(events)
+            assert opened.at == slow_at
+            dependency.let_go()
+
+    @every_way
+    @pytest.mark.parametrize("stall", [0.25, 3, 60])
+    async def test_a_probe_that_was_slow_before(self, guarded: Guarded, stall: float) -> None:
+        """It stays so, however long the stall: it had its time, also if its verdict is past."""
+        async with half_open(slow_call_duration=4, probe_timeout=1) as breaker:
+            dependency = Dependency()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(guarded, breaker, dependency.call)
+                await anyio.sleep(4.5)
+                jump(stall)
+                await settle_down()
+                dependency.let_go()
+            now = breaker.statistics()
+            assert (now.succeeded, now.failed, now.stale) == (0, 2, 1)
+
+    async def test_an_order(self) -> None:
+        """A reset after it has no failure to forget."""
+        breaker = CircuitBreaker("x", 1, slow_call_duration=5)
+        permit = await breaker.acquire()
+        await settle_down()
+        jump(20)
+        breaker.reset()
+        now = breaker.statistics()
+        assert (now.state, now.times_opened) == ("closed", 0)
+        permit.succeed()
+        assert breaker.statistics().stale == 1
+
+
 class TestProbes:
     """A slow probe has failed, with or without a rate."""
 
@@ -411,7 +464,7 @@ class TestWithARate:
         await guarded(breaker, lambda: function(6))
         now = breaker.statistics()
         assert (now.state, now.failure_count, now.failed) == ("open", 0, 0)
-        assert now.last_failure == "still running after 5 s"
+        assert now.last_failure == ("still running after 5 s" if function is take else "took 6 s")
 
     async def test_a_fast_call_can_make_the_share_count(self) -> None:
         """The call that fills the window up to its minimum."""
@@ -507,8 +560,8 @@ class TestLimitsOfSeveralPolicies:
             for _ in range(2):
                 permits.append(await breaker.acquire())
                 await anyio.sleep(1)
-            jump(100)
-            (opened,) = (e for e in await changes_in(events) if e.to_state == "open")
+            await anyio.sleep(100)
+            (opened, *_) = (e for e in await changes_in(events) if e.to_state == "open")
             assert opened.at == 6.0
             for permit in permits:
                 permit.succeed()
@@ -536,8 +589,7 @@ class TestLimitsOfSeveralPolicies:
         await fail_times(breaker, 1)
         breaker.reconfigure(slow_call_duration=None, **part)
         permit = await breaker.acquire()
-        await settle_down()
-        jump(7)
+        await anyio.sleep(7)
         permit.succeed()
         now = breaker.statistics()
         assert (now.state, now.retry_after) == ("open", 28.0)

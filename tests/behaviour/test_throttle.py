@@ -269,7 +269,7 @@ class TestRamp:
                 await guarded(breaker, succeed)
         refusal = caught.value
         assert (refusal.state, refusal.retry_after) == ("closed", 0.0)
-        assert (refusal.reason, refusal.last_failure) == ("ramp", "Down: down")
+        assert (refusal.reason, refusal.last_failure) == ("ramp", None)
         assert "has closed a short while ago" in str(refusal)
 
     async def test_only_after_a_recovery(self) -> None:

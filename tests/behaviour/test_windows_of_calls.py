@@ -16,6 +16,7 @@ import anyio.lowlevel
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
+from supervisor.loop import EventLoop
 from supervisor.policy.policy import Policy
 from supervisor.testing import jump
 from tests.behaviour.test_schedules import run as run_in_some_order
@@ -88,6 +89,7 @@ class Ended:
     failed: bool
     slow: bool = False
     call: Running | None = None
+    taken_back: bool = False  # it has counted, but its call ended without saying anything
 
 
 class Model:
@@ -122,9 +124,11 @@ class Model:
         self.running.remove(call)
         limit, rate = self.policy.slow_call_duration, self.policy.slow_call_rate
         slow = limit is not None and now >= call.began + limit
-        if not self.counts(call) or failed is None:
+        if not self.counts(call):
             return
-        if call.probe:
+        if failed is None:
+            self.take_back(call)
+        elif call.probe:
             if failed or slow:
                 self.ended.append(Ended(now, failed=True))
                 self.open(now)
@@ -139,6 +143,12 @@ class Model:
                 if entry.call is call:
                     entry.failed = True
                     self.judge(failed, now)
+
+    def take_back(self, call: Running) -> None:
+        """If it has counted as slow, it counts no more; nobody looks at what that leaves."""
+        for entry in self.ended:
+            if entry.call is call:
+                entry.taken_back = True
 
     def advance(self, now: float) -> None:
         """Let happen what time alone brings about, in its order."""
@@ -156,7 +166,7 @@ class Model:
                 self.judge(failed, at)
 
     def coming(self) -> Iterator[tuple[float, Running | None]]:
-        yield self.until, None
+        yield self.until - EventLoop.here().early_by, None  # who sleeps until then may be early
         limit = self.policy.slow_call_duration
         for call in self.running:
             if limit is not None and not call.probe and not call.told and self.counts(call):
@@ -166,15 +176,20 @@ class Model:
         return call.period == self.period
 
     def held(self, now: float) -> list[Ended]:
-        """What is in the window; without one, the failures in a row."""
+        """What is in the window; without one, the failures in a row. Who is taken back leaves
+        a gap: what has made room for it does not come back, nor does a row that has ended.
+        """
+        ended = self.ended
         if self.policy.window_calls is not None:
-            return self.ended[-self.policy.window_calls :]
-        if self.policy.window_seconds is not None:
+            ended = ended[-self.policy.window_calls :]
+        elif self.policy.window_seconds is not None:
             step = self.policy.window_seconds / 10
             oldest = math.floor(now / step) - 9
-            return [entry for entry in self.ended if math.floor(entry.at / step) >= oldest]
-        last = max((n for n, entry in enumerate(self.ended) if not entry.failed), default=-1)
-        return self.ended[last + 1 :]
+            ended = [entry for entry in ended if math.floor(entry.at / step) >= oldest]
+        else:
+            last = max((n for n, entry in enumerate(ended) if not entry.failed), default=-1)
+            ended = ended[last + 1 :]
+        return [entry for entry in ended if not entry.taken_back]
 
     def failures(self, now: float) -> int:
         return sum(entry.failed for entry in self.held(now))
@@ -228,7 +243,11 @@ class History:
             if draw.random() < 0.4:
                 await anyio.sleep(draw.choice([0.1, 0.5, 1.0, draw.random()]))
             if draw.random() < 0.05:
-                jump(draw.choice([0.25, 1.0, 3.0]))
+                seconds = draw.choice([0.25, 1.0, 3.0])
+                if self.model.policy.slow_call_duration is None:
+                    jump(seconds)
+                else:  # for calls that may be slow by a jump alone see test_slow_calls.py
+                    await anyio.sleep(seconds)
             if draw.random() < 0.2:
                 self.see()
             else:

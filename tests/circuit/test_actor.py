@@ -14,7 +14,8 @@ from supervisor.circuit.record import Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
 from supervisor.loop.event_loop import EventLoop
 from supervisor.machine.machine import Machine
-from supervisor.machine.messages import Acquire, CircuitState, Grant, Message, Refusal, Transition
+from supervisor.machine.messages import Acquire, Grant, Message, Refusal, Transition
+from supervisor.machine.states import CircuitState
 from supervisor.policy.policy import Policy
 from tests.support.worlds import poison, settle_down
 
@@ -24,16 +25,14 @@ pytestmark = pytest.mark.anyio
 class Fragile(Machine):
     """A machine that breaks, half-way through, on the n-th request to be admitted."""
 
-    __slots__ = ("requests",)
-
     def __init__(self, policy: Policy, requests: int) -> None:
         super().__init__(policy)
-        self.requests = requests
+        self.requests = [requests]  # shared by copies, since each turn makes one
 
     def apply(self, message: Message) -> Grant | Refusal | None:
         if isinstance(message, Acquire):
-            self.requests -= 1
-            if self.requests == 0:
+            self.requests[0] -= 1
+            if self.requests[0] == 0:
                 self.trip.fail(at=0.0)
                 raise ZeroDivisionError
         return super().apply(message)
@@ -44,7 +43,7 @@ def emit_to(seen: list[Transition]) -> Callable[[Circuit, Transition], None]:
 
 
 def new_circuit(**policy: float) -> Circuit:
-    return Circuit("x", Policy(**policy), EventLoop(anyio.lowlevel.current_token()))  # type: ignore[arg-type]
+    return Circuit("x", Policy(**policy), EventLoop.here())  # type: ignore[arg-type]
 
 
 async def test_a_turn_publishes_what_the_messages_came_to() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import itertools
 import sys
 from collections.abc import Callable, Generator
@@ -14,13 +13,14 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from supervisor import CircuitBreakerOpenError
+from supervisor import CircuitBreaker, CircuitBreakerOpenError
 from supervisor.arguments import unwrapped
 from supervisor.circuit.judging import Judgement, judge_error, judge_result
 from supervisor.errors import CallTimeoutError
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy
-from tests.support.worlds import Down
+from tests.support.clients import nested
+from tests.support.worlds import Down, Guarded, collect_garbage, every_way, succeed
 
 SUCCEEDED, IGNORED, CANCELLED = Outcome.SUCCEEDED, Outcome.IGNORED, Outcome.CANCELLED
 
@@ -90,8 +90,7 @@ def test_what_is_no_exception_counts_as_cancelled(
         (OSError, KeyError(), SUCCEEDED),
         ((KeyError, OSError), Down(), PLAIN_FAILURE),
         ([KeyError, OSError], Down(), PLAIN_FAILURE),
-        ((), Down(), SUCCEEDED),
-        ((), GeneratorExit(), CANCELLED),
+        (KeyError, GeneratorExit(), CANCELLED),
         ((OSError, GeneratorExit), GeneratorExit(), PLAIN_FAILURE),
         ((OSError, GeneratorExit), KeyboardInterrupt(), CANCELLED),
         (BaseException, KeyboardInterrupt(), PLAIN_FAILURE),
@@ -137,7 +136,7 @@ def test_ignore_goes_before_failure_on() -> None:
     assert judge_error(policy, OSError()) is PLAIN_FAILURE
 
 
-@pytest.mark.parametrize("failure_on", [(), KeyError, lambda _: False])
+@pytest.mark.parametrize("failure_on", [KeyError, lambda _: False])
 def test_a_timeout_of_its_own_is_always_a_failure(failure_on: Any) -> None:
     """A breaker's own timeout counts whatever `failure_on` says; another one does not."""
     policy = Policy(failure_on=failure_on)
@@ -162,7 +161,7 @@ def test_classify_is_believed(judgement: Judgement, error: BaseException) -> Non
 
 def test_failed_is_a_plain_failure() -> None:
     """The outcome FAILED says no more than that; callers are given a `Failure`."""
-    policy = Policy(classify=lambda _: Outcome.FAILED, failure_on=())
+    policy = Policy(classify=lambda _: Outcome.FAILED, failure_on=KeyError)
     assert judge_error(policy, Down()) is PLAIN_FAILURE
     assert judge_result(policy, "result") is PLAIN_FAILURE
 
@@ -210,6 +209,35 @@ def test_classify_is_asked_about_a_group_and_then_its_errors() -> None:
     assert classify.asked == [outer, first, inner, second]
 
 
+@pytest.mark.parametrize("classify", [None, lambda _: None], ids=["plain", "classify"])
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyError(), PLAIN_FAILURE), (Down(), IGNORED), (KeyboardInterrupt(), CANCELLED)],
+    ids=["failure", "ignored", "interrupt"],
+)
+def test_groups_may_be_in_each_other_as_deep_as_they_like(
+    classify: Any, error: BaseException, expected: Judgement
+) -> None:
+    """Nothing calls itself for each of them."""
+    assert judge_error(Policy(ignore=Down, classify=classify), nested(error)) is expected
+
+
+@pytest.mark.anyio
+@every_way
+@pytest.mark.parametrize("fields", [{}, {"ignore": KeyError}, {"timeout": 9}], ids=str)
+async def test_groups_in_each_other_are_counted(guarded: Guarded, fields: dict[str, Any]) -> None:
+    """In every way, and they come through unchanged."""
+    breaker, error = CircuitBreaker("x", **fields), nested(Down())
+
+    async def fail() -> str:
+        raise error
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await guarded(breaker, fail)
+    assert caught.value is error
+    assert breaker.statistics().failed == 1
+
+
 def test_classify_may_decide_about_a_group_within() -> None:
     """Its errors are then not looked at, but those beside it are."""
     inner = group(Down(), Down())
@@ -250,13 +278,49 @@ def test_a_plain_policy_looks_into_groups() -> None:
     assert judge_error(Policy(), group(group(KeyboardInterrupt()))) is CANCELLED
 
 
-def test_a_group_is_its_errors_and_not_its_type() -> None:
-    """A type or a predicate that would mean the group itself is not asked about it."""
-    ignore = Listening()
-    policy = Policy(failure_on=ExceptionGroup, ignore=ignore)
-    error = Down()
-    assert judge_error(policy, group(error)) is SUCCEEDED
-    assert ignore.asked == [error]
+class OwnGroup(ExceptionGroup[Exception]):
+    """A client's own."""
+
+
+class TestGroupsThemselves:
+    """What names groups means them as a whole; what means any error, or many, does not."""
+
+    @pytest.mark.parametrize("named", [OwnGroup, ExceptionGroup, BaseExceptionGroup])
+    @pytest.mark.parametrize("several", [False, True])
+    def test_a_type_of_groups(self, named: type[BaseException], several: bool) -> None:
+        """Is looked at before the errors; `ignore` first."""
+        means: Any = (KeyError, named) if several else named
+        error = OwnGroup("", [Down()])
+        assert judge_error(Policy(ignore=means), error) is IGNORED
+        assert judge_error(Policy(failure_on=means), error) is PLAIN_FAILURE
+        assert judge_error(Policy(failure_on=means, ignore=means), group(error)) is IGNORED
+        assert judge_error(Policy(failure_on=means, ignore=Down), error) is PLAIN_FAILURE
+
+    def test_another_type_of_groups(self) -> None:
+        """Leaves it to the errors."""
+        assert judge_error(Policy(ignore=OwnGroup), group(Down())) is PLAIN_FAILURE
+        assert judge_error(Policy(failure_on=OwnGroup), group(Down())) is SUCCEEDED
+
+    def test_a_type_that_means_all(self) -> None:
+        """Is about errors, not about what holds them."""
+        assert judge_error(Policy(ignore=Exception), group(KeyboardInterrupt())) is CANCELLED
+        assert judge_error(Policy(), OwnGroup("", [StopAsyncIteration()])) is SUCCEEDED
+
+    def test_a_function_about_a_group_of_its_own_type(self) -> None:
+        """Is asked about that, and then about its errors."""
+        error = Down()
+        own = OwnGroup("", [error])
+        for field in ("ignore", "failure_on"):
+            listening = Listening()
+            judge_error(Policy(**{field: listening}), own)
+            assert listening.asked == [own, error]
+        assert judge_error(Policy(ignore=lambda e: isinstance(e, OwnGroup)), own) is IGNORED
+
+    def test_a_function_about_any_other_group(self) -> None:
+        """Is asked about its errors only: a task group's says nothing."""
+        listening, error = Listening(), Down()
+        judge_error(Policy(ignore=listening), group(error))
+        assert listening.asked == [error]
 
 
 @pytest.mark.parametrize(
@@ -309,11 +373,11 @@ def check_cancellation(error: BaseException) -> None:
     assert judge_error(Policy(failure_on=BaseException), error) is CANCELLED
     assert judge_error(Policy(failure_on=asked_never, ignore=asked_never), error) is CANCELLED
     assert judge_error(Policy(failure_on_cancel=True), error) is PLAIN_FAILURE
-    assert judge_error(Policy(failure_on_cancel=True, failure_on=()), error) is PLAIN_FAILURE
+    assert judge_error(Policy(failure_on_cancel=True, failure_on=OSError), error) is PLAIN_FAILURE
     assert judge_error(Policy(failure_on_cancel=True, ignore=type(error)), error) is IGNORED
     assert judge_error(Policy(), group(error)) is CANCELLED
     assert judge_error(Policy(), group(error, Down())) is PLAIN_FAILURE
-    assert judge_error(Policy(failure_on=()), group(KeyError(), error)) is CANCELLED
+    assert judge_error(Policy(failure_on=OSError), group(KeyError(), error)) is CANCELLED
     assert judge_error(Policy(failure_on_cancel=True), group(error)) is PLAIN_FAILURE
     assert classify.asked == asked_never.asked == []
 
@@ -421,24 +485,42 @@ def test_recovery_from_is_not_asked_in_vain() -> None:
     assert recovery_from.asked == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (0, ValueError),
-        (-1.5, ValueError),
-        (float("inf"), ValueError),
-        (float("nan"), ValueError),
-        (True, TypeError),
-        ("5", TypeError),
-    ],
-)
-def test_recovery_from_must_return_seconds(answer: object, error: type[Exception]) -> None:
-    """The error says who returned what, and what it must be."""
-    policy = Policy(recovery_from=Listening(answer))
-    with pytest.raises(
-        error, match=rf"^what recovery_from returns must be .*seconds.*, got {answer!r}$"
+NO_HINTS = [
+    0,
+    -1.5,
+    float("inf"),
+    float("nan"),
+    -float("inf"),
+    True,
+    "5",
+    "soon",
+    10**400,
+    [],
+    None,
+]
+
+
+@pytest.mark.parametrize("answer", NO_HINTS, ids=itertools.count())
+def test_what_is_no_number_above_0_is_no_hint(answer: Any) -> None:
+    """The call's own error is not replaced, and the policy's time counts."""
+    assert judge_error(Policy(recovery_from=Listening(answer)), Down()) is PLAIN_FAILURE
+    assert Failure("busy", retry_after=answer, recovery_timeout=answer) == Failure("busy")
+
+
+def test_hints_are_bounded() -> None:
+    """Each of them by `max_retry_after`, and no other time."""
+    policy = Policy(recovery_from=Listening(500), max_retry_after=60, recovery_timeout=90)
+    assert judge_error(policy, Down()) == Failure(recovery_timeout=60)
+    long, short = Failure("a", retry_after=500, recovery_timeout=70), Failure("b", retry_after=5)
+    for failure, bounded in (
+        (long, Failure("a", retry_after=60, recovery_timeout=60)),
+        (short, short),
+        (Failure("c"), Failure("c")),
     ):
-        judge_error(policy, Down())
+        policy = Policy(classify=Listening(failure), max_retry_after=60)
+        assert judge_error(policy, Down()) == judge_result(policy, "result") == bounded
+    policy = Policy(classify=Listening(IGNORED), max_retry_after=60)
+    assert judge_error(policy, Down()) is judge_result(policy, "result") is IGNORED
 
 
 # --- Results
@@ -493,7 +575,7 @@ def test_what_would_have_to_be_awaited_is_refused(field: str, func: Callable[...
     text = f"{field} must be a plain function, got {unwrapped(func)!r}, which is to be awaited"
     assert str(caught.value) == text
     del caught
-    gc.collect()
+    collect_garbage()
 
 
 class Undecided:
@@ -525,3 +607,62 @@ def test_what_an_answer_raises_comes_through(field: str) -> None:
         if field in FUNCTIONS:
             judge_error(policy, KeyError())
         judge_result(policy, "result")
+
+
+class TestEndOfAStream:
+    """`StopAsyncIteration`, as `breaker.call(stream.__anext__)` raises it."""
+
+    @pytest.mark.parametrize(
+        ("fields", "judgement"),
+        [
+            ({}, SUCCEEDED),
+            ({"failure_on": (OSError, Exception)}, SUCCEEDED),
+            ({"failure_on": BaseException}, SUCCEEDED),
+            ({"failure_on": StopAsyncIteration}, PLAIN_FAILURE),
+            ({"failure_on": (OSError, StopAsyncIteration)}, PLAIN_FAILURE),
+            ({"failure_on": lambda _: True}, PLAIN_FAILURE),
+            ({"classify": lambda _: Outcome.FAILED}, PLAIN_FAILURE),
+            ({"ignore": Exception}, IGNORED),
+        ],
+    )
+    def test_it_is_an_answer_unless_it_is_named(
+        self, fields: dict[str, Any], judgement: Judgement
+    ) -> None:
+        """No wider type means it, and whoever names it is heard; in a group it is the same."""
+        assert judge_error(Policy(**fields), StopAsyncIteration()) == judgement
+        assert judge_error(Policy(**fields), group(StopAsyncIteration())) == judgement
+
+    def test_it_does_not_hide_a_failure(self) -> None:
+        """A group is what the worst of its errors is."""
+        assert judge_error(Policy(), group(StopAsyncIteration(), Down())) == PLAIN_FAILURE
+
+    @pytest.mark.anyio
+    @every_way
+    @pytest.mark.parametrize(
+        "fields",
+        [{}, {"window_calls": 10, "failure_rate": 0.5}, {"window_seconds": 60}, {"timeout": 9}],
+        ids=str,
+    )
+    async def test_streams_without_elements_open_no_circuit(
+        self, guarded: Guarded, fields: dict[str, Any]
+    ) -> None:
+        """In every way and by every policy each of them counts as a success."""
+        breaker = CircuitBreaker("stream", **fields)
+        await breaker.call(succeed)
+
+        async def end() -> str:
+            raise StopAsyncIteration
+
+        for _ in range(10):
+            with pytest.raises(StopAsyncIteration):
+                await guarded(breaker, end)
+        figures = breaker.statistics()
+        assert (figures.state, figures.succeeded, figures.failed) == ("closed", 11, 0)
+
+    @pytest.mark.anyio
+    async def test_whoever_settles_by_hand_is_believed(self) -> None:
+        """`permit.fail` of it is a failure."""
+        breaker = CircuitBreaker("stream")
+        for _ in range(3):
+            (await breaker.acquire()).fail(StopAsyncIteration())
+        assert breaker.state == "open"

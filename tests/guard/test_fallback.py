@@ -98,7 +98,7 @@ class TestWhatItIs:
         assert await call(breaker, succeed, fallback=getattr(told, kind)) == "instead"
         assert told.errors[0] is error
         assert isinstance(told.errors[1], CircuitBreakerOpenError)
-        assert str(told.errors[1]).endswith("(last failure: Down: down)")
+        assert str(told.errors[1]).endswith("(last failure: Down)")
 
     @every_call
     async def test_a_class(self, call: Call) -> None:
@@ -272,9 +272,8 @@ class TestNever:
         """What is no async function is pointed out."""
         breaker = CircuitBreaker("x", 1)
         for function in (lambda: 42, lambda: None, lambda _: succeed()):
-            with pytest.raises(TypeError) as caught:
+            with pytest.raises(TypeError, match="needs an async function"):
                 await call(breaker, function, fallback=pytest.fail)
-            assert "async" in caught.value.__notes__[0]
         assert breaker.statistics().ignored == 3
 
     @every_call
@@ -319,7 +318,7 @@ async def crash_on_asking(
     circuit: Circuit, monkeypatch: pytest.MonkeyPatch, crash: Callable[..., Any]
 ) -> None:
     """Let the actor crash on what it is asked next, and nobody be refused without asking it."""
-    take_turn(circuit, lambda *_: None, circuit.loop.time())
+    take_turn(circuit, lambda *_: None, circuit.loop.clock.time())
     circuit.refuse_until = -1.0
     monkeypatch.setattr(type(circuit.machine), "apply", crash)
 

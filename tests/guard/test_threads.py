@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -38,7 +39,9 @@ from supervisor import (
 from supervisor.circuit import actor
 from supervisor.circuit.record import Circuit
 from supervisor.guard import threads
+from supervisor.loop import EventLoop
 from supervisor.loop.tasks import Tasks
+from tests.support.seeds import Seeds
 from tests.support.worlds import Down, fail_times, settle_down, succeed
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
@@ -173,7 +176,7 @@ def test_a_plain_function_is_guarded_like_an_async_one(run: Run, in_thread: InTh
                 assert caught.value is error
                 assert breaker.statistics().failed == failures
             assert breaker.state == "open"
-            with pytest.raises(CircuitBreakerOpenError, match="down"):
+            with pytest.raises(CircuitBreakerOpenError, match="Down"):
                 await in_thread(lambda: breaker.call_from_thread(add, 1, b=2))
             now = breaker.statistics()
         assert calls == [(1, 2), (1, -1), (1, -1)]
@@ -376,12 +379,11 @@ def test_twenty_threads_in_half_open(run: Run, in_thread: InThread, probes: int)
 
 
 def test_every_call_of_many_threads_is_counted(
-    run: Run, effort: int, figures: Counter[str]
+    run: Run, seeds: Seeds, figures: Counter[str]
 ) -> None:
     """Threads and tasks, however they end, add up to what the circuit has counted."""
-    seeds = random.Random(7)
 
-    async def main() -> None:
+    async def main(luck: random.Random) -> None:
         done: Counter[str] = Counter()
         async with Supervisor() as supervisor:
             breaker = supervisor.circuit("x", failure_threshold=3, recovery_timeout=0.0001)
@@ -406,16 +408,16 @@ def test_every_call_of_many_threads_is_counted(
 
             async with anyio.create_task_group() as tasks:
                 for _ in range(4):
-                    tasks.start_soon(one, to_thread.run_sync, seeds.randrange(10**6))
-                    tasks.start_soon(one, in_own_thread, seeds.randrange(10**6))
+                    tasks.start_soon(one, to_thread.run_sync, luck.randrange(10**6))
+                    tasks.start_soon(one, in_own_thread, luck.randrange(10**6))
             now = breaker.statistics()
         seen = {"failed": now.failed, "rejected": now.rejected, "succeeded": now.succeeded}
         assert seen == done
         assert (now.started, adds_up(now)) == (200, True)
         figures["guarded calls from threads"] += now.started
 
-    for _ in range(effort):
-        run(main)
+    for seed in seeds(1):
+        run(partial(main, random.Random(seed)))
 
 
 # Cancellation
@@ -641,6 +643,24 @@ def test_the_event_loop_ends_while_the_thread_waits_for_admission(run: Run, acto
         asking[0].result(SECONDS)
 
 
+def test_the_event_loop_ends_while_the_thread_waits_for_the_budget(
+    run: Run, actors: Actors
+) -> None:
+    """The thread is told that, too."""
+    asking: list[Future[Any]] = []
+
+    async def main() -> None:
+        breaker = CircuitBreaker("x", retry_budget=0.1)
+        await breaker.call(succeed)
+        actors.held = True
+        asking.append(start(breaker.sync.spend_retry)[0])
+        await until(actors.asked.is_set)
+
+    run(main)
+    with pytest.raises(RunFinishedError):
+        asking[0].result(SECONDS)
+
+
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_an_event_loop_that_is_closed_without_a_word(
     new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
@@ -665,7 +685,7 @@ def test_an_event_loop_that_is_closed_without_a_word(
     loop.run_until_complete(main())
     with pytest.raises(RuntimeError, match="no running event loop"):
         start(lambda: breaker.call_from_thread(pytest.fail))[0].result(SECONDS)
-    breaker._circuit.loop.is_running = lambda: True  # as it was a moment ago
+    monkeypatch.setattr(EventLoop, "is_running", lambda _: True)  # as it was a moment ago
     monkeypatch.setattr(threads, "post", post_and_tell)
     asking, _ = start(lambda: breaker.call_from_thread(pytest.fail))
     assert posted.wait(SECONDS)
@@ -735,8 +755,6 @@ HARMLESS: dict[str, tuple[Callable[[World], object], object]] = {
     "names": (lambda world: list(world.supervisor), ["x"]),
     "circuit that is there": (lambda world: world.supervisor.circuit("x").name, "x"),
     "get_circuit_breaker_sync": (lambda _: get_circuit_breaker_sync("x"), None),
-    "reset_all_circuit_breakers": (lambda _: reset_all_circuit_breakers(), None),
-    "clear_circuit_breaker_registry": (lambda _: clear_circuit_breaker_registry(), None),
 }
 """What may be used anywhere: it tells what cannot change, or is about the thread's own loops."""
 
@@ -894,25 +912,17 @@ def test_a_thread_of_asyncios_own_is_told_what_to_do(name: str) -> None:
         use = SYNC[name]
         with pytest.raises(RuntimeError) as caught:
             await asyncio.to_thread(use, World(Supervisor(), breaker, cast("Permit", None)))
-        assert "anyio.from_thread" in str(caught.value)
+        assert "breaker.sync.ask" in str(caught.value)
 
     anyio.run(main)
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda: get_circuit_breaker_sync("x"),
-        reset_all_circuit_breakers,
-        clear_circuit_breaker_registry,
-    ],
-)
-def test_a_thread_of_asyncios_own_has_no_circuits(function: Callable[[], object]) -> None:
-    """The functions for all circuits see those of their own thread: none."""
+def test_a_thread_of_asyncios_own_has_no_circuits() -> None:
+    """What is looked for by name is looked for among those of its own thread: none."""
 
     async def main() -> None:
         await get_circuit_breaker("x")
-        assert await asyncio.to_thread(function) is None
+        assert await asyncio.to_thread(get_circuit_breaker_sync, "x") is None
         assert get_circuit_breaker_sync("x") is not None
 
     anyio.run(main)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import sniffio
+import trio
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Supervisor
 from supervisor.circuit import give_up
 from supervisor.errors import CallTimeoutError
 from supervisor.policy.outcomes import Failure
 from supervisor.testing import jump, run_in_virtual_time
+from tests.proofs.player import on_trio
 from tests.support.worlds import (
     Down,
     Guarded,
@@ -24,6 +29,7 @@ from tests.support.worlds import (
     half_open,
     settle_down,
     succeed,
+    take,
     tasks_here,
 )
 
@@ -59,11 +65,6 @@ async def hang() -> str:
     """Wait for longer than anybody has the patience for, but not for ever."""
     await anyio.sleep(80_000)
     return "never"
-
-
-async def take(seconds: float) -> str:
-    await anyio.sleep(seconds)
-    return "fine"
 
 
 class TestTooLate:
@@ -128,12 +129,12 @@ class TestTooLate:
         async def clean_up(error: Exception | None) -> str:
             try:
                 await hang()
-            finally:
+            except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(3)
-                if error is not None:
-                    raise error
-                return "late"  # noqa: B012
+            if error is not None:
+                raise error
+            return "late"
 
         breaker = CircuitBreaker("x", 9, timeout=5)
         with pytest.raises(Down):
@@ -257,6 +258,33 @@ class TestOtherTimeouts:
         assert (now.cancelled + now.failed, now.in_flight) == (2, 0)
 
     @limited_ways
+    @pytest.mark.parametrize("checkpoints", range(4))
+    @pytest.mark.parametrize("seconds", [(3, 5), (5, 5), (6, 5)])
+    async def test_a_cancellation_from_outside_in_the_same_turn(
+        self, guarded: Guarded, seconds: tuple[float, float], checkpoints: int
+    ) -> None:
+        """The scope ends with its own cancellation, although asyncio may make one of both that does
+        not tell any more whose it is.
+        """
+        outside, timeout = seconds
+        breaker = CircuitBreaker("x", 1, timeout=timeout)
+
+        async def work() -> str:
+            jump(10)
+            for _ in range(checkpoints):
+                await anyio.lowlevel.checkpoint()
+            return await hang()
+
+        with anyio.move_on_after(outside) as scope:
+            with suppress(CallTimeoutError):
+                await guarded(breaker, work)
+            await hang()
+        assert scope.cancelled_caught
+        await settle_down()
+        now = breaker.statistics()
+        assert (now.cancelled + now.failed, now.in_flight) == (1, 0)
+
+    @limited_ways
     async def test_a_call_in_a_cancelled_scope(self, guarded: Guarded) -> None:
         """It is cancelled where it first waits."""
         breaker = CircuitBreaker("x", 1, timeout=5)
@@ -314,6 +342,186 @@ def test_cancellations_of_asyncios_own(backend: str, guarded: Guarded) -> None:
         assert task.cancelling() == 0
         now = breaker.statistics()
         assert (now.cancelled, now.failed, now.in_flight) == (now.started - 1, 1, 0)
+
+    run_in_virtual_time(main, backend=backend)
+
+
+class TestCleanUp:
+    """What a function does about being cancelled, compared with the event loop's own limit."""
+
+    @limited_ways
+    async def test_a_clean_up_that_waits(self, guarded: Guarded) -> None:
+        """It is cancelled as often as by `asyncio.timeout` or `trio.move_on_after`."""
+        waits: list[str] = []
+
+        async def function() -> str:
+            try:
+                await hang()
+            finally:
+                for _ in range(3):
+                    try:
+                        await anyio.sleep(1)
+                    except anyio.get_cancelled_exc_class():
+                        waits.append("cancelled")
+                    else:
+                        waits.append("done")
+            return "never"
+
+        breaker = CircuitBreaker("x", 9, timeout=5)
+        with pytest.raises(CallTimeoutError):
+            await guarded(breaker, function)
+        seen, seconds = waits.copy(), anyio.current_time()
+        waits.clear()
+        await by_its_own_limit(function)
+        assert (seen, seconds) == (waits, anyio.current_time() - seconds)
+        assert seen == ["cancelled" if on_trio() else "done"] * 3
+
+    @limited_ways
+    async def test_a_stall(self, guarded: Guarded) -> None:
+        """What was to end in time is cancelled after it, as by the event loop's own limit."""
+        ended: list[str] = []
+
+        async def function() -> str:
+            try:
+                await anyio.sleep(1)
+            except anyio.get_cancelled_exc_class():
+                ended.append("cancelled")
+                raise
+            ended.append("in time")
+            return "fine"
+
+        async def stall() -> None:
+            await settle_down()
+            jump(60)
+
+        breaker = CircuitBreaker("x", 9, timeout=5)
+        for run in (partial(guarded, breaker, function), partial(by_its_own_limit, function)):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stall)
+                with suppress(CallTimeoutError):
+                    await run()
+        assert ended == ["cancelled", "cancelled"]
+
+    @limited_ways
+    async def test_a_clean_up_in_a_group_of_tasks(self, guarded: Guarded) -> None:
+        """Its tasks are cancelled by the group, on both."""
+
+        async def function() -> str:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(hang)
+                tasks.start_soon(hang)
+            return "never"
+
+        breaker = CircuitBreaker("x", 9, timeout=5)
+        with pytest.raises(CallTimeoutError):
+            await guarded(breaker, function)
+        assert anyio.current_time() == 5.0
+        assert (breaker.statistics().failed, breaker.statistics().in_flight) == (1, 0)
+
+    @limited_ways
+    async def test_the_task_goes_on_undisturbed(self, guarded: Guarded) -> None:
+        """Nothing of a limit is left, whether it has ended the call or not, also in a scope."""
+        breaker = CircuitBreaker("x", 99, timeout=5)
+        for _ in range(5):
+            with anyio.move_on_after(60) as scope:
+                with pytest.raises(CallTimeoutError):
+                    await guarded(breaker, hang)
+                assert await guarded(breaker, lambda: take(4)) == "fine"
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anyio.sleep, 9)
+            assert not scope.cancelled_caught
+        assert anyio.current_time() == 90.0
+
+
+async def by_its_own_limit(function: Any) -> None:
+    """Run it for five seconds at most, as users of that backend would."""
+    if on_trio():
+        with trio.move_on_after(5):
+            await function()
+    else:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await function()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@limited_ways
+def test_a_clean_up_that_swallows_cancellations(backend: str, guarded: Guarded) -> None:
+    """It is asked to end once, and not in each round of the event loop."""
+    asked = 0
+
+    async def function() -> str:
+        nonlocal asked
+        try:
+            await hang()
+        finally:
+            job = asyncio.ensure_future(asyncio.sleep(3))
+            while not job.done():
+                try:
+                    await asyncio.shield(job)
+                except asyncio.CancelledError:
+                    asked += 1
+        return "never"
+
+    async def main() -> None:
+        with pytest.raises(CallTimeoutError):
+            await guarded(CircuitBreaker("x", 9, timeout=5), function)
+        assert (asked, anyio.current_time()) == (0, 8.0)
+
+    run_in_virtual_time(main, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("stalls", [False, True])
+@limited_ways
+def test_a_cancellation_at_the_same_time(backend: str, stalls: bool, guarded: Guarded) -> None:
+    """It wins, in whatever order the two come."""
+
+    async def main() -> None:
+        breaker = CircuitBreaker("x", 99, timeout=5)
+        loop = asyncio.get_running_loop()
+        await breaker.call(succeed)
+        for before in (True, False):
+            call = asyncio.ensure_future(guarded(breaker, hang))
+            if before:
+                loop.call_later(5, call.cancel)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if not before:
+                loop.call_later(5, call.cancel)
+            if stalls:
+                jump(60)
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert call.cancelled()
+        now = breaker.statistics()
+        assert (now.cancelled, now.failed, now.in_flight) == (2, 0, 0)
+
+    run_in_virtual_time(main, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("guarded", [by_call, by_decorator, by_block])
+def test_outside_of_any_task(backend: str, guarded: Guarded) -> None:
+    """There is nothing that could be cancelled: an error, and the call has not begun."""
+    errors: list[BaseException] = []
+
+    def call_back(breaker: CircuitBreaker) -> None:
+        try:
+            guarded(breaker, pytest.fail).__await__().send(None)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            errors.append(error)
+
+    async def main() -> None:
+        breaker = CircuitBreaker("x", 1, timeout=5)
+        await breaker.call(succeed)
+        asyncio.get_running_loop().call_soon(call_back, breaker)
+        context = copy_context()
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+        asyncio.get_running_loop().call_soon(call_back, breaker, context=context)
+        await settle_down()
+        now = breaker.statistics()
+        assert (len(errors), now.ignored, now.failed, now.in_flight) == (2, 2, 0, 0)
 
     run_in_virtual_time(main, backend=backend)
 
@@ -409,11 +617,8 @@ class TestMisuse:
         call: Any = breaker.waiting(9).call if ways == "waiting" else breaker.call
         options = {"fallback": None} if ways == "fallback" else {}
         for function in (lambda: 42, lambda: None, lambda _: succeed()):
-            with pytest.raises(TypeError) as caught:
+            with pytest.raises(TypeError, match=r"^CircuitBreaker\.call needs an async function"):
                 await call(function, **options)
-            assert caught.value.__notes__ == [
-                "CircuitBreaker.call needs an async function (`async def`)"
-            ]
         now = breaker.statistics()
         assert (now.state, now.ignored, now.failed) == ("closed", 3, 0)
 

@@ -19,6 +19,7 @@ from supervisor import (
     CircuitStoppedError,
     Permit,
     Supervisor,
+    deadline,
 )
 from supervisor.circuit.record import GivenUp
 from supervisor.testing import jump
@@ -185,6 +186,69 @@ class TestAdmission:
             steps = [next(n for n in range(11) if draw < 0.01 + 0.099 * n) for draw in draws]
             assert [round(time, 9) for time in admitted] == sorted(steps)
 
+    async def test_a_recovery_that_comes_too_late(self) -> None:
+        """For the deadline of its caller: it is refused at once. Other limits end it in silence."""
+        async with Supervisor() as supervisor:
+            breaker = await opened(supervisor)
+            for wait in (by_call, by_decorator, by_permit):
+                for seconds in (1, 30):
+                    with deadline(seconds), pytest.raises(CircuitBreakerOpenError) as late:
+                        await wait(breaker, 40)
+                    assert (late.value.retry_after, anyio.current_time()) == (30.0, 0.0)
+            with anyio.move_on_after(1) as scope:
+                await by_call(breaker, 40)
+            assert (scope.cancelled_caught, anyio.current_time()) == (True, 1.0)
+            with deadline(29.1):
+                await by_call(breaker, 40)
+            assert anyio.current_time() == 30.0
+
+    @every_wait
+    async def test_a_recovery_that_fails(self, wait: Any) -> None:
+        """Ends the waits of those for whom the next one comes too late, and only of those."""
+        async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
+            breaker = await opened(supervisor)
+            ended: list[tuple[float, bool]] = []
+
+            async def caller(seconds: float) -> None:
+                with deadline(seconds):
+                    refused = False
+                    try:
+                        await wait(breaker, 1000)
+                    except CircuitBreakerOpenError:
+                        refused = True
+                    ended.append((anyio.current_time(), refused))
+
+            tasks.start_soon(wait_and_fail, breaker)
+            await settle_down()
+            for seconds in (50, 70, 1000):
+                tasks.start_soon(caller, seconds)
+        assert ended == [(30.0, True), (60.0, False), (60.0, False)]
+
+    @every_wait
+    @pytest.mark.parametrize("state", ["half_open", "forced_open"])
+    async def test_what_nobody_knows_the_end_of(self, wait: Any, state: str) -> None:
+        """Is waited for as long as the caller may: a probe's verdict, a circuit opened by hand."""
+        async with half_open() as breaker:
+            began = anyio.current_time()
+            permit = await breaker.acquire()
+            if state == "forced_open":
+                breaker.force_open()
+            with pytest.raises(TimeoutError), deadline(5):
+                await wait(breaker, 40)
+            assert anyio.current_time() - began == 5
+            permit.ignore()
+
+    @every_wait
+    async def test_whoever_has_been_cancelled(self, wait: Any) -> None:
+        """Is not refused."""
+        async with Supervisor() as supervisor:
+            breaker = await opened(supervisor)
+            with deadline(1) as scope:
+                scope.cancel()
+                await wait(breaker, 40)
+            assert scope.cancelled_caught
+            assert left_behind(breaker) == (0, 0)
+
     async def test_a_throttle_is_not_waited_for(self) -> None:
         """Nobody knows how long that would take; nor is it any use to wait for a budget."""
         breaker = CircuitBreaker("x", 10**6, throttle=1, throttle_floor=1e-9)
@@ -322,7 +386,7 @@ class TestDeadlines:
                 await wait(breaker, 12)
             refusal = caught.value
             assert (anyio.current_time(), refusal.retry_after) == (12.0, 18.0)
-            assert (refusal.state, refusal.last_failure) == ("open", "Down: down")
+            assert (refusal.state, refusal.last_failure) == ("open", "Down")
             now = breaker.statistics()
             assert (now.rejected, left_behind(breaker)) == (1, (0, 0))
 
@@ -333,6 +397,21 @@ class TestDeadlines:
             breaker = await opened(supervisor)
             await wait(breaker, 30)
             assert breaker.state is CircuitState.CLOSED
+
+    @every_wait
+    async def test_several_changes_at_that_very_time_come_first(self, wait: Any) -> None:
+        """The last answer is that of the circuit after all of them, not in between."""
+        async with Supervisor() as supervisor:
+            breaker = await opened(supervisor, probes=2, probe_failure_rate=1, probe_timeout=5)
+            await anyio.sleep(30)
+            permits = [await breaker.acquire() for _ in range(2)]
+            with pytest.raises(CircuitBreakerOpenError) as caught:
+                await wait(breaker, 5)
+            refusal = caught.value
+            assert (anyio.current_time(), breaker.state) == (35.0, "open")
+            assert (refusal.state, refusal.reason, refusal.retry_after) == ("open", "open", 30.0)
+            for permit in permits:
+                permit.ignore()
 
     async def test_a_thousand(self) -> None:
         """Everybody is refused at the end of its own time, whoever came first."""
@@ -372,7 +451,7 @@ class TestDeadlines:
             await settle_down()
             jump(60)
             await settle_down()
-            assert sorted(ended) == ["admitted", "open 20"]
+            assert sorted(ended) == ["admitted", "open 0"]
 
     async def test_a_probe_that_hangs(self) -> None:
         """Those behind it are not held for longer than it."""

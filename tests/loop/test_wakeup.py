@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 from supervisor.loop.event_loop import EventLoop
 from supervisor.loop.wakeup import AsyncioBell, Bell
@@ -14,7 +16,7 @@ from tests.support.worlds import settle_down
 
 
 def new_bell() -> Bell:
-    return EventLoop(anyio.lowlevel.current_token()).new_bell()
+    return EventLoop.here().new_bell()
 
 
 @pytest.mark.anyio
@@ -30,6 +32,32 @@ async def test_a_ring_wakes_the_sleeper() -> None:
         tasks.start_soon(sleep)
         await settle_down()
         assert seen == []
+        bell.ring()
+    assert seen == ["awake"]
+
+
+@pytest.mark.anyio
+async def test_a_ring_that_was_cut_short_can_be_repeated() -> None:
+    """At the recursion limit, nobody is woken by half."""
+    bell, seen = new_bell(), []
+
+    async def sleep() -> None:
+        await bell.wait()
+        seen.append("awake")
+
+    def ring_deep_down() -> None:
+        try:
+            ring_deep_down()
+        except RecursionError:
+            with suppress(RecursionError):
+                bell.ring()
+            raise
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep)
+        await settle_down()
+        with pytest.raises(RecursionError):
+            ring_deep_down()
         bell.ring()
     assert seen == ["awake"]
 
@@ -77,3 +105,28 @@ def test_a_ring_for_a_loop_that_was_closed_does_nothing() -> None:
     bell.ring()
     assert not task.done()
     task.get_coro().close()  # type: ignore[union-attr]
+
+
+def test_a_ring_of_trios_that_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised on its way leaves the sleeper asleep, and the next ring wakes it."""
+    reschedule = trio.lowlevel.reschedule
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(trio.lowlevel, "reschedule", reschedule)
+        raise RecursionError
+
+    async def main() -> None:
+        bell = new_bell()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep_on, bell)
+            await settle_down()
+            monkeypatch.setattr(trio.lowlevel, "reschedule", fail_once)
+            with pytest.raises(RecursionError):
+                bell.ring()
+            bell.ring()
+
+    trio.run(main)
+
+
+async def sleep_on(bell: Bell) -> None:
+    await bell.wait()

@@ -8,6 +8,7 @@ import pytest
 
 from supervisor.machine.machine import Machine, replay
 from supervisor.machine.messages import (
+    ANY_PERIOD,
     Acquire,
     CircuitState,
     Grant,
@@ -15,6 +16,7 @@ from supervisor.machine.messages import (
     Message,
     Outcome,
     Refusal,
+    Renew,
     Reset,
     Settle,
     Transition,
@@ -36,6 +38,7 @@ def machine(**policy: float) -> Machine:
 def acquire(circuit: Machine, permit: int, at: float) -> Grant:
     answer = circuit.apply(Acquire(permit, at))
     assert isinstance(answer, Grant)
+    circuit.advance(at)  # a probe begins with the end of the turn
     return answer
 
 
@@ -158,13 +161,15 @@ class TestTransitions:
         assert (circuit.state, circuit.stale) == (OPEN, 1)
 
     def test_a_long_silence_makes_several_transitions_at_their_times(self) -> None:
-        """One step over a long time equals many small ones."""
+        """Once a probe has had its turn, and did not use it."""
         circuit = half_opened(probe_timeout=5.0)
         acquire(circuit, 1, 10.0)
+        circuit.advance(16.0)
+        assert (circuit.state, circuit.deadline) == (HALF_OPEN, 17.0)
         circuit.advance(1000.0)
         assert [(t.to_state, t.at) for t in circuit.transitions[-2:]] == [
-            (OPEN, 15.0),
-            (HALF_OPEN, 25.0),
+            (OPEN, 17.0),
+            (HALF_OPEN, 27.0),
         ]
 
     @pytest.mark.parametrize("make", [machine, opened, half_opened])
@@ -301,6 +306,53 @@ class TestStaleReports:
         totals = circuit.succeeded, circuit.failed, circuit.ignored, circuit.cancelled
         assert totals == (3, 3 + 2, 3, 3)
         assert circuit.stale == 12
+
+
+class TestStreams:
+    """What a stream tells after it has been admitted: it is alive, or it has failed later."""
+
+    def test_a_probe_is_alive(self) -> None:
+        """Its time begins anew with each part of its answer, at the time of that."""
+        circuit = half_opened(probe_timeout=60.0)
+        probe = acquire(circuit, 1, at=10.0)
+        circuit.apply(Renew(1, probe.period, at=69.0))
+        assert (circuit.state, circuit.deadline) == (HALF_OPEN, 129.0)
+        circuit.apply(Renew(1, probe.period, at=129.0))  # at the very end of its time
+        assert (circuit.state, circuit.since) == (OPEN, 129.0)
+
+    def test_of_another_period(self) -> None:
+        """It is too late to say so."""
+        circuit = half_opened(probe_timeout=60.0)
+        probe = acquire(circuit, 1, at=10.0)
+        circuit.apply(Renew(1, probe.period - 1, at=50.0))
+        assert circuit.deadline == 70.0
+        settle(circuit, probe, SUCCEEDED, at=50.0)
+        circuit.apply(Renew(1, probe.period, at=50.0))
+        assert (circuit.state, circuit.deadline) == (CLOSED, math.inf)
+
+    def test_a_later_failure_counts_in_the_present_period(self) -> None:
+        """In whatever state, at once; never as stale."""
+        later = Grant(ANY_PERIOD, Policy())
+        circuit = machine()
+        settle(circuit, circuit.grant, FAILED, at=1.0)
+        settle(circuit, later, FAILED, 2.0, "Down: later")
+        assert (circuit.state, circuit.last_failure) == (OPEN, "Down: later")
+        settle(circuit, later, FAILED, 3.0)
+        assert (circuit.state, circuit.until) == (OPEN, 12.0)
+        acquire(circuit, 1, at=12.0)
+        settle(circuit, later, FAILED, 13.0, "Down: still")
+        assert (circuit.state, circuit.until) == (OPEN, 23.0)
+        assert (circuit.failed, circuit.stale, circuit.failed_recoveries) == (4, 0, 1)
+
+    def test_a_later_failure_among_many_probes(self) -> None:
+        """It is one more that has failed."""
+        circuit = half_opened(probes=4, probe_failure_rate=0.5)
+        later = Grant(ANY_PERIOD, Policy())
+        settle(circuit, acquire(circuit, 1, at=10.0), SUCCEEDED, 10.0)
+        settle(circuit, later, FAILED, 11.0)
+        assert circuit.state is HALF_OPEN
+        settle(circuit, later, FAILED, 12.0)
+        assert circuit.state is OPEN
 
 
 class TestLease:

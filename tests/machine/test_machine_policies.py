@@ -101,6 +101,7 @@ def ramping(**policy: Any) -> Machine:
 def acquire(circuit: Machine, permit: int, at: float, **request: Any) -> Grant:
     answer = circuit.apply(Acquire(permit, at, **request))
     assert isinstance(answer, Grant)
+    circuit.advance(at)  # a probe begins with the end of the turn
     return answer
 
 
@@ -192,6 +193,7 @@ class TestTally:
         """At the time at which it has run too long."""
         circuit = half_opened(probe_timeout=5, window_seconds=20)
         acquire(circuit, 1, 10.0)
+        circuit.advance(15.0)
         circuit.advance(19.9)
         assert circuit.failure_count == 2
         circuit.advance(20.0)  # the first one is too old
@@ -300,15 +302,15 @@ class TestOverdue:
         assert (circuit.state, circuit.failure_count) == (OPEN, 1)
 
     @neutral
-    def test_a_slow_call_that_is_neutral_stays_slow(self, outcome: Outcome) -> None:
-        """And nothing of it is kept but its entry."""
+    def test_a_slow_call_that_is_neutral_is_taken_back(self, outcome: Outcome) -> None:
+        """And nothing of it is kept."""
         circuit = machine(**SLOW)
         circuit.apply(Overdue(0, 1, 5.0, 1.0, failed=False))
         settle(circuit, outcome, 6.0, call=1)
         assert not circuit.trip.overdue
         settle(circuit, FAILED, 7.0, call=1)
         assert circuit.failure_count == 0
-        assert circuit.trip.tally.slow == 1
+        assert (circuit.trip.tally.calls, circuit.trip.tally.slow) == (0, 0)
 
     @pytest.mark.parametrize(
         "leave",
@@ -491,6 +493,7 @@ class TestHalfOpen:
         settle(circuit, SUCCEEDED, 101.0, acquire(circuit, 1, 100.0))
         acquire(circuit, 2, 129.0)
         assert circuit.deadline == 130.0
+        circuit.advance(130.0)
         circuit.advance(200.0)
         assert changes(circuit)[-2:] == [(OPEN, 130.0), (HALF_OPEN, 140.0)]
         assert circuit.last_failure == "no verdict within 30 s"
@@ -509,6 +512,42 @@ class TestHalfOpen:
         circuit.advance(15.0)
         assert circuit.last_failure == "probe still running after 5 s"
 
+    @pytest.mark.parametrize("limits", [{"probe_timeout": 5}, {"half_open_timeout": 5}])
+    def test_a_verdict_when_time_has_jumped(self, limits: dict[str, float]) -> None:
+        """It waits until the probe has had a turn, so that it can say how it has ended."""
+        for outcome, state in ((SUCCEEDED, CLOSED), (FAILED, OPEN), (IGNORED, HALF_OPEN)):
+            circuit = half_opened(**limits)
+            probe = acquire(circuit, 1, 10.0)
+            circuit.apply(Settle(-1, NO_PROBE, IGNORED, 18.0))  # a message judges nobody, nor
+            circuit.pass_time(18.0)  # does a read
+            assert circuit.state is HALF_OPEN
+            settle(circuit, outcome, 18.0, probe)
+            assert (circuit.state, circuit.stale) == (state, 1)
+
+    @pytest.mark.parametrize("limits", [{"probe_timeout": 5}, {"half_open_timeout": 5}])
+    def test_a_verdict_that_was_put_off(self, limits: dict[str, float]) -> None:
+        """Comes when as much time again has passed; in a turn, even if that is late again."""
+        circuit = half_opened(**limits)
+        acquire(circuit, 1, 10.0)
+        circuit.advance(18.0)
+        assert (circuit.state, circuit.deadline) == (HALF_OPEN, 21.0)
+        circuit.pass_time(30.0)
+        assert circuit.state is HALF_OPEN
+        circuit.advance(30.0)
+        assert changes(circuit)[-1] == (OPEN, 21.0)
+        assert circuit.failed_recoveries == 1
+
+    def test_many_probes_when_time_has_jumped(self) -> None:
+        """Each is put off by itself, and none of those that begin later for another one's sake."""
+        circuit = half_opened(success_threshold=9, probe_timeout=5)
+        acquire(circuit, 1, 10.0)
+        acquire(circuit, 2, 12.0)
+        circuit.advance(16.0)
+        assert circuit.deadline == 17.0
+        circuit.advance(30.0)
+        assert changes(circuit)[-2:] == [(OPEN, 17.0), (HALF_OPEN, 27.0)]
+        assert circuit.failure_count == 2
+
     def test_what_a_probe_is_told_by_the_dependency(self) -> None:
         """It opens at once and for that long, however many probes may fail."""
         circuit = half_opened(probes=9, probe_failure_rate=1)
@@ -525,7 +564,7 @@ class TestRamp:
         for at, share in ((20.0, 0.1), (25.0, 0.55), (29.0, 0.91)):
             assert acquire(circuit, 2, at, draw=share - 0.01) is circuit.grant
             refusal = refused(circuit, 3, at, draw=share + 0.01)
-            assert refusal == Refusal(CLOSED, 0.0, "OSError: down", "ramp")
+            assert refusal == Refusal(CLOSED, 0.0, None, "ramp")
         assert acquire(circuit, 4, 30.0, draw=1 - 2**-53) is circuit.grant
 
     def test_nothing_is_answered_in_advance(self) -> None:
@@ -774,15 +813,15 @@ class TestWaiting:
         assert circuit.released == ((1, circuit.grant),)
 
     def test_until_they_give_up(self) -> None:
-        """Each at its own time, with the refusal of that time; that is a deadline."""
+        """Each at its own time, which is a deadline, with the refusal of the time that it is."""
         circuit = opened()
         wait(circuit, 1, at=1.0, until=7.0)
         wait(circuit, 2, at=2.0, until=4.0)
         assert circuit.deadline == 4.0
         circuit.advance(9.0)
         assert circuit.released == (
-            (2, Refusal(OPEN, 6.0, "OSError: down", "open")),
-            (1, Refusal(OPEN, 3.0, "OSError: down", "open")),
+            (2, Refusal(OPEN, 1.0, "OSError: down", "open")),
+            (1, Refusal(OPEN, 1.0, "OSError: down", "open")),
         )
         assert circuit.deadline == 10.0
 
@@ -794,11 +833,37 @@ class TestWaiting:
         circuit.advance(10.0)
         assert released(circuit) == [(1, "admitted"), (2, "half_open")]
 
+    @pytest.mark.parametrize("wait_for", ["closed", "verdict"])
+    def test_all_changes_of_that_time_come_first(self, wait_for: WaitFor) -> None:
+        """Nobody is told how it was in between."""
+        circuit = half_opened(probes=3, probe_failure_rate=1.0, probe_timeout=5.0)
+        for permit in (1, 2, 3):
+            acquire(circuit, permit, 10.0)
+        wait(circuit, 4, at=12.0, until=15.0, wait_for=wait_for)
+        circuit.advance(15.0)
+        assert circuit.state is OPEN
+        assert released(circuit) == [(4, "open")]
+
     def test_there_is_no_time_left_to_wait(self) -> None:
         """Then it is a refusal at once."""
         circuit = opened()
         assert refused(circuit, 1, 5.0, wait_until=5.0).reason == "open"
         assert not circuit.waiting
+
+    def test_what_comes_after_a_deadline_is_not_waited_for(self) -> None:
+        """Neither at first, nor when it opens again; the verdict of probes may come at any time."""
+        circuit = opened()
+        assert refused(circuit, 1, 5.0, wait_until=99.0, deadline=10.0).reason == "open"
+        wait(circuit, 2, 5.0, until=99.0, deadline=10.1)
+        wait(circuit, 3, 5.0, until=99.0, deadline=20.0)
+        wait(circuit, 4, 5.0, until=99.0, deadline=20.1)
+        circuit.advance(10.0)
+        assert released(circuit) == [(2, "admitted")]
+        wait(circuit, 5, 10.0, until=99.0, deadline=11.0)
+        probe = Grant(circuit.period, circuit.policy, 2)
+        settle(circuit, FAILED, 10.0, probe)
+        assert released(circuit) == [(3, "open"), (5, "open")]
+        assert list(circuit.waiting) == [4]
 
     def test_who_need_not_wait_is_admitted(self) -> None:
         """At once."""
@@ -848,7 +913,8 @@ class TestWaiting:
         wait(circuit, 3, 20.5, draw=0.3)
         wait(circuit, 4, 20.5, draw=0.19)
         assert circuit.deadline == 21.0
-        circuit.advance(22.9)
+        for now in (21.0, 22.0, 22.9):
+            circuit.advance(now)
         assert released(circuit) == [(4, "admitted")]
         circuit.advance(23.0)
         assert released(circuit) == [(3, "admitted")]
@@ -917,6 +983,52 @@ class TestWaiting:
         circuit.apply(Reconfigure(replace(circuit.policy, ramp=None), 21.0))
         assert released(circuit) == [(2, "admitted")]
 
+    @pytest.mark.parametrize("fields", [{}, {"success_threshold": 3}, {"probes": 2}])
+    def test_when_time_has_jumped(self, fields: dict[str, int]) -> None:
+        """As many as there are places begin now, however often each could have been too late."""
+        circuit = opened(probe_timeout=2, half_open_timeout=3, **fields)
+        for permit in range(1, 21):
+            wait(circuit, permit, 0.0)
+        circuit.advance(3600.0)
+        places = max(fields.values(), default=1)
+        assert released(circuit) == [(permit, "admitted") for permit in range(1, places + 1)]
+        assert (circuit.state, circuit.since, circuit.deadline) == (HALF_OPEN, 10.0, 3602.0)
+        assert (circuit.failed_recoveries, circuit.times_opened) == (0, 1)
+
+    def test_who_has_given_up_when_time_has_jumped(self) -> None:
+        """Is refused if that was before anybody was let go, with no time left to come back."""
+        circuit = opened()
+        wait(circuit, 1, 0.0, until=5.0)
+        wait(circuit, 2, 0.0, until=10.0)
+        wait(circuit, 3, 0.0, until=11.0)
+        wait(circuit, 4, 0.0, until=99.0)
+        circuit.advance(60.0)
+        assert circuit.released[0] == (1, Refusal(OPEN, 0.0, "OSError: down", "open"))
+        assert released(circuit) == [(1, "open"), (2, "admitted"), (3, "half_open")]
+        assert list(circuit.waiting) == [4]
+
+    def test_during_a_ramp_when_time_has_jumped(self) -> None:
+        """All are asked for by the share of now, and the throttle sees them now."""
+        circuit = ramping(ramp_start=0.1, throttle=2, throttle_seconds=10)
+        for permit, draw in ((2, 0.95), (3, 0.3), (4, 0.6)):
+            wait(circuit, permit, 20.0, draw=draw)
+        circuit.advance(25.9)
+        assert released(circuit) == [(3, "admitted"), (4, "admitted")]
+        assert circuit.deadline == 26.0
+        circuit.advance(99.0)
+        assert released(circuit) == [(2, "admitted")]
+
+    def test_a_place_that_is_free_before_the_turn_ends(self) -> None:
+        """Who gets it begins with the end of the turn: it may be long after the report."""
+        circuit = half_opened(probe_timeout=5)
+        probe = acquire(circuit, 1, 10.0)
+        wait(circuit, 2, 10.0)
+        settle(circuit, IGNORED, 12.0, probe)
+        circuit.apply(Settle(-1, NO_PROBE, IGNORED, 17.0))  # of another call, at another time
+        circuit.advance(30.0)
+        assert released(circuit) == [(2, "admitted")]
+        assert (circuit.state, circuit.deadline) == (HALF_OPEN, 35.0)
+
     def test_copies_wait_for_themselves(self) -> None:
         """What is released in one still waits in the other."""
         circuit = opened()
@@ -983,7 +1095,7 @@ class TestByHand:
         assert (lease.slack, lease.refuse_until, circuit.deadline) == (0, math.inf, math.inf)
         circuit.advance(1e9)
         assert circuit.transitions == [
-            Transition(CLOSED, FORCED_OPEN, 5.0, 1, 0, math.inf, None),
+            Transition(CLOSED, FORCED_OPEN, 5.0, 1, 0, math.inf, None, origin="by hand"),
         ]
 
     def test_forced_closed(self) -> None:
@@ -1099,9 +1211,10 @@ class TestMetricsOnly:
         assert circuit.transitions[1:] == [
             Transition(CLOSED, OPEN, 2.0, 2, 2, 10.0, down, metrics_only=True),
             Transition(OPEN, HALF_OPEN, 12.0, 3, 2, 0.0, down, metrics_only=True),
-            Transition(HALF_OPEN, CLOSED, 13.0, 4, 0, 0.0, down, metrics_only=True),
+            Transition(HALF_OPEN, CLOSED, 13.0, 4, 0, 0.0, None, metrics_only=True),
         ]
-        assert circuit.transitions[0] == Transition(CLOSED, METRICS_ONLY, 0.0, 1, 0, 0.0, None)
+        told = Transition(CLOSED, METRICS_ONLY, 0.0, 1, 0, 0.0, None, origin="by hand")
+        assert (circuit.transitions[0], circuit.origin_of_state) == (told, "by hand")
 
     def test_who_would_be_refused_is_admitted_and_counted(self) -> None:
         """But what becomes of these calls is for the figures alone."""
@@ -1159,7 +1272,9 @@ class TestMetricsOnly:
         circuit.apply(Reset(2.0))
         assert (circuit.state, circuit.would_be, circuit.failure_count) == (METRICS_ONLY, CLOSED, 0)
         told = circuit.transitions[-1]
-        assert told == Transition(OPEN, CLOSED, 2.0, 3, 0, 0.0, "OSError: down", metrics_only=True)
+        assert told == Transition(
+            OPEN, CLOSED, 2.0, 3, 0, 0.0, None, metrics_only=True, origin="by hand"
+        )
 
     def test_it_begins_closed(self) -> None:
         """Whatever there was before."""
@@ -1195,6 +1310,17 @@ class TestReconfigure:
         assert circuit.state is CLOSED
         fail(circuit, 1.0)
         assert (circuit.state, circuit.failure_count) == (OPEN, 5)
+
+    def test_probes_that_have_won_by_another_policy(self) -> None:
+        """The next one to end closes the circuit, also if it fails, since no other could help."""
+        circuit = half_opened(probes=4, probe_failure_rate=0.5)
+        settle(circuit, SUCCEEDED, 10.0, acquire(circuit, 1, 10.0))
+        grant = acquire(circuit, 2, 10.0)
+        policy = replace(circuit.policy, probes=3, probe_failure_rate=1.0)
+        circuit.apply(Reconfigure(policy, 11.0))
+        assert circuit.state is HALF_OPEN
+        settle(circuit, FAILED, 12.0, grant)
+        assert (circuit.state, circuit.failure_count) == (CLOSED, 0)
 
     def test_calls_of_before_count(self) -> None:
         """The period is the same; new grants carry the new policy."""

@@ -14,9 +14,15 @@ from supervisor.policy.policy import Policy
 def with_probes(policy: Policy, running: int = 0, successes: int = 0, failures: int = 0) -> Probing:
     probing = Probing()
     for permit in range(1, running + 1):
-        probing.begin(permit, policy, at=0.0)
+        begin(probing, permit, policy, at=0.0)
     probing.successes, probing.failures = successes, failures
     return probing
+
+
+def begin(probing: Probing, permit: int, policy: Policy, at: float) -> None:
+    """Admit a probe in a turn that ends then."""
+    probing.admit(permit, policy)
+    probing.begin(at)
 
 
 class TestPlaces:
@@ -113,11 +119,11 @@ class TestTime:
     def test_each_has_its_own_limit(self) -> None:
         """That of the policy by which it was granted; the first is the deadline."""
         probing = Probing()
-        probing.begin(1, Policy(probe_timeout=20), at=5.0)
-        probing.begin(2, Policy(probe_timeout=10), at=6.0)
+        begin(probing, 1, Policy(probe_timeout=20), at=5.0)
+        begin(probing, 2, Policy(probe_timeout=10), at=6.0)
         assert probing.deadline == 16.0
         assert probing.end_overdue(15.9) is None
-        assert probing.end_overdue(16.0) == 10.0
+        assert probing.end_overdue(16.0) == (2, 10.0)
         assert probing.deadline == 25.0
         assert (probing.end(2), probing.end(1), probing.end(1)) == (False, True, False)
         assert probing.deadline == math.inf
@@ -127,19 +133,111 @@ class TestTime:
         policy = Policy(half_open_timeout=30, probes=3)
         probing = Probing()
         assert probing.verdict_by == math.inf
-        probing.begin(1, policy, at=5.0)
-        probing.begin(2, policy, at=8.0)
+        begin(probing, 1, policy, at=5.0)
+        begin(probing, 2, policy, at=8.0)
         probing.end(1)
         probing.end(2)
-        probing.begin(3, policy, at=9.0)
+        begin(probing, 3, policy, at=9.0)
         assert (probing.deadline, probing.verdict_by, probing.verdict_within) == (35.0, 35.0, 30.0)
         assert probing.end_overdue(35.0) is None
+
+    def test_it_begins_with_the_end_of_the_turn(self) -> None:
+        """Until then it has a place, and no deadline; one that has ended by then never gets one."""
+        policy = Policy(half_open_timeout=30, probe_timeout=20, success_threshold=2)
+        probing = Probing()
+        for permit in (1, 2):
+            probing.admit(permit, policy)
+        assert (probing.deadline, probing.places(policy)) == (math.inf, 0)
+        probing.end(1)
+        probing.begin(7.0)
+        assert (probing.deadline, probing.verdict_by, list(probing.running)) == (27.0, 37.0, [2])
+        probing.begin(8.0)
+        assert (probing.deadline, probing.verdict_by) == (27.0, 37.0)
+
+    def test_what_comes_too_late_is_put_off_once(self) -> None:
+        """For as long as the turn is late, and at most for the whole time; each by itself."""
+        probing = Probing()
+        begin(probing, 1, Policy(probe_timeout=10), at=0.0)
+        begin(probing, 2, Policy(probe_timeout=10), at=7.0)
+        probing.put_off(10.0)  # just in time
+        assert probing.deadline == 10.0
+        probing.put_off(12.0)
+        assert probing.deadline == 14.0
+        probing.put_off(60.0)
+        assert probing.end_overdue(60.0) == (1, 10.0)
+        assert probing.deadline == 70.0  # of the second one, which is late for the first time
+        probing.put_off(99.0)
+        assert probing.end_overdue(99.0) == (2, 10.0)
+
+    def test_what_has_ended_is_not_put_off(self) -> None:
+        """Although it stands behind others that are, until then."""
+        probing = Probing()
+        for permit, at in ((1, 0.0), (2, 1.0), (3, 2.0)):
+            begin(probing, permit, Policy(probe_timeout=10), at)
+        probing.end(2)
+        probing.put_off(20.0)
+        assert probing.ends == [(28.0, 3), (30.0, 1)]
+
+    def test_the_verdict_of_time_is_put_off_once(self) -> None:
+        """Likewise."""
+        probing = Probing()
+        begin(probing, 1, Policy(probe_timeout=99, half_open_timeout=30), at=0.0)
+        for now, verdict_by in ((30.0, 30.0), (40.0, 50.0), (60.0, 50.0)):
+            probing.put_off(now)
+            assert probing.verdict_by == verdict_by
+        begin(probing := Probing(), 1, Policy(probe_timeout=99, half_open_timeout=30), at=0.0)
+        probing.put_off(65.0)
+        assert probing.verdict_by == 95.0
 
     def test_the_first_limit_is_the_deadline(self) -> None:
         """Be it a probe's or the verdict's."""
         probing = Probing()
-        probing.begin(1, Policy(half_open_timeout=30, probe_timeout=20), at=0.0)
+        begin(probing, 1, Policy(half_open_timeout=30, probe_timeout=20), at=0.0)
         assert (probing.deadline, probing.verdict_by) == (20.0, 30.0)
+
+
+class TestRenewal:
+    """A probe that gives its answer in parts."""
+
+    def test_its_time_begins_anew(self) -> None:
+        """That of others does not; also if it has been put off before."""
+        probing = with_probes(Policy(probes=2, probe_timeout=10), running=2)
+        probing.renew(1, 4.0)
+        assert probing.deadline == 10.0
+        assert probing.end(2)
+        assert probing.deadline == 14.0
+        probing.put_off(15.0)
+        assert probing.deadline == 16.0
+        probing.renew(1, 15.5)
+        assert probing.end_overdue(25.4) is None
+        probing.put_off(26.0)
+        assert probing.deadline == 26.5
+        assert probing.end_overdue(26.5) == (1, 10.0)
+        assert probing.deadline == math.inf
+
+    def test_an_end_that_has_moved_is_no_end(self) -> None:
+        """Wherever it stands among those of others."""
+        probing = Probing()
+        for permit, at in ((1, 0.0), (2, 1.0), (3, 2.0)):
+            begin(probing, permit, Policy(probe_timeout=10), at)
+        probing.renew(2, 1.0)  # at once: it ends when it did
+        probing.renew(2, 25.0)
+        probing.put_off(20.0)
+        assert probing.ends == [(28.0, 3), (35.0, 2), (30.0, 1)]
+        ends = [probing.end_overdue(at) for at in (28.0, 30.0, 34.0, 35.0)]
+        assert ends == [(3, 10), (1, 10), None, (2, 10)]
+        assert (probing.deadline, probing.running) == (math.inf, {})
+
+    def test_one_that_does_not_run(self) -> None:
+        """Or that has not begun: nothing changes."""
+        probing = with_probes(Policy(probes=3, probe_timeout=10), running=1)
+        probing.admit(2, Policy(probe_timeout=10))
+        for permit in (2, 3):
+            probing.renew(permit, 4.0)
+        assert (probing.deadline, sorted(probing.running)) == (10.0, [1, 2])
+        probing.begin(5.0)
+        assert probing.end(1)
+        assert probing.deadline == 15.0
 
 
 def test_a_copy_is_independent() -> None:
@@ -150,6 +248,6 @@ def test_a_copy_is_independent() -> None:
     assert (copy.running, copy.deadline) == (original.running, 30.0)
     original.end(1)
     original.successes += 1
-    copy.begin(3, policy, at=1.0)
+    begin(copy, 3, policy, at=1.0)
     assert (list(original.running), original.successes) == ([2], 1)
     assert (list(copy.running), copy.successes) == ([1, 2, 3], 0)

@@ -29,7 +29,7 @@ class TestRamp:
 
 
 def throttle(policy: Policy, accepts: int, failures: int, at: float = 0.0) -> Throttle:
-    throttle = Throttle(policy)
+    throttle = Throttle(policy.throttle_seconds)
     throttle.recent.add(at, accepts, failed=False, slow=False)
     throttle.recent.add(at, failures, failed=True, slow=False)
     return throttle
@@ -110,8 +110,8 @@ class TestThrottle:
         for seconds in (10.0, 1000.0):
             recent = throttle(policy, 10, 90, at=5.0)
             other = Policy(throttle=2, throttle_seconds=seconds)
-            assert recent.reconfigured(other, 6.0).share(other) == recent.share(policy)
-            assert recent.reconfigured(other, 50.0).share(other) == 1.0
+            assert recent.reconfigured(seconds, 6.0).share(other) == recent.share(policy)
+            assert recent.reconfigured(seconds, 50.0).share(other) == 1.0
 
 
 class TestRetryBudget:
@@ -119,7 +119,7 @@ class TestRetryBudget:
 
     def spent(self, policy: Policy, calls: int, at: float = 0.0) -> int:
         """How many retries there may be after so many calls."""
-        budget = RetryBudget(policy)
+        budget = RetryBudget(policy.retry_budget_seconds)
         budget.deposit(0.0, calls)
         return sum(budget.spend(policy, at) for _ in range(1000))
 
@@ -145,7 +145,7 @@ class TestRetryBudget:
         policy = Policy(retry_budget=0.5, retry_budget_minimum=1, retry_budget_seconds=100)
         assert self.spent(policy, 10, at=99.0) == 6
         assert self.spent(policy, 10, at=100.0) == 1
-        budget = RetryBudget(policy)
+        budget = RetryBudget(policy.retry_budget_seconds)
         assert [budget.spend(policy, at) for at in (0.0, 50.0, 99.0, 100.0)] == [
             True,
             False,
@@ -156,7 +156,7 @@ class TestRetryBudget:
     def test_a_refused_retry_takes_nothing(self) -> None:
         """However often it is asked for."""
         policy = Policy(retry_budget=0.5, retry_budget_minimum=0)
-        budget = RetryBudget(policy)
+        budget = RetryBudget(policy.retry_budget_seconds)
         assert not any(budget.spend(policy, 0.0) for _ in range(100))
         budget.deposit(0.0, 2)
         assert budget.spend(policy, 0.0)
@@ -164,7 +164,7 @@ class TestRetryBudget:
     def test_a_copy_is_independent(self) -> None:
         """What one spends the other still has."""
         policy = Policy(retry_budget=0.5, retry_budget_minimum=1)
-        original = RetryBudget(policy)
+        original = RetryBudget(policy.retry_budget_seconds)
         copy = original.copy()
         assert original.spend(policy, 0.0)
         assert not original.spend(policy, 0.0)
@@ -174,9 +174,9 @@ class TestRetryBudget:
         """The retries, too; but for what was too old for the one before."""
         policy = Policy(retry_budget=0.5, retry_budget_minimum=0)
         other = Policy(retry_budget=0.75, retry_budget_minimum=0, retry_budget_seconds=1000)
-        budget = RetryBudget(policy)
+        budget = RetryBudget(policy.retry_budget_seconds)
         budget.deposit(0.0, 4)
         assert [budget.spend(policy, 1.0) for _ in range(3)] == [True, True, False]
-        new = budget.reconfigured(other, 1.0)
+        new = budget.reconfigured(other.retry_budget_seconds, 1.0)
         assert [new.spend(other, 1.0) for _ in range(2)] == [True, False]
-        assert not budget.reconfigured(other, 50.0).spend(other, 50.0)
+        assert not budget.reconfigured(other.retry_budget_seconds, 50.0).spend(other, 50.0)

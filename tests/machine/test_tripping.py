@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import assume, given, settings
 
 from supervisor.machine.messages import Overdue, Settle
 from supervisor.machine.slack import UNLIMITED
+from supervisor.machine.time_windows import TimeWindow
 from supervisor.machine.tripping import Trip
-from supervisor.machine.windows import CallWindow, InARow, TimeWindow
+from supervisor.machine.windows import CallWindow, InARow, Tally
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy
 
@@ -271,19 +273,19 @@ class TestOverdue:
         assert circuit.tally.failures == 0
 
     def test_it_may_end_without_an_outcome(self) -> None:
-        """Its entry stays, and it is remembered no longer."""
+        """It is taken back, and remembered no longer."""
         circuit = trip(**SLOW)
         overdue(circuit, 1)
-        circuit.end_overdue(1)
+        circuit.take_back(1)
         assert not circuit.overdue
-        assert circuit.tally.slow == 1
+        assert (circuit.tally.calls, circuit.tally.slow) == (0, 0)
         assert end(circuit, 1, FAILED) is False
         assert circuit.tally.failures == 0
 
     def test_one_that_was_never_told(self) -> None:
         """Counts for nothing in the tally."""
         circuit = trip(**SLOW)
-        assert circuit.end_overdue(7) is None
+        circuit.take_back(7)
         assert end(circuit, 7, FAILED) is False
         assert circuit.tally.calls == 0
 
@@ -399,6 +401,9 @@ def after_history(policy: Policy, history: list[str]) -> tuple[Trip, float]:
                 now += 3.0
                 circuit.tally.advance(now)
                 continue
+            case "taken back":
+                circuit.take_back(min(circuit.overdue or {0: None}))
+                continue
             case "overdue":
                 if policy.slow_call_rate is None:
                     continue
@@ -454,7 +459,8 @@ def state(circuit: Trip) -> object:
 
 
 HISTORIES = st.lists(
-    st.sampled_from(["S", "S", "S", "F", "F", "s", "f", "overdue", "pause"]), max_size=14
+    st.sampled_from(["S", "S", "S", "F", "F", "s", "f", "overdue", "taken back", "pause"]),
+    max_size=14,
 )
 
 
@@ -572,3 +578,41 @@ class TestExpiry:
             circuit = trip(**policy)
             count(circuit, "FF")
             assert circuit.expires == math.inf
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"window_calls": 7}, {"window_seconds": 10}],
+    ids=["in a row", "last calls", "last seconds"],
+)
+@pytest.mark.parametrize("seed", range(30))
+def test_kinds_are_counted_as_if_each_were_alone(fields: dict[str, Any], seed: int) -> None:
+    """A kind opens when the circuit would in which failures of that kind alone failed, whatever
+    copies are made and written meanwhile.
+    """
+    luck = random.Random(seed)
+    kinds = {name: Failure(name, weight=0, threshold=luck.randint(2, 4)) for name in "abc"}
+    circuit, at = trip(**fields, failure_threshold=7), 0.0
+    alone = {name: trip(**fields, failure_threshold=kind.threshold) for name, kind in kinds.items()}
+    for _ in range(60):
+        at += luck.choice((0.0, 0.3, 3.0, 9.0, 12.0))
+        name = luck.choice("abcS-")
+        kind = kinds.get(name, Failure(weight=0))
+        opened = count(circuit, "S", at) if name == "S" else fail(circuit, kind, at=at)
+        for each, other in alone.items():
+            other.tally.advance(at)
+            if each == name:
+                assert fail(other, PLAIN_FAILURE, at=at) is opened
+            elif name == "S" or "window_calls" in fields:
+                count(other, "S", at)
+        copy, circuit = circuit, circuit.copy()
+        fail(copy, kinds["a"], at=at)  # concerns nobody else
+        told = {} if circuit.kinds is None else circuit.kinds.told()
+        left = {each for each, other in alone.items() if other.tally.failures}
+        assert {each for each, tally in told.items() if _at(tally, at).failures} == left
+
+
+def _at(tally: Tally, at: float) -> Tally:
+    tally = tally.copy()
+    tally.advance(at)
+    return tally

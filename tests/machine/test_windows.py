@@ -12,16 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from supervisor.machine.slack import UNLIMITED, fewest
-from supervisor.machine.windows import (
-    BUCKETS,
-    CallWindow,
-    InARow,
-    Tally,
-    TimeWindow,
-    bucket_of,
-    last_time,
-    take_over,
-)
+from supervisor.machine.time_windows import BUCKETS, TimeWindow, bucket_of, last_time
+from supervisor.machine.windows import CallWindow, InARow, Tally, take_over
 
 always_the_same = settings(derandomize=True, deadline=None, database=None)
 
@@ -33,6 +25,7 @@ class Call:
     at: float
     failed: bool
     slow: bool = False
+    taken_back: bool = False  # its place stays empty
 
 
 class Everything:
@@ -47,13 +40,14 @@ class Everything:
         """Those that count now, oldest first."""
         match self.shape:
             case None:
-                return list(takewhile(lambda call: call.failed, reversed(self.calls)))[::-1]
+                held = list(takewhile(lambda call: call.failed, reversed(self.calls)))[::-1]
             case int():
-                return self.calls[-self.shape :]
+                held = self.calls[-self.shape :]
             case seconds:
                 step = seconds / 10
                 first = math.floor(self.now / step) - 9
-                return [call for call in self.calls if math.floor(call.at / step) >= first]
+                held = [call for call in self.calls if math.floor(call.at / step) >= first]
+        return [call for call in held if not call.taken_back]
 
     def add(self, at: float, times: int, failed: bool, slow: bool) -> None:
         self.now = max(self.now, at)
@@ -318,6 +312,64 @@ class TestSize:
             window.add(number / 7, 10**6, failed=True, slow=True)
         rings = window.calls_in, window.failures_in, window.slow_in
         assert [len(ring) for ring in rings] == [BUCKETS] * 3
+
+
+class TestTakingBack:
+    """A call that was counted while it ran, and counts no more."""
+
+    @always_the_same
+    @given(
+        SHAPES,
+        st.lists(
+            st.tuples(st.sampled_from([0, 0, 0.5, 1, 4, 9]), st.booleans(), st.integers(-3, 9)),
+            max_size=30,
+        ),
+        TIMES,
+    )
+    def test_what_is_left(
+        self, shape: int | float | None, steps: list[tuple[float, bool, int]], more: int
+    ) -> None:
+        """All but those; what they have pushed out stays out. Of a row, only while it lasts."""
+        tally, everything = tally_of(shape), Everything(shape)
+        width = shape / 10 if isinstance(shape, float) else 1.0
+        running: list[tuple[int, Call]] = []
+        for tenths, as_failed, pick in steps:
+            at = everything.now + tenths * width
+            failed = as_failed or shape is None
+            if pick < 0:  # a call becomes slow
+                tally.add(at, 1, failed, slow=not failed)
+                everything.add(at, 1, failed, slow=not failed)
+                running.append((tally.last(), everything.calls[-1]))
+            elif pick < len(running):
+                name, call = running.pop(pick)
+                tally.take_back(name, call.failed)
+                call.taken_back = True
+            elif pick:
+                tally.add(at, pick, as_failed, slow=False)
+                everything.add(at, pick, as_failed, slow=False)
+                if shape is None and not as_failed:
+                    running.clear()
+            assert figures(tally) == everything.figures()
+        taken_over, later = tally_of(shape), tally.copy()
+        take_over(taken_over, tally, everything.now)
+        assert figures(taken_over) == figures(tally)
+        later.add(everything.now, more, failed=True, slow=True)
+        assert tally.after(more, 0) == figures(later)
+
+    @pytest.mark.parametrize("failed", [False, True])
+    @pytest.mark.parametrize("tally", [CallWindow(2), TimeWindow(10.0)])
+    def test_one_that_has_left_the_window(
+        self, tally: CallWindow | TimeWindow, failed: bool
+    ) -> None:
+        """Whoever has its place since then keeps it."""
+        tally = tally.copy()
+        tally.add(0.0, 1, failed, slow=not failed)
+        name = tally.last()
+        tally.add(10.0, 2, failed, slow=not failed)
+        before = figures(tally)
+        assert not tally.holds(name)
+        tally.take_back(name, failed)
+        assert figures(tally) == before == (2, 2 * failed, 2 * (not failed))
 
 
 def copied(old: Tally, new: Tally, latest: float) -> tuple[int, int, int]:

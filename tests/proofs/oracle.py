@@ -9,7 +9,10 @@ It shares no code with the package. The rules, as the guide has them:
                them lead to CLOSED; one failure, or one that runs for `probe_timeout`, to OPEN
     a reset    leads from any state to CLOSED
 
-What comes of a call counts only in the period in which the call was admitted.
+What comes of a call counts only in the period in which the call was admitted. A call that has run
+for `probe_timeout` while nobody had a turn is given as much time again, from the next turn on and
+only once, and at most its whole time; and if nobody has a turn at the end of that, the next turn
+decides.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that has happened: "asked", "withdrew", "reset", or one of `OUTCOMES`."""
+    """Something that has happened: "asked", "withdrew", "reset", or one of `OUTCOMES`; or "turn",
+    when everybody could do what was to be done.
+    """
 
     at: float
     what: str
@@ -55,6 +60,14 @@ class View:
     times_opened: int
 
 
+@dataclass(slots=True)
+class Running:
+    """A call that runs, and when it has run for too long."""
+
+    ends: float
+    put_off: bool = False
+
+
 class Period:
     """A stretch of time in one state."""
 
@@ -63,7 +76,7 @@ class Period:
         self.since = since
         self.limits = limits
         self.admitted: set[int | None] = set()
-        self.running: dict[int | None, float] = {}  # those of the admitted, and when they asked
+        self.running: dict[int | None, Running] = {}  # those of the admitted
         self.counted: list[str] = []  # outcomes, in order
 
     @property
@@ -72,8 +85,19 @@ class Period:
         if self.state == "open":
             return self.since + self.limits.recovery_timeout
         if self.state == "half_open" and self.running:
-            return min(self.running.values()) + self.limits.probe_timeout
+            return min(call.ends for call in self.running.values())
         return math.inf
+
+    def is_over(self, fact: Fact) -> bool:
+        """Whether it has ended of itself when this happens."""
+        if self.state == "half_open" and self.deadline < fact.at:
+            if fact.what != "turn":
+                return False
+            for call in self.running.values():
+                if call.ends < fact.at and not call.put_off:
+                    call.ends = fact.at + min(fact.at - call.ends, self.limits.probe_timeout)
+                    call.put_off = True
+        return self.deadline <= fact.at
 
     @property
     def places(self) -> float:
@@ -95,7 +119,7 @@ class Period:
             return "closed"
         if fact.what == "asked" and self.places > 0:
             self.admitted.add(fact.call)
-            self.running[fact.call] = fact.at
+            self.running[fact.call] = Running(fact.at + self.limits.probe_timeout)
         elif fact.what == "withdrew":
             self.running.pop(fact.call, None)
         elif fact.what in OUTCOMES and fact.call in self.running:
@@ -131,9 +155,9 @@ class History:
         """Cut the history into periods."""
         periods = [Period("closed", 0.0, self.limits)]
         for fact in [*self.facts, Fact(self.now, "read", None)]:
-            while (deadline := periods[-1].deadline) <= fact.at:
+            while periods[-1].is_over(fact):
                 after = "half_open" if periods[-1].state == "open" else "open"
-                periods.append(Period(after, deadline, self.limits))
+                periods.append(Period(after, periods[-1].deadline, self.limits))
             after_fact = periods[-1].take(fact)
             if after_fact is not None:
                 periods.append(Period(after_fact, fact.at, self.limits))

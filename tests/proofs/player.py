@@ -108,27 +108,27 @@ class Player:
         self.refused_before_waiting = 0  # of those that were to be withdrawn
         self.crashes = 0
 
-    async def start(self, call: int, way: Guarded, admitted: bool) -> None:
+    async def start(self, call: int, way: Guarded, refused: View | None) -> None:
         self.calls[call] = Call(way(self.breaker, held))  # type: ignore[arg-type]
         try:
             await self.calls[call]
         except CircuitBreakerOpenError as refusal:
             del self.calls[call]
-            self.refused(refusal, admitted)
+            self.refused(refusal, refused)
         else:
-            assert admitted
+            assert refused is None
 
-    async def acquire(self, call: int, admitted: bool) -> None:
+    async def acquire(self, call: int, refused: View | None) -> None:
         try:
             self.permits[call] = await self.breaker.acquire()
         except CircuitBreakerOpenError as refusal:
-            self.refused(refusal, admitted)
+            self.refused(refusal, refused)
         else:
-            assert admitted
+            assert refused is None
 
-    def refused(self, refusal: CircuitBreakerOpenError, admitted: bool) -> None:
-        assert not admitted
-        assert (refusal.state, refusal.retry_after) == (self.view.state, self.view.retry_after)
+    def refused(self, refusal: CircuitBreakerOpenError, view: View | None) -> None:
+        assert view is not None
+        assert (refusal.state, refusal.retry_after) == (view.state, view.retry_after)
         self.rejected += 1
 
     async def end(self, call: int, end: str) -> None:
@@ -144,17 +144,17 @@ class Player:
             with pytest.raises(PermitSettledError):
                 settle(self.permits[call], outcome)
 
-    async def call(self, call: int, way: Guarded, end: str, admitted: bool) -> None:
-        await self.start(call, way, admitted)
-        if admitted:
+    async def call(self, call: int, way: Guarded, end: str, refused: View | None) -> None:
+        await self.start(call, way, refused)
+        if refused is None:
             await self.end(call, end)
 
-    async def withdraw(self, way: Guarded, late: bool, admitted: bool) -> None:
+    async def withdraw(self, way: Guarded, late: bool, refused: View | None) -> None:
         call = Call(way(self.breaker, held))  # type: ignore[arg-type]
         try:
             wish = call.go_on()
         except CircuitBreakerOpenError as refusal:
-            self.refused(refusal, admitted)
+            self.refused(refusal, refused)
             self.refused_before_waiting += 1
             return
         # Trio cancels nobody who has been answered.
@@ -170,6 +170,7 @@ class Player:
             jump(seconds)
         else:
             await anyio.sleep(seconds)
+            await settle_down()  # what was due just then has been done
 
     async def let_actor_run(self) -> None:
         await settle_down()
@@ -182,7 +183,7 @@ class Player:
         """Crash the actor on a message that has been counted as stale when it turns out as bad."""
         circuit = self.supervisor.find("x")
         assert circuit is not None
-        circuit.mailbox.put(Settle(-1, NO_PROBE, outcome=None))  # type: ignore[arg-type]
+        circuit.mailbox.messages.append(Settle(-1, NO_PROBE, outcome=None))  # type: ignore[arg-type]
         circuit.mailbox.ring()
         self.crashes += 1
 

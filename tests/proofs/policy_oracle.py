@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import pairwise, takewhile
 from typing import TypeVar
 
@@ -21,6 +23,9 @@ from supervisor.policy.policy import Policy
 
 OWN_STATES = ("closed", "open", "half_open")
 """States that a circuit enters by its policy; the others are set by hand."""
+
+DELAY = 0.005
+"""Seconds by which a turn may be late, and it is no stall: docs/explanation/event-loops.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Ask:
     retry: bool = False
     wait_until: float = -math.inf
     wait_for: str = "closed"
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Entry:
     failed: bool
     slow: bool = False
     call: int = 0  # that was overdue, and may still fail
+    taken_back: bool = False  # its place stays empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +106,22 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """For how long a verdict of probes is waited for."""
+
+    ends: float
+    seconds: float
+    put_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A probe that runs."""
 
     call: int
-    since: float
+    ends: float
     timeout: float
+    put_off: bool = False
 
 
 @dataclass(slots=True)
@@ -117,7 +134,7 @@ class Period:
     since: float
     ends: float = math.inf  # an open one
     ramps: bool = False
-    patience: tuple[float, float] | None = None  # since its first probe, for so many seconds
+    patience: Patience | None = None  # from its first probe on
     probes: list[Probe] = field(default_factory=list)  # that run
     verdicts: list[bool] = field(default_factory=list)  # whether probes succeeded, in order
 
@@ -127,6 +144,17 @@ class Period:
 
 
 Happened = TypeVar("Happened", Entry, Ended, Noted)
+Timed = TypeVar("Timed", Probe, Patience)
+
+
+def as_written(share: float) -> Decimal:
+    """Return the decimal number that somebody has written as a float."""
+    return Decimal(repr(share))
+
+
+def is_late(due: float, now: float) -> bool:
+    """Whether nobody had a turn when something was due."""
+    return now > due + DELAY
 
 
 def recent(happened: list[Happened], seconds: float, now: float) -> list[Happened]:
@@ -134,6 +162,39 @@ def recent(happened: list[Happened], seconds: float, now: float) -> list[Happene
     step = seconds / 10
     first = math.floor(now / step) - 10
     return [one for one in happened if math.floor(one.at / step) > first]
+
+
+Happening = tuple[float, bool, bool]
+"""When a call ended, whether it had failed, and whether it was slow."""
+
+
+def in_steps(happened: list[Happening], seconds: float, now: float) -> list[Happening]:
+    """Return what is known if only the numbers in each tenth of `seconds` are: when, but for half
+    a step; that failures came last; and of failed and slow calls that as few were the same as can
+    be.
+    """
+    step = seconds / 10
+    known: list[Happening] = []
+    for number in sorted({math.floor(at / step) for at, _, _ in happened}):
+        at = min((number + 0.5) * step, now)
+        calls = [one for one in happened if math.floor(one[0] / step) == number]
+        failures = sum(failed for _, failed, _ in calls)
+        slow = sum(slow for _, _, slow in calls)
+        both = max(0, failures + slow - len(calls))
+        known += [(at, False, False)] * (len(calls) - failures - slow + both)
+        known += [(at, False, True)] * (slow - both)
+        known += [(at, True, True)] * both
+        known += [(at, True, False)] * (failures - both)
+    return known
+
+
+def moved(noted: list[Noted], seconds: float, now: float) -> list[Noted]:
+    """Return what another window in time learns of what was noted in this one."""
+    step = seconds / 10
+    return [
+        Noted(min((math.floor(one.at / step) + 0.5) * step, now), one.what)
+        for one in recent(noted, seconds, now)
+    ]
 
 
 class PolicyOracle:
@@ -148,7 +209,8 @@ class PolicyOracle:
     def __init__(self, policy: Policy, opening_ends: list[float]) -> None:
         self.policy = policy
         self.opening_ends = opening_ends
-        self.now = 0.0
+        self.now = self.turn = 0.0  # of what happens; and when somebody can be answered
+        self.in_turn = True  # or only a fact is told
         self.periods = [Period(0, "closed", metrics_only=False, since=0.0)]
         self.changes: list[Changed] = []
         self.answered: list[tuple[int, Answer]] = []  # those who waited
@@ -156,6 +218,7 @@ class PolicyOracle:
         self.calls: dict[int, Admitted] = {}
         self.entries: list[Entry] = []  # since the tally was last emptied
         self.ended: list[Ended] = []  # the same
+        self.before: dict[str | None, list[Ended]] = {}  # another kind of window, by kinds
         self.requests: list[Noted] = []  # the same; "accepted" or "not"
         self.budget: list[Noted] = []  # "call" or "retry"
         self.overdue_calls: set[int] = set()  # reported in this period
@@ -195,21 +258,29 @@ class PolicyOracle:
 
     def held(self) -> list[Entry]:
         """What the tally holds: what is in the window, or else the failures in a row."""
+        entries = self.entries
         if self.policy.window_calls is not None:
-            return self.entries[-self.policy.window_calls :]
-        if self.policy.window_seconds is not None:
-            return recent(self.entries, self.policy.window_seconds, self.now)
-        return list(takewhile(lambda entry: entry.failed, reversed(self.entries)))[::-1]
+            entries = self.entries[-self.policy.window_calls :]
+        elif self.policy.window_seconds is not None:
+            entries = recent(self.entries, self.policy.window_seconds, self.now)
+        else:
+            row = [entry for entry in entries if not (entry.failed and entry.taken_back)]
+            return list(takewhile(lambda entry: entry.failed, reversed(row)))[::-1]
+        return [entry for entry in entries if not entry.taken_back]
 
     def failures_of(self, kind: str | None) -> int:
         """How many failures of that kind there are, in a row or in the window."""
-        if self.policy.window_calls is not None:
-            ended = self.ended[-self.policy.window_calls :]
-        elif self.policy.window_seconds is not None:
-            ended = recent(self.ended, self.policy.window_seconds, self.now)
-        else:
-            ended = list(takewhile(lambda one: one.outcome != "succeeded", reversed(self.ended)))
+        ended = self.ended_in_window(kind)
         return sum(one.outcome == "failed" and one.kind == kind for one in ended)
+
+    def ended_in_window(self, kind: str | None) -> list[Ended]:
+        """Return the calls that are looked at for failures of that kind."""
+        ended = self.before.get(kind, []) + self.ended
+        if self.policy.window_calls is not None:
+            return ended[-self.policy.window_calls :]
+        if self.policy.window_seconds is not None:
+            return recent(ended, self.policy.window_seconds, self.now)
+        return list(takewhile(lambda one: one.outcome != "succeeded", reversed(ended)))[::-1]
 
     @property
     def share(self) -> tuple[float, str]:
@@ -222,8 +293,9 @@ class PolicyOracle:
         if self.policy.throttle is not None:
             noted = recent(self.requests, self.policy.throttle_seconds, self.now)
             accepts = sum(one.what == "accepted" for one in noted)
-            surplus = (len(noted) - self.policy.throttle * accepts) / (len(noted) + 1)
-            throttled = 1 - min(max(0.0, surplus), 1 - self.policy.throttle_floor)
+            surplus = len(noted) - as_written(self.policy.throttle) * accepts
+            surplus = max(Decimal(0), surplus) / (len(noted) + 1)
+            throttled = max(float(1 - surplus), self.policy.throttle_floor)
             if throttled < share:
                 share, why = throttled, "throttled"
         return share, why
@@ -258,12 +330,54 @@ class PolicyOracle:
 
     # What happens of itself
 
-    def advance(self, now: float) -> None:
-        """Let time pass."""
+    def advance(self, now: float, in_turn: bool = True) -> None:
+        """Let time pass, at the end of which everybody has a turn, or else only a fact is told.
+
+        Who waits can be answered only then, and begins then. Nor are probes judged at an earlier
+        time, which may have ended since: a turn puts that off, once.
+        """
+        self.turn, self.in_turn = now, in_turn
+        if in_turn:
+            self.begin_probes(now)
+            self.put_off(now)
         while self.next_event <= now:
-            self.now, _, happen = min(self.events(), key=lambda event: event[:2])
+            at, rank, happen = min(self.events(), key=lambda event: event[:2])
+            if is_late(at, now) and rank < 2 and self.period.state == "half_open" and not in_turn:
+                break
+            self.now = at
             happen()
         self.now = now
+
+    def begin_probes(self, now: float) -> None:
+        """Let the time of those begin that have been admitted by a fact since the last turn."""
+
+        def begun(what: Timed, seconds: float) -> Timed:
+            return replace(what, ends=now + seconds) if what.ends == math.inf else what
+
+        period = self.period
+        period.probes = [begun(probe, probe.timeout) for probe in period.probes]
+        if period.patience is not None:
+            period.patience = begun(period.patience, period.patience.seconds)
+
+    def put_off(self, now: float) -> None:
+        """Give time again where it is over since before the turn."""
+
+        def later(what: Timed, seconds: float) -> Timed:
+            if not is_late(what.ends, now) or what.put_off:
+                return what
+            return replace(what, ends=now + min(now - what.ends, seconds), put_off=True)
+
+        period = self.period
+        period.probes = [later(probe, probe.timeout) for probe in period.probes]
+        if period.patience is not None:
+            period.patience = later(period.patience, period.patience.seconds)
+
+    @contextmanager
+    def at_the_turn(self) -> Iterator[None]:
+        """Do something when everybody has a turn, though it follows from what was before."""
+        at, self.now = self.now, self.turn
+        yield
+        self.now = at
 
     def events(self) -> Iterator[tuple[float, int, Callable[[], None]]]:
         """Yield what will happen and when; of what happens at once, the lower number first."""
@@ -274,16 +388,15 @@ class PolicyOracle:
             for probe in period.probes:
                 text = f"probe still running after {probe.timeout:g} s"
                 yield (
-                    probe.since + probe.timeout,
+                    probe.ends,
                     0,
                     lambda probe=probe, text=text: self.end_probe(  # type: ignore[misc]
                         probe.call, succeeded=False, failure=text
                     ),
                 )
             if period.patience is not None:
-                since, seconds = period.patience
-                text = f"no verdict within {seconds:g} s"
-                yield since + seconds, 1, lambda: self.give_up(text)
+                text = f"no verdict within {period.patience.seconds:g} s"
+                yield period.patience.ends, 1, lambda: self.give_up(text)
         if period.state == "closed" and self.ramping:
             assert self.policy.ramp is not None
             for tenth in range(1, 11):
@@ -333,11 +446,18 @@ class PolicyOracle:
             self.figures["stale"] += 1
         elif outcome in ("ignored", "cancelled"):
             self.free_place(call)
+            self.take_back(call)
         elif admitted.probe:
             succeeded = outcome == "succeeded" and not slow
             self.end_probe(call, succeeded, failure, of_kind)
         elif self.period.state in ("closed", "forced_closed"):
             self.count(call, outcome, failure, of_kind, slow)
+
+    def take_back(self, call: int) -> None:
+        """Let a call count no more that has been reported as slow in this period."""
+        for entry in self.entries:
+            if entry.call == call and call in self.overdue_calls:
+                entry.taken_back = True
 
     def overdue(self, call: int, after: float, failed: bool) -> None:
         admitted = self.calls[call]
@@ -348,13 +468,14 @@ class PolicyOracle:
         ):
             return
         self.overdue_calls.add(call)
-        if failed or self.records_successes(self.policy):
-            self.entries.append(Entry(self.now, failed, slow=not failed, call=call))
+        # Also where successes are not recorded: by now another policy may, and it may still fail.
+        self.entries.append(Entry(self.now, failed, slow=not failed, call=call))
         self.judge(failed, f"still running after {after:g} s")
 
     def reset(self) -> None:
         state = self.period.state if self.period.state not in OWN_STATES else "closed"
         self.empty()
+        self.last_failure = None
         self.enter(state, metrics_only=self.period.metrics_only)
 
     def force(self, state: str) -> None:
@@ -368,7 +489,11 @@ class PolicyOracle:
         self.enter(inside, metrics_only)
 
     def reconfigure(self, policy: Policy) -> None:
-        self.entries = self.converted(policy)
+        windows = (policy.window_calls, policy.window_seconds)
+        if windows != (self.policy.window_calls, self.policy.window_seconds):
+            self.take_over()
+        self.requests = moved(self.requests, self.policy.throttle_seconds, self.now)
+        self.budget = moved(self.budget, self.policy.retry_budget_seconds, self.now)
         self.period.ramps = self.ramping and policy.ramp is not None  # none begins by this
         if policy.throttle is None:
             self.requests.clear()
@@ -387,7 +512,8 @@ class PolicyOracle:
             self.note_refusal(refused)
             return self.admit(ask, counted=False)
         if refused is not None:
-            waits = not final and refused.reason != "throttled"
+            too_late = refused.reason == "open" and self.period.ends >= ask.deadline
+            waits = not final and not too_late and refused.reason != "throttled"
             if waits and (ask.wait_for == "closed" or self.period.state == "half_open"):
                 return None
             self.note_refusal(refused)
@@ -406,7 +532,7 @@ class PolicyOracle:
             case "forced_open":
                 return Refused(state, math.inf, last, state)
             case "open":
-                return Refused(state, self.period.ends - self.now, last, state)
+                return Refused(state, max(0.0, self.period.ends - self.now), last, state)
             case "half_open":
                 return None if self.places > 0 else Refused(state, 0.0, last, state)
             case "closed":
@@ -423,29 +549,34 @@ class PolicyOracle:
         period = self.period
         probe = period.state == "half_open" and counted
         if probe:
-            period.probes.append(Probe(ask.call, self.now, self.policy.probe_timeout))
-            if period.patience is None and self.policy.half_open_timeout is not None:
-                period.patience = self.now, self.policy.half_open_timeout
+            begins = self.now if self.in_turn else math.inf
+            timeout, patience = self.policy.probe_timeout, self.policy.half_open_timeout
+            period.probes.append(Probe(ask.call, begins + timeout, timeout))
+            if period.patience is None and patience is not None:
+                period.patience = Patience(begins + patience, patience)
         admitted = Admitted(period.number, probe, ask.retry, counted)
         self.calls[ask.call] = admitted
         return admitted
 
     def ask_anew(self) -> None:
         """Answer those who wait, in order, as far as there is an answer."""
-        changes_again = any(at <= self.now and rank < 2 for at, rank, _ in self.events())
-        for ask in list(self.waiting):
-            answer = self.answer(ask, final=ask.wait_until <= self.now and not changes_again)
-            if answer is not None:
-                self.waiting.remove(ask)
-                self.answered.append((ask.call, answer))
+        with self.at_the_turn():
+            changes_again = any(at <= self.now and rank < 2 for at, rank, _ in self.events())
+            for ask in list(self.waiting):
+                answer = self.answer(ask, final=ask.wait_until <= self.now and not changes_again)
+                if answer is not None:
+                    self.waiting.remove(ask)
+                    self.answered.append((ask.call, answer))
 
     def give_final_answers(self) -> None:
         """Answer those who have waited for as long as they would."""
-        for ask in [ask for ask in self.waiting if ask.wait_until <= self.now]:
-            self.waiting.remove(ask)
-            answer = self.answer(ask, final=True)
-            assert answer is not None
-            self.answered.append((ask.call, answer))
+        over = [ask for ask in self.waiting if ask.wait_until <= self.now]
+        with self.at_the_turn():
+            for ask in over:
+                self.waiting.remove(ask)
+                answer = self.answer(ask, final=True)
+                assert answer is not None
+                self.answered.append((ask.call, answer))
 
     def is_running(self, call: int) -> bool:
         return any(probe.call == call for probe in self.period.probes)
@@ -476,8 +607,9 @@ class PolicyOracle:
         else:
             n = policy.probes
             assert n is not None
-            opens = failures / n >= policy.probe_failure_rate
-            enough = min(k for k in range(1, n + 1) if k / n >= policy.probe_failure_rate)
+            needed = as_written(policy.probe_failure_rate) * n
+            opens = failures >= needed
+            enough = min(k for k in range(1, n + 1) if k >= needed)
             closes = successes > n - enough
         if not succeeded and (opens or of_kind.retry_after is not None):
             self.enter_open(failure, of_kind)
@@ -533,9 +665,9 @@ class PolicyOracle:
         calls = len(held)
         enough = calls >= policy.minimum_calls
         rate, slow_rate = policy.failure_rate, policy.slow_call_rate
-        if slow_rate is not None and enough and slow / calls >= slow_rate:
+        if slow_rate is not None and enough and slow >= as_written(slow_rate) * calls:
             self.open(failure or f"{slow} of {calls} calls were slow", of_kind)
-        elif rate is not None and enough and failures / calls >= rate:
+        elif rate is not None and enough and failures >= as_written(rate) * calls:
             self.open(failure or f"{failures} of {calls} calls failed", of_kind)
         elif rate is None and failed and failures >= policy.failure_threshold:
             self.open(failure, of_kind)
@@ -567,6 +699,8 @@ class PolicyOracle:
             ramps=ramps,
         )
         self.periods.append(after)
+        if state in ("closed", "forced_closed", "disabled"):
+            self.last_failure = None
         self.overdue_calls.clear()
         inside = after.metrics_only and (by_policy or before.metrics_only)
         self.changes.append(
@@ -618,6 +752,7 @@ class PolicyOracle:
     def empty(self) -> None:
         self.entries.clear()
         self.ended.clear()
+        self.before.clear()
         self.requests.clear()
 
     def note_request(self, what: str) -> None:
@@ -636,25 +771,39 @@ class PolicyOracle:
         noted = recent(self.budget, policy.retry_budget_seconds, self.now)
         retries = sum(one.what == "retry" for one in noted)
         calls = len(noted) - retries
-        if retries + 1 > policy.retry_budget_minimum + policy.retry_budget * calls:
+        if retries + 1 > policy.retry_budget_minimum + as_written(policy.retry_budget) * calls:
             return False
         self.note_in_budget("retry")
         return True
 
-    def converted(self, policy: Policy) -> list[Entry]:
-        """Return what another policy's tally takes over of what this one's holds."""
-        held = self.held()
-        windows = (policy.window_calls, policy.window_seconds)
-        if windows == (self.policy.window_calls, self.policy.window_seconds):
-            return self.entries
-        if (self.policy.window_calls, self.policy.window_seconds) == (None, None):
-            held = [Entry(self.now, failed=True) for _ in held]
-        elif self.policy.window_seconds is not None:
-            step = self.policy.window_seconds / 10  # within which nobody knows the order
-            held.sort(key=lambda entry: (math.floor(entry.at / step), entry.failed))
-        if policy.window_seconds is not None:
-            held = [Entry(self.now, entry.failed, entry.slow, entry.call) for entry in held]
-        return [entry for entry in held if entry.failed or self.records_successes(policy)]
+    def take_over(self) -> None:
+        """Keep what another kind of window learns of this one, in which each call is known."""
+        seconds = self.policy.window_seconds
+        self.before = {
+            kind: [
+                Ended(at, "failed" if failed else "succeeded", kind if failed else None)
+                for at, failed, _ in self.learnt(self.happened_to(kind))
+            ]
+            for kind in {one.kind for one in self.ended if one.kind} | set(self.before)
+        }
+        self.ended.clear()
+        held = [(entry.at, entry.failed, entry.slow) for entry in self.held()]
+        if seconds is None and self.policy.window_calls is None:
+            held = [(at, failed, False) for at, failed, _ in held]
+        self.entries = [Entry(at, failed, slow) for at, failed, slow in self.learnt(held)]
+
+    def happened_to(self, kind: str) -> list[Happening]:
+        """Return what a window knows of a kind of failure."""
+        ended = self.ended_in_window(kind)
+        if self.policy.window_calls is None:
+            ended = [one for one in ended if one.outcome == "succeeded" or one.kind == kind]
+        return [(one.at, one.kind == kind, False) for one in ended]
+
+    def learnt(self, held: list[Happening]) -> list[Happening]:
+        """Return when that was, as far as the window knows it."""
+        if self.policy.window_seconds is None:
+            return [(self.now, failed, slow) for _, failed, slow in held]
+        return in_steps(held, self.policy.window_seconds, self.now)
 
     @staticmethod
     def records_successes(policy: Policy) -> bool:

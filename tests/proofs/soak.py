@@ -2,25 +2,29 @@
 
     python -m tests.proofs.soak --minutes 10 --backend trio --tasks 10000 --circuits 1000 --seed 0
 
-Callers use every way of guarding. Meanwhile groups of circuits have outages, calls are slow, time
-out and are cancelled, circuits are reset, stopped and started again, actors crash, and a listener
-falls behind. The callers keep accounts of their own. Every second these are compared with the
-figures of all circuits, and the memory is sampled. It ends with 1 if anything has been violated.
+Callers use every way of guarding, and each circuit has a policy of its own. Meanwhile groups of
+circuits have outages, calls are slow, time out and are cancelled, circuits are reset, stopped and
+started again, actors crash, and a listener falls behind. The callers keep accounts of their own.
+Every second these are compared with the figures of all circuits, and the memory is sampled. It
+ends with 1 if anything has been violated.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -39,11 +43,10 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.circuit import project, statistics_of
-from supervisor.circuit.reading import CHEAP_TO_READ
-from supervisor.circuit.record import Circuit
+from supervisor.circuit.record import AT_REST, Circuit
+from tests.proofs.soak_policies import POOR, Busy, Mistaken, drawn_policy, is_too_slow, judged
 from tests.support.worlds import Down, by_block, by_call, by_permit, crash, settle_down
 
-POLICY = {"failure_threshold": 3, "recovery_timeout": 1.0, "success_threshold": 2}
 OUTCOMES = ("succeeded", "failed", "ignored", "cancelled", "rejected")
 GROUP = 20
 """Circuits that fail together."""
@@ -59,7 +62,10 @@ SPARE = 16.0
 to twice as many deadlines as there are."""
 
 MESSAGE = 160 / 2**20
-"""MiB of a message; a mailbox that is read every second fills up to `CHEAP_TO_READ` of them."""
+"""MiB of a message; a mailbox that is read every second fills up to `AT_REST` of them."""
+
+PULSE = 0.01
+"""Seconds after which the next turn is due that tells whether the event loop is late."""
 
 PATIENCE = 60.0
 """Seconds within which all callers have to end; the longest call takes a few."""
@@ -67,13 +73,20 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to do; `rate` is the calls per second at which the callers aim."""
+    """How much to do.
+
+    Attributes:
+        rate: the calls per second at which the callers aim.
+        doubt: seconds by which the time that a call has taken may be another one for who looks
+            later, even if the event loop is in time.
+    """
 
     seconds: float = 600.0
     tasks: int = 10_000
     circuits: int = 1000
     seed: int = 0
     rate: float = 4000.0
+    doubt: float = 0.05
 
 
 @dataclass
@@ -116,6 +129,7 @@ class Result:
             "calls": f"{calls:,}",
             "calls per second": f"{calls / max(self.seconds, 1e-9):,.0f}",
             **{name: f"{self.counted[name]:,}" for name in OUTCOMES},
+            "perhaps too slow": f"{self.counted['doubtful']:,}",
             "opened": f"{self.counted['opened']:,}",
             "restarts": f"{self.counted['restarts']:,}",
             "stopped": f"{self.counted['stopped']:,}",
@@ -152,37 +166,78 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+class Moment(NamedTuple):
+    """A time, and for how many seconds the event loop has been late until then, all in all."""
+
+    time: float
+    late: float
+
+
+@dataclass
+class Call:
+    """A call under way.
+
+    Attributes:
+        stops: circuits of its name that had been stopped before it asked to be admitted.
+        stops_before_attempt: the same of its latest attempt.
+        began: when what it guards began, at the first attempt.
+    """
+
+    scope: anyio.CancelScope
+    has_result: bool
+    stops: int
+    stops_before_attempt: int
+    began: Moment | None = None
+
+
+CALL: ContextVar[Call] = ContextVar("CALL")
+
+
 class Line:
     """The circuits of one name, one after the other, and the account that their callers keep."""
 
     def __init__(self, number: int, world: World) -> None:
         self.name = f"api:{number}"
         self.world = world
+        self.counts_attempts = number % 4 == 3
+        self.policy = drawn_policy(random.Random(f"{world.plan.seed} {number}"))
+        if self.counts_attempts:  # they do not know what has cancelled them
+            self.policy = replace(self.policy, timeout=None)
         self.leaving: list[Circuit] = []  # stopped, with calls in flight
         self.gone: Counter[str] = Counter()  # figures of those that have none any more
         self.under_way = 0
         self.calls: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
-        self.counts_attempts = number % 4 == 3
-        breaker = CircuitBreaker(self.name, **POLICY)  # type: ignore[arg-type]
+        self.asking: Counter[str] = Counter()  # callers that were cancelled, whatever counted
+        self.stops = 0
+        self.doubtful = 0  # successes that may have been too slow
+        breaker = CircuitBreaker(self.name, policy=self.policy)
 
         async def work() -> str:
             return await world.attempt(self, number // GROUP)
 
         work.__name__ = str(number)
-        retried = partial(create_retry_decorator, "api", 3, 0.05, 0.2)
+        retried = partial(create_retry_decorator, "api", 3, 0.05, 0.2, policy=self.policy)
         self.guards: list[Callable[[], Awaitable[str]]] = [
             partial(by_call, breaker, work),
-            partial(by_block, breaker, work),
-            partial(by_permit, breaker, work),
             breaker(work),
-            with_circuit_breaker(self.name)(work),
+            with_circuit_breaker(self.name, policy=self.policy)(work),
             retried()(work),
             partial(
-                execute_with_retry, work, min_wait=0.05, max_wait=0.2, operation_name=self.name
+                execute_with_retry,
+                work,
+                min_wait=0.05,
+                max_wait=0.2,
+                operation_name=self.name,
+                policy=self.policy,
             ),
         ]
+        self.guards_without_result = [
+            partial(by_block, breaker, work),
+            partial(by_permit, breaker, work),
+        ]
         if self.counts_attempts:
+            self.guards_without_result = []
             self.guards = [
                 retried(guard="attempt")(work),
                 retried(guard="attempt", wait_for_recovery=True)(work),
@@ -193,8 +248,33 @@ class Line:
         circuit = self.world.supervisor.find(self.name)
         if circuit is not None:
             self.leaving.append(circuit)
+            self.stops += 1
             self.world.supervisor.stop(self.name)
             self.world.result.counted["stopped"] += 1
+
+    def enter(
+        self,
+        account: Counter[str],
+        began: Moment,
+        stops: int,
+        error: BaseException | None,
+        result: object = None,
+    ) -> None:
+        """Enter into an account what has ended by itself, and asked after so many stops."""
+        outcome = judged(self.policy, error, result)
+        if outcome == "succeeded":
+            now = self.world.moment()
+            doubt = self.world.plan.doubt + 2 * (now.late - began.late)
+            too_slow = is_too_slow(self.policy, now.time - began.time, doubt)
+            if too_slow and self.stops > stops:
+                too_slow = None  # a circuit that has been stopped asks no clock any more
+            self.doubtful += too_slow is None
+            outcome = "failed" if too_slow else outcome
+        account[outcome] += 1
+
+    def enter_cancelled(self, account: Counter[str]) -> None:
+        """Enter what has been cancelled while it ran."""
+        account["failed" if self.policy.failure_on_cancel else "cancelled"] += 1
 
     def counted(self) -> Counter[str]:
         """The figures of all its circuits, those that have gone included."""
@@ -219,15 +299,21 @@ class Line:
         ended = sum(counted[outcome] for outcome in OUTCOMES)
         if counted["started"] != ended + counted["in_flight"]:
             found.append(f"started {counted['started']}, ended {ended}")
-        for outcome in ("succeeded", "failed"):
-            by_callers = (self.attempts if self.counts_attempts else self.calls)[outcome]
+        account = self.attempts if self.counts_attempts else self.calls
+        too_slow = account["succeeded"] - counted["succeeded"]
+        if not 0 <= too_slow <= self.doubtful:
+            too_slow = 0
+        for outcome, by_callers in (
+            ("succeeded", account["succeeded"] - too_slow),
+            ("failed", account["failed"] + too_slow),
+        ):
             if counted[outcome] != by_callers:
                 found.append(f"{outcome} {counted[outcome]}, for callers {by_callers}")
         if self.counts_attempts:
             if not 0 <= counted["in_flight"] <= self.under_way:
                 found.append(f"in flight {counted['in_flight']} of {self.under_way}")
             asking = counted["cancelled"] - self.attempts["cancelled"]
-            if not 0 <= asking <= self.calls["cancelled"]:
+            if not 0 <= asking <= self.asking["cancelled"]:
                 found.append(f"{asking} cancelled while they asked")
         else:
             if counted["in_flight"] != self.under_way:
@@ -253,28 +339,34 @@ class World:
     def __init__(self, plan: Plan, supervisor: Supervisor) -> None:
         self.plan = plan
         self.supervisor = supervisor
-        self.result = Result(room=plan.circuits * CHEAP_TO_READ * MESSAGE)
+        self.result = Result(room=plan.circuits * AT_REST * MESSAGE)
         self.draw = random.Random(plan.seed)
         self.pause = 2 * plan.tasks / plan.rate  # at most, between two calls of a task
         self.down: dict[int, bool] = {}  # groups that fail: at once, or by a timeout
-        self.calls: dict[int, anyio.CancelScope] = {}  # under way
+        self.calls: dict[int, Call] = {}  # under way
         self.ending = False
+        self.late, self.beats_at = 0.0, math.inf
         self.lines = [Line(number, self) for number in range(plan.circuits)]
 
     async def attempt(self, line: Line, group: int) -> str:
         """What is guarded."""
-        outcome = "cancelled"
+        began, call = self.moment(), CALL.get()
+        call.began = began if call.began is None else call.began
         try:
-            await self._serve(group)
-            outcome = "succeeded"
-        except OSError:
-            outcome = "failed"
+            result = await self._serve(group)
+        except Exception as error:
+            line.enter(line.attempts, began, call.stops_before_attempt, error)
             raise
+        except BaseException:
+            line.enter_cancelled(line.attempts)
+            raise
+        else:
+            line.enter(line.attempts, began, call.stops_before_attempt, None, result)
+            return result
         finally:
-            line.attempts[outcome] += 1
-        return "fine"
+            call.stops_before_attempt = line.stops
 
-    async def _serve(self, group: int) -> None:
+    async def _serve(self, group: int) -> str:
         luck = self.draw.random()
         if luck < 0.1:
             await anyio.sleep(luck * 5)
@@ -284,29 +376,46 @@ class World:
         if hangs:
             with anyio.fail_after(0.1):
                 await anyio.sleep_forever()
-        if hangs is not None or luck > 0.99:
-            raise Down("down")
+        if luck > 0.97:
+            raise Mistaken("what was asked for")
+        if hangs is not None or luck > 0.96:
+            raise Busy("busy") if luck < 0.5 else Down("down")
+        return POOR if luck > 0.9 else "fine"
 
     async def call(self, number: int) -> None:
         """Let a caller make a call, and enter it into the account."""
         draw, line = self.draw, self.draw.choice(self.lines)
         patience = draw.choice([0.0, draw.random() / 2, *[None] * 8])  # 0.0 cuts off an asker
+        guard = draw.choice(line.guards + line.guards_without_result)
         line.under_way += 1
-        outcome = "cancelled"
         with anyio.move_on_after(patience) as scope:
-            self.calls[number] = scope
+            call = self.calls[number] = Call(scope, guard in line.guards, line.stops, line.stops)
+            CALL.set(call)
             try:
-                await draw.choice(line.guards)()
-                outcome = "succeeded"
-            except OSError:
-                outcome = "failed"
-            except (CircuitBreakerOpenError, CircuitStoppedError):
-                outcome = "rejected"
+                result = await guard()
+                self.end(line, call, None, result)
+            except (OSError, Mistaken, CircuitBreakerOpenError, CircuitStoppedError) as error:
+                self.end(line, call, error)
+            except BaseException:
+                line.asking["cancelled"] += 1
+                if call.began is None:
+                    line.calls["cancelled"] += 1
+                else:
+                    line.enter_cancelled(line.calls)
+                raise
             finally:
                 del self.calls[number]
                 line.under_way -= 1
-                line.calls[outcome] += 1
         self.result.counted["calls"] += 1
+
+    @staticmethod
+    def end(line: Line, call: Call, error: Exception | None, result: object = None) -> None:
+        """Enter how a call has ended by itself: refused, or with what it guards."""
+        if call.began is None:
+            line.calls["rejected"] += 1
+            return
+        result = result if call.has_result else None
+        line.enter(line.calls, call.began, call.stops, error, result)
 
     async def caller(self, number: int) -> None:
         """Call, and call again."""
@@ -325,8 +434,8 @@ class World:
                     self.down.pop(group, None)
             if draw.random() < 0.2:
                 self.down[draw.choice(groups)] = draw.random() < 0.5
-            for scope in draw.sample(list(self.calls.values()), -(-len(self.calls) // 20)):
-                scope.cancel()
+            for call in draw.sample(list(self.calls.values()), -(-len(self.calls) // 20)):
+                call.scope.cancel()
             line = draw.choice(self.lines)
             if line.name in self.supervisor:
                 crash(self.supervisor, line.name)
@@ -349,6 +458,18 @@ class World:
                 counted["opened"] += isinstance(event, StateChanged) and event.to_state == "open"
                 if self.draw.random() < 0.001:
                     await anyio.sleep(0.5)
+
+    async def pulse(self) -> None:
+        """Tell for how long the event loop is late: circuits bear with calls meanwhile."""
+        while True:
+            self.beats_at = anyio.current_time() + PULSE
+            await anyio.sleep(PULSE)
+            self.late += anyio.current_time() - self.beats_at
+
+    def moment(self) -> Moment:
+        """Return the present moment."""
+        now = anyio.current_time()
+        return Moment(now, self.late + max(0.0, now - self.beats_at))
 
     def check(self) -> None:
         """Compare the figures of all circuits with the accounts."""
@@ -390,6 +511,7 @@ class World:
         for line in self.lines:
             counted = line.counted()
             result.counted.update({name: counted[name] for name in OUTCOMES})
+            result.counted["doubtful"] += line.doubtful
             circuit = self.supervisor.find(line.name)
             if circuit is not None:
                 result.counted["waiting"] += len(circuit.messages())
@@ -403,14 +525,13 @@ class World:
 async def soak(plan: Plan) -> Result:
     """Do all that, with circuits switched on in the settings."""
     app_settings.circuit_breaker.enabled = True
-    for name, value in POLICY.items():
-        setattr(app_settings.circuit_breaker, name, value)
     tasks_before = len(anyio.get_running_tasks())
     async with Supervisor(max_restarts=sys.maxsize) as supervisor:
         world = World(plan, supervisor)
         async with anyio.create_task_group() as helpers:
             helpers.start_soon(world.listener)
             helpers.start_soon(world.trouble)
+            helpers.start_soon(world.pulse)
             async with anyio.create_task_group() as callers:
                 for number in range(plan.tasks):
                     callers.start_soon(world.caller, number)

@@ -24,6 +24,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -47,9 +48,12 @@ from supervisor import (
     get_circuit_breaker_sync,
     with_circuit_breaker,
 )
-from supervisor.registry import supervisors_here
+from supervisor.arguments import unwrapped
+from supervisor.loop import EventLoop
+from supervisor.supervision import supervisors_here
 from supervisor.testing import run_in_virtual_time as run
 from tests.support.retries import DECORATORS
+from tests.support.seeds import Seeds
 from tests.support.worlds import (
     BACKENDS,
     Down,
@@ -78,8 +82,8 @@ Search = Callable[..., None]
 
 
 @pytest.fixture
-def search(effort: int, figures: Counter[str]) -> Search:
-    """Check the corners and so many examples, the same ones in every run, and count them."""
+def search(seeds: Seeds, figures: Counter[str]) -> Search:
+    """Check the corners and so many examples, and count them."""
 
     def search(
         what: str,
@@ -95,12 +99,13 @@ def search(effort: int, figures: Counter[str]) -> Search:
         for corner in corners:
             check_one(corner)
         drawn = settings(
-            max_examples=examples * effort,
-            derandomize=True,
+            max_examples=examples * seeds.effort,
+            database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         )
-        drawn(given(strategy)(check_one))()
+        luck = next(seeds(1))
+        drawn(hypothesis.seed(luck)(given(strategy)(check_one)))()
 
     return search
 
@@ -183,7 +188,8 @@ names = (
 
 
 def is_count(value: object, at_least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and at_least <= value <= 10**100
 
 
 def is_seconds(value: object) -> bool:
@@ -277,8 +283,8 @@ async def behaves_by(breaker: CircuitBreaker, policy: Policy) -> None:
     if policy.failure_threshold > FEW:
         assert breaker.state == "closed"
         return
-    opened = anyio.current_time()
-    if opened + policy.recovery_timeout > opened:
+    opened, early_by = anyio.current_time(), EventLoop.here().early_by
+    if opened + policy.recovery_timeout > opened + early_by:  # else it may be over for some already
         assert breaker.state == "open"
         assert breaker.retry_after == opened + policy.recovery_timeout - opened
         with pytest.raises(CircuitBreakerOpenError) as caught:
@@ -315,7 +321,7 @@ def test_policies(search: Search, make: Callable[..., Any]) -> None:
             for field, value in fields.items():
                 assert getattr(made, field) == as_taken(value, POLICY[field])
 
-    search("policies", 300, policies, check, ODD_POLICIES)
+    search("policies", 100, policies, check, ODD_POLICIES)
 
 
 @each_backend
@@ -360,7 +366,7 @@ def test_circuits(search: Search, backend: str, ask: str) -> None:
 
     # Times are added to the clock's: what is lost in that sum depends on how late it is.
     drawn = st.tuples(st.just("x") | names, policies, st.sampled_from([0, 1e-9, 1e6]))
-    search(f"circuits, {backend}", 60, drawn, check)
+    search(f"circuits, {backend}", 30, drawn, check)
 
 
 def test_supervisors(search: Search) -> None:
@@ -384,7 +390,7 @@ def test_supervisors(search: Search) -> None:
             assert not made
 
     corners = [{field: value} for field in valid for value in ODD_NUMBERS]
-    search("supervisors", 300, st.fixed_dictionaries({}, optional=arguments), check, corners)
+    search("supervisors", 100, st.fixed_dictionaries({}, optional=arguments), check, corners)
 
 
 @each_backend
@@ -494,7 +500,7 @@ def test_operation_names(enabled: None, search: Search, backend: str) -> None:
 
     search(
         f"operation names, {backend}",
-        60,
+        30,
         names,
         lambda name: run(lambda: one(name), backend=backend),
         ODD_NAMES,
@@ -516,7 +522,7 @@ def test_functions_own_names(search: Search, operation_type: str) -> None:
         with judged({} if is_name(function.__name__) else {"circuit's name": function.__name__}):
             with_circuit_breaker()(function)
 
-    search("functions' own names", 60, names, check, ODD_NAMES)
+    search("functions' own names", 30, names, check, ODD_NAMES)
 
 
 # Retries
@@ -600,7 +606,7 @@ def test_choices(search: Search) -> None:
         with judged(bad_ones({"operation_type": operation_type, "guard": guard}, valid)):
             create_retry_decorator(operation_type, guard=guard)(succeed)
 
-    search("choices", 200, st.tuples(words | strange, words | strange), check)
+    search("choices", 70, st.tuples(words | strange, words | strange), check)
 
 
 # Functions
@@ -655,8 +661,11 @@ class Pending:
 
 
 ASYNC = [coroutine_function, Methods(), Methods().method, Methods.of_class, Methods.static]
-AWAITABLE = [lambda *_: coroutine_function(), Pending, Methods.__dict__["static"]]
+STATIC = Methods.__dict__["static"]
+AWAITABLE = [lambda *_: coroutine_function(), Pending, STATIC]
 SYNC = [generator, async_generator, Plain(), lambda *_: 42, Plain, Methods.method, print]
+GENERATORS = [generator, async_generator]
+RETRIED = [each for each in (*AWAITABLE, *SYNC) if each not in (generator, Plain, Pending)]
 NO_FUNCTION = [None, 42, "succeed", Methods.__dict__["of_class"], object(), ...]
 
 Kind = str
@@ -677,20 +686,25 @@ def wrapped(function: Any, times: int) -> Any:
 
 @each_backend
 def test_functions_to_decorate(enabled: None, search: Search, backend: str) -> None:
-    """A decorator takes what is sure to be async, and refuses the rest before any call."""
+    """A decorator takes what is sure to be async, and refuses the rest before any call; those that
+    retry take plain functions and async generator functions as well.
+    """
 
     async def one(kind: Kind, function: Any, times: int) -> None:
         function = wrapped(function, times)
         async with Supervisor() as supervisor:
-            decorators: list[Callable[[Any], Any]] = [
+            plainest: list[Callable[[Any], Any]] = [
                 CircuitBreaker("x"),
                 supervisor.circuit("y"),
                 with_circuit_breaker(),
-                *(make(guard=guard) for make in DECORATORS.values() for guard in GUARDS),
             ]
-            for decorate in decorators:
+            retries = [make(guard=guard) for make in DECORATORS.values() for guard in GUARDS]
+            for decorate in [*plainest, *retries]:
+                takes = kind == "async" or (decorate in retries and unwrapped(function) in RETRIED)
+                if isinstance(unwrapped(function), staticmethod | classmethod):
+                    takes = True  # what is in it is decorated
                 async with nothing_left_behind(supervisor):
-                    with judged({} if kind == "async" else {"async function": function}):
+                    with judged({} if takes else {"async function": function}):
                         decorated = decorate(function)
                 if kind == "async":
                     assert await decorated("more") == "fine"
@@ -699,7 +713,7 @@ def test_functions_to_decorate(enabled: None, search: Search, backend: str) -> N
     drawn = functions.filter(lambda drawn: drawn[1] is not Methods.method)
     search(
         f"functions to decorate, {backend}",
-        60,
+        30,
         drawn,
         lambda drawn: run(lambda: one(*drawn), backend=backend),
     )
@@ -721,9 +735,8 @@ def test_functions_to_call(search: Search, backend: str) -> None:
                 assert await breaker.call(function, "more") == "fine"
                 assert breaker.state == "closed"
                 return
-            with pytest.raises(TypeError) as caught:
+            with pytest.raises(TypeError, match="needs an async function"):
                 await breaker.call(function)
-            assert any("needs an async function" in note for note in caught.value.__notes__)
             after = breaker.statistics()
             assert (after.state, after.failed) == (before.state, before.failed)
             assert (after.ignored, after.in_flight) == (before.ignored + 1, 0)
@@ -735,7 +748,7 @@ def test_functions_to_call(search: Search, backend: str) -> None:
     )
     search(
         f"functions to call, {backend}",
-        80,
+        30,
         drawn,
         lambda drawn: run(lambda: one(*drawn[0], drawn[1]), backend=backend),
     )
@@ -743,7 +756,7 @@ def test_functions_to_call(search: Search, backend: str) -> None:
 
 @each_backend
 def test_functions_to_retry(search: Search, backend: str) -> None:
-    """What cannot be awaited is called at most once; no function at all starts nothing."""
+    """What cannot be awaited is called at most once; none, or a generator, starts nothing."""
 
     async def one(enabled: bool, kind: Kind, function: Any, times: int) -> None:
         function = wrapped(function, times)
@@ -751,7 +764,7 @@ def test_functions_to_retry(search: Search, backend: str) -> None:
         async with Supervisor() as supervisor:
             if kind in ("async", "awaitable"):
                 assert await execute_with_retry(function, "more") == "fine"
-            elif kind == "none":
+            elif kind == "none" or unwrapped(function) in GENERATORS:
                 async with nothing_left_behind(supervisor):
                     with judged({"async function": function}):
                         await execute_with_retry(function)
@@ -764,7 +777,7 @@ def test_functions_to_retry(search: Search, backend: str) -> None:
     drawn = drawn.filter(lambda drawn: not isinstance(drawn[1], classmethod))
     search(
         f"functions to retry, {backend}",
-        60,
+        30,
         st.tuples(st.booleans(), drawn),
         lambda drawn: run(lambda: one(drawn[0], *drawn[1]), backend=backend),
     )
@@ -870,10 +883,10 @@ def test_errors(search: Search, backend: str) -> None:
             # No coroutine can raise a StopIteration: Python puts another error round it.
             turned = isinstance(error, StopIteration)
             assert (caught.value.__cause__ if turned else caught.value) is error
-            failed = isinstance(error, Exception)
+            failed = isinstance(error, Exception) and not isinstance(error, StopAsyncIteration)
             after = breaker.statistics()
             assert after.failed == before.failed + failed
-            assert after.cancelled == before.cancelled + (not failed)
+            assert after.cancelled == before.cancelled + (not isinstance(error, Exception))
             assert after.in_flight == after.ignored == 0
             assert (after.state == "open") is (failed and state != "closed")
             if after.state == "open":
@@ -923,9 +936,12 @@ def test_errors_in_retries(search: Search, backend: str) -> None:
             assert await function(argument) == "fine"
             assert list(supervisor) == (["api:function"] if enabled else [])
             for figures in supervisor.statistics().values():
-                failed = isinstance(error, Exception)
+                failed = isinstance(error, Exception) and not isinstance(error, StopAsyncIteration)
                 assert figures.failed == failed + (guard == "attempt")
-                assert (figures.cancelled, figures.in_flight) == (not failed, 0)
+                assert (figures.cancelled, figures.in_flight) == (
+                    not isinstance(error, Exception),
+                    0,
+                )
 
     # Errors that are false: see `test_an_error_that_is_false_is_retried`.
     drawn = st.tuples(st.sampled_from(ERRORS), st.sampled_from(GUARDS), st.booleans())
@@ -1006,7 +1022,7 @@ def test_settings(search: Search) -> None:
 
     search(
         "settings",
-        300,
+        100,
         st.tuples(st.sampled_from(sorted(NUMBERS)), counts | seconds),
         check,
         product(sorted(NUMBERS), ODD_NUMBERS),
@@ -1036,7 +1052,7 @@ def test_settings_of_single_circuits(search: Search) -> None:
         bad = bad_ones(fields, POLICY)
         assert bad or asdict(own.policy("x")) == asdict(Policy(**fields))
 
-    search("settings of single circuits", 200, policies, check, ODD_POLICIES)
+    search("settings of single circuits", 70, policies, check, ODD_POLICIES)
 
 
 @pytest.mark.parametrize("group", [CircuitBreakerSettings, RetrySettings, CircuitOverrides])
@@ -1053,7 +1069,7 @@ def test_names_of_settings(search: Search, group: Any) -> None:
     near = st.sampled_from(sorted(known)).map(lambda name: name[:-1])
     # Names with a leading underscore: see `test_a_setting_with_an_underscore_too_many`.
     drawn = (letters | near).filter(lambda name: name not in known and not name.startswith("_"))
-    search("names of settings", 60, drawn, check)
+    search("names of settings", 30, drawn, check)
 
 
 # What was found, and has been mended
@@ -1123,7 +1139,7 @@ def test_what_cannot_be_shown(take: Callable[[Any], object], argument: str, valu
 async def test_a_conflict_about_a_huge_threshold() -> None:
     """A threshold that is taken can also be told when another is asked for."""
     async with Supervisor() as supervisor:
-        supervisor.circuit("x", failure_threshold=10**5000)
+        supervisor.circuit("x", failure_threshold=10**100)
         with pytest.raises(PolicyConflictError, match="failure_threshold"):
             supervisor.circuit("x", failure_threshold=3)
 

@@ -19,27 +19,41 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import initialize, precondition, rule
 
-from supervisor import CircuitBreakerOpenError, Permit, StateChanged, Supervisor
+from supervisor import (
+    CircuitBreakerOpenError,
+    Permit,
+    StateChanged,
+    Supervisor,
+)
 from supervisor.errors import describe
-from supervisor.machine.messages import NO_PROBE
-from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.machine.messages import NO_PROBE, UNCOUNTED
+from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy
 from supervisor.testing import run_in_virtual_time as run
+from tests.proofs.judgements import (
+    MOODS,
+    WHAT_COUNTS,
+    Mistaken,
+    Moody,
+    Sorted,
+    cancellation,
+    judged,
+)
 from tests.proofs.oracle import View
-from tests.proofs.player import Call, Cancelled, Player, held, settle
+from tests.proofs.player import Call, Player, held, settle
 from tests.proofs.policy_histories import (
     KINDS,
     LONG,
     SEED,
-    TEN_STEPS,
     TICK,
     End,
     PolicyHistories,
     Wait,
     policies,
 )
-from tests.proofs.policy_oracle import Admitted, Answer, Changed, Refused
-from tests.proofs.search import STEPS, search
+from tests.proofs.policy_oracle import Admitted, Answer, Changed, Refused, is_late
+from tests.proofs.search import STEPS, on_backend, search
+from tests.support.seeds import Seeds
 from tests.support.worlds import (
     BACKENDS,
     Down,
@@ -54,17 +68,7 @@ FOR_EVER = 4 * STEPS * LONG  # comes at once if a caller is never answered
 WAYS = (by_call, by_block, by_decorator, by_permit)
 
 
-class Sorted(Down):
-    """An error that says itself what it counts as."""
-
-    def __init__(self, judgement: Failure | Outcome) -> None:
-        super().__init__("sorted")
-        self.judgement = judgement
-
-
-def by_itself(what: object) -> Failure | Outcome | None:
-    """Classify errors, and results, which are never of that kind."""
-    return what.judgement if isinstance(what, Sorted) else None
+pytestmark = pytest.mark.usefixtures("whole_failures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +98,37 @@ class BreakerHistories(PolicyHistories):
         self.backend = backend
         self.program: list[Step] = []
         self.began: dict[int, float] = {}
+        self.were_put_off: set[int] = set()
         self.first_policy: Policy | None = None
 
     @initialize(
         data=st.data(),
-        windows=st.tuples(TEN_STEPS, TEN_STEPS),
         kinds=st.none() | KINDS,
         scene=st.sampled_from(["closed", "recovered", "half_open"]),
+        mood=st.sampled_from(range(len(MOODS))),
         read_always=st.booleans(),
-        backlog=st.sampled_from([1024, 4]),
+        backlog=st.sampled_from([256, 4]),
     )
     def begin(  # type: ignore[override]
         self,
         data: st.DataObject,
-        windows: tuple[float, float],
         kinds: tuple[Failure, Failure] | None,
         scene: str,
+        mood: int,
         read_always: bool,
         backlog: int,
     ) -> None:
-        self.classify = None if kinds is None else by_itself
+        self.classify = None if kinds is None else Moody(mood)
+        self.first_mood = mood
+        self.how: dict[int, str] = {}  # calls are guarded
         self.read_always = read_always
         self.backlog = backlog
-        super().begin(data, windows, kinds or (Failure(), Failure()), scene)
+        super().begin(data, kinds or (Failure(), Failure()), scene)
 
     def draw_policy(self, data: st.DataObject) -> Policy:
-        policy = replace(data.draw(policies(*self.windows), "policy"), classify=self.classify)
+        policy = data.draw(policies(), "policy")
+        classify = data.draw(st.sampled_from([self.classify] * 3 + [None]), "classify")
+        policy = replace(policy, classify=classify, **data.draw(WHAT_COUNTS, "what counts"))
         self.first_policy = self.first_policy or policy
         return policy
 
@@ -136,32 +145,45 @@ class BreakerHistories(PolicyHistories):
         self, draw: float, retry: bool = False, wait: Wait | None = None
     ) -> tuple[int, Answer | None]:
         self.began[self.asked + 1] = self.now
+        self.how[self.asked + 1] = how_guarded(self.asked + 1, retry, wait)
+        if wait is not None:
+            wait = (*wait[:2], math.inf)  # a limit of time would cancel whoever waits, too
         return super().ask_both(draw, retry and wait is None, wait)
 
-    def end_both(self, call: int, end: End) -> None:
-        if self.classify is None:  # callers have no words for it
-            end = End("cancelled" if end.outcome == "ignored" else end.outcome)
-        super().end_both(call, end)
+    def counts_as_retry(self, retry: bool) -> bool:
+        """Only where there is a budget: for one that comes later, it is a call as any other."""
+        return retry and self.oracle.policy.retry_budget is not None
+
+    def judged(self, call: int, end: End) -> tuple[str, Failure]:
+        policy, how = self.grants[call].policy, self.how[call]
+        if end.outcome == "succeeded":
+            return judged(policy, "fine") if how == "with result" else ("succeeded", PLAIN_FAILURE)
+        if how == "permit" and end.outcome == "ignored":
+            return "ignored", PLAIN_FAILURE
+        outcome, kind = judged(policy, error_of(end, self.kinds, self.backend))
+        by_permit = how == "permit" and end.outcome == "failed"  # which has the last word
+        return "failed" if by_permit else outcome, kind
 
     def is_slow(self, call: int, _end: End) -> bool:
         duration = self.grants[call].policy.slow_call_duration
         return duration is not None and self.now >= self.began[call] + duration
 
-    def text_of(self, call: int, end: End, _outcome: str) -> str | None:
-        if end.outcome == "failed":
-            return describe(error_of(end, self.kinds))
-        if self.is_slow(call, end) and end.outcome == "succeeded":
+    def text_of(self, call: int, end: End, outcome: str) -> str | None:
+        if self.judged(call, end)[0] == "failed":
+            if end.outcome == "succeeded":
+                return "returned 'fine'"
+            return describe(error_of(end, self.kinds, self.backend))
+        if self.is_slow(call, end) and outcome in ("succeeded", "failed"):
             return f"took {self.now - self.began[call]:g} s"
         return None
 
     def done(self, what: str, *details: Any) -> None:
+        super().done(what, *details)
         self.welcome(self.now)
         oracle, figures = self.oracle, self.oracle.figures
-        # Some of it may be lost when a window becomes another one; the oracle does not know how.
-        lossy = what == "reconfigure"
         view = PolicyView(
             state=oracle.state,
-            failure_count=self.twin.failure_count if lossy else oracle.failure_count,
+            failure_count=oracle.failure_count,
             retry_after=oracle.retry_after,
             succeeded=figures["succeeded"],
             failed=figures["failed"],
@@ -191,6 +213,14 @@ class BreakerHistories(PolicyHistories):
         waiting = self.oracle.waiting
         self.withdraw_both(waiting[pick % len(waiting)].call)
 
+    @precondition(lambda self: self.classify is not None)
+    @rule(mood=st.sampled_from(range(len(MOODS))))
+    def change_mood(self, mood: int) -> None:
+        """Let the classifier say something else from now on."""
+        assert self.classify is not None
+        self.classify.mood = mood
+        self.done("change_mood", self.classify, mood)
+
     @rule(action=st.sampled_from(["let_actor_run", "crash", "read"]))
     def read(self, action: str) -> None:  # type: ignore[override]
         self.done(action)
@@ -204,36 +234,61 @@ class BreakerHistories(PolicyHistories):
 
     @rule(off=st.sampled_from([0.0, 0.0, -TICK, TICK]), blocked=st.booleans())
     def wait_for_event(self, off: float, blocked: bool = False) -> None:
-        next_event = min(self.oracle.next_event, self.next_overdue[0])
+        next_event = self.next_event(self.lease.period, blocked=False)
         if next_event < math.inf:
             tick = math.ceil(next_event / TICK) * TICK  # the event loop's times stay exact
             self.go_on(max(self.now, tick + off), blocked)
 
     def go_on(self, now: float, blocked: bool = False) -> None:
-        before = self.now
-        while (next_event := min(self.oracle.next_event, self.next_overdue[0])) <= now:
+        before, period = self.now, self.lease.period
+        if blocked:
+            self.put_off(now)
+        while (next_event := self.next_event(period, blocked)) <= now:
             self.now = next_event
-            self.look()
-            self.oracle.advance(self.now)
-            self.welcome(now if blocked else self.now)
-            overdue, call = self.next_overdue
+            if not blocked:
+                self.take_turn()
+                self.welcome(self.now)
+                period = self.lease.period
+            overdue, call = self.next_overdue(period)
             if overdue <= self.now:
                 self.report_overdue(call)
-                self.welcome(now if blocked else self.now)
+                if not blocked:
+                    self.welcome(self.now)
         self.now = now
-        self.look()
-        self.oracle.advance(now)
+        self.take_turn()
         self.done("wait", now - before, blocked)
 
-    @property
-    def next_overdue(self) -> tuple[float, int]:
-        """When a running call will be slow, and which."""
+    def next_event(self, period: int, blocked: bool) -> float:
+        """When something happens for which there need not be a turn, if the last one was in that
+        period.
+        """
+        overdue = self.next_overdue(period)[0]
+        return overdue if blocked else min(self.oracle.next_event, overdue)
+
+    def put_off(self, now: float) -> None:
+        """Leave out, once for each call that becomes slow while the loop is blocked, for how long
+        it is so when others have a turn, and as much time again: it may have ended.
+        """
+        for call in self.running:
+            grant = self.grants[call]
+            limit = grant.policy.slow_call_duration
+            if limit is None or grant.probe == UNCOUNTED or call in self.overdue_calls:
+                continue
+            slow_at = self.began[call] + limit
+            if self.now < slow_at and is_late(slow_at, now) and call not in self.were_put_off:
+                late = now - slow_at
+                self.were_put_off.add(call)
+                self.began[call] += late + min(late, limit)
+
+    def next_overdue(self, period: int) -> tuple[float, int]:
+        """When a running call of that period will be slow, and which: nobody is told of others."""
         return min(
             (
                 (self.began[call] + duration, call)
                 for call in self.running
                 if (duration := self.grants[call].policy.slow_call_duration) is not None
                 and self.grants[call].probe == NO_PROBE
+                and self.grants[call].period == period
                 and call not in self.overdue_calls
             ),
             default=(math.inf, 0),
@@ -245,14 +300,21 @@ class BreakerHistories(PolicyHistories):
         if not self.program:
             return
         self.draws = Draws()
+        if self.classify is not None:
+            self.classify.mood = self.first_mood
         with (
             mock.patch("supervisor.circuit.record.BACKLOG", self.backlog),
-            mock.patch("supervisor.circuit.reading.CHEAP_TO_READ", self.backlog // 2),
+            mock.patch("supervisor.circuit.record.AT_REST", self.backlog // 4),
+            mock.patch("supervisor.circuit.reading.AT_REST", self.backlog // 4),
             mock.patch("supervisor.circuit.record.random", self.draws),
             mock.patch("supervisor.circuit.admission.random", self.draws),
         ):
-            run(self.play, backend=self.backend)
+            self.play_all()
         self.figures[self.figure] += len(self.program)
+
+    def play_all(self) -> None:
+        """Do to a breaker all that has been written down, on an event loop."""
+        run(self.play, backend=self.backend)
 
     async def play(self) -> None:
         """Do to a breaker all that has been written down."""
@@ -261,6 +323,7 @@ class BreakerHistories(PolicyHistories):
             async with anyio.create_task_group() as tasks:
                 assert self.first_policy is not None
                 player = PolicyPlayer(supervisor, self.first_policy, self.kinds)
+                player.backend = self.backend
                 player.draws, player.tasks = self.draws, tasks
                 try:
                     with anyio.fail_after(FOR_EVER):
@@ -274,20 +337,7 @@ class BreakerHistories(PolicyHistories):
                 finally:
                     player.end_all()
                     tasks.cancel_scope.cancel()
-        changes = [
-            Changed(
-                str(event.from_state.value),
-                str(event.to_state.value),
-                event.at,
-                event.period,
-                event.failure_count,
-                event.retry_after,
-                event.last_failure,
-                event.metrics_only,
-            )
-            async for event in events
-            if isinstance(event, StateChanged)
-        ]
+        changes = [as_changed(event) async for event in events if isinstance(event, StateChanged)]
         assert changes == [
             change for change in self.oracle.changes if change.from_state != change.to_state
         ]
@@ -297,18 +347,20 @@ class Draws:
     """Stands for the module `random`: the test draws."""
 
     next = 0.0
+    seed = SEED
 
     def random(self) -> float:
         return self.next
 
     def getrandbits(self, _bits: int) -> int:
-        return SEED
+        return self.seed
 
 
 class PolicyPlayer(Player):
     """Does to a breaker of some policy what it is told."""
 
     view: PolicyView
+    backend: str
     draws: Draws
     tasks: anyio.abc.TaskGroup
 
@@ -331,14 +383,15 @@ class PolicyPlayer(Player):
     ) -> None:
         self.draws.next = draw
         if wait is not None:
+            seconds, wait_for, _ = wait
             self.scopes[call] = anyio.CancelScope()
-            self.tasks.start_soon(self.stand_in_line, call, *wait)
+            self.tasks.start_soon(self.stand_in_line, call, seconds, wait_for)
             await settle_down()
             if expected is not None:
                 self.check_answer(call, expected)
             return
         try:
-            if retry or call % 5:
+            if how_guarded(call, retry, wait) != "permit":
                 way = WAYS[call % 4]
                 guarded = self.breaker.retry(held) if retry else way(self.breaker, held)  # type: ignore[arg-type]
                 self.calls[call] = Call(guarded)  # type: ignore[arg-type]
@@ -376,11 +429,18 @@ class PolicyPlayer(Player):
             if end.outcome == "succeeded":
                 running.end("succeeded")
             else:
-                running.throw(error_of(end, self.kinds))
+                running.throw(error_of(end, self.kinds, self.backend))
         elif end.outcome == "failed":
-            self.permits[call].fail(error_of(end, self.kinds))
+            self.permits[call].fail(error_of(end, self.kinds, self.backend))
+        elif end.outcome == "cancelled":
+            cancelled = cancellation(self.backend)
+            with pytest.raises(type(cancelled)), self.permits[call]:
+                raise cancelled
         else:
             settle(self.permits[call], end.outcome)
+
+    async def change_mood(self, classify: Moody, mood: int) -> None:
+        classify.mood = mood
 
     async def withdraw(self, call: int) -> None:  # type: ignore[override]
         self.scopes[call].cancel()
@@ -397,6 +457,10 @@ class PolicyPlayer(Player):
         else:
             assert granted
 
+    async def wait(self, seconds: float, blocked: bool) -> None:
+        await super().wait(seconds, blocked)
+        await settle_down()  # a stall ends with a turn
+
     async def force(self, state: str) -> None:
         match state:
             case "forced_open":
@@ -410,7 +474,8 @@ class PolicyPlayer(Player):
             case "closed":
                 self.breaker.release()
 
-    async def reconfigure(self, policy: Policy) -> None:
+    async def reconfigure(self, policy: Policy, seed: int) -> None:
+        self.draws.seed = seed
         self.breaker.reconfigure(**as_fields(policy))
         assert self.breaker.policy == policy
 
@@ -428,8 +493,29 @@ class PolicyPlayer(Player):
         assert statistics.rejected == self.rejected
 
 
+def how_guarded(call: int, retry: bool, wait: Wait | None) -> str:
+    """How a call is guarded: by a permit, or so that its result is looked at, or not."""
+    if wait is not None or not (retry or call % 5):
+        return "permit"
+    return "with result" if retry or WAYS[call % 4] in (by_call, by_decorator) else "without"
+
+
 def as_fields(policy: Policy) -> dict[str, Any]:
     return {field.name: getattr(policy, field.name) for field in fields(Policy)}
+
+
+def as_changed(event: StateChanged, ahead: float = 0.0) -> Changed:
+    """Return what an event tells, by a clock that is so many seconds ahead of its loop's."""
+    return Changed(
+        str(event.from_state.value),
+        str(event.to_state.value),
+        event.at + ahead,
+        event.period,
+        event.failure_count,
+        event.retry_after,
+        event.last_failure,
+        event.metrics_only,
+    )
 
 
 def as_refused(refusal: CircuitBreakerOpenError) -> Refused:
@@ -438,24 +524,24 @@ def as_refused(refusal: CircuitBreakerOpenError) -> Refused:
     )
 
 
-def error_of(end: End, kinds: tuple[Failure, ...]) -> BaseException:
+def error_of(end: End, kinds: tuple[Failure, ...], backend: str) -> BaseException:
     """What a call raises that ends so."""
     match end.outcome:
         case "failed":
             return Sorted(kinds[end.of_kind]) if end.of_kind else Down("down")
         case "ignored":
-            return Sorted(Outcome.IGNORED)
+            return Sorted(Outcome.IGNORED) if end.of_kind else Mistaken("mistaken")
         case _:
-            return Cancelled()
+            return cancellation(backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_breaker_agrees_with_the_oracle_under_every_policy(
-    backend: str, effort: int, figures: Counter[str]
+    backend: str, seeds: Seeds, figures: Counter[str]
 ) -> None:
     """Whatever callers do under whatever policy, they see what it makes of the facts."""
     search(
         lambda: BreakerHistories(figures, f"steps under every policy, {backend}", backend),
-        examples=150,
-        effort=effort,
+        examples=on_backend(50, backend),
+        seeds=seeds,
     )

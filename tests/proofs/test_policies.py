@@ -19,6 +19,7 @@ from supervisor.machine.slack import UNLIMITED
 from supervisor.policy.outcomes import Failure
 from tests.proofs.policy_histories import LONG, TICK, PolicyHistories
 from tests.proofs.search import search
+from tests.support.seeds import Seeds
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,11 @@ class LeaseHistories(PolicyHistories):
 
 
 def test_a_machine_agrees_with_the_oracle_under_every_policy(
-    effort: int, figures: Counter[str]
+    seeds: Seeds, figures: Counter[str]
 ) -> None:
     """After every step of every history, the machine is what its policy makes of the facts."""
     search(
         lambda: LeaseHistories(figures, "steps under every policy, machine alone"),
-        examples=400,
-        effort=effort,
+        examples=130,
+        seeds=seeds,
     )

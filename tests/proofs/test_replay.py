@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+from supervisor.machine.fleet import FromFleet, ToFleet
 from supervisor.machine.machine import Machine
 from supervisor.machine.messages import Change, Grant, Reconfigured, Refusal, Transition
 from supervisor.recording.format import Entry, Turn, plain, read_entry, read_start
@@ -16,35 +17,39 @@ from supervisor.recording.recording import Recording
 from supervisor.recording.replay import RecordingError, replay_lines
 from supervisor.testing import run_in_virtual_time
 from tests.proofs.traces import POLICIES, recorded
+from tests.support.seeds import Seeds
 from tests.support.worlds import BACKENDS
 
-STEPS = 1_000
+STEPS = 400
 """Of each life; about every second one puts a message into the mailbox."""
 
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_life_of_many_tasks(backend: str, effort: int, figures: Counter[str]) -> None:
+def test_a_life_of_many_tasks(backend: str, seeds: Seeds, figures: Counter[str]) -> None:
     """Whatever order the tasks ran in, the recording holds all that the outcome depends on."""
     kinds: set[str] = set()
+    transitions = 0
     for policy in POLICIES:
-        for seed in range(effort):
-            lines = lines_of(backend, policy, seed, STEPS // 10, 10)
+        for seed in seeds(1):
+            lines = lines_of(backend, policy, seed, STEPS // 4, 10)
             replay = replay_lines(lines)
             assert replay.agrees
-            assert len(replay.transitions) > 5
+            transitions += len(replay.transitions)
             kinds.update(next(iter(json.loads(line))) for line in lines[1:])
             figures[f"messages recorded and replayed, {backend}"] += replay.messages
-    assert kinds == {kind.__name__ for kind in get_args(Entry)}
+    assert transitions > 5 * len(POLICIES) * seeds.effort
+    of_fleets = {*get_args(FromFleet), *get_args(ToFleet)}
+    assert kinds == {kind.__name__ for kind in {*get_args(Entry)} - of_fleets}
 
 
 @every_policy
 def test_a_life_is_the_same_on_every_backend(
-    policy: str, effort: int, figures: Counter[str]
+    policy: str, seeds: Seeds, figures: Counter[str]
 ) -> None:
     """One task, the same seed: the same messages at the same times, and the same states."""
-    for seed in range(100, 100 + effort):
+    for seed in seeds(1, first=100):
         told, changes = [], []
         for backend in BACKENDS:
             lines = lines_of(backend, policy, seed, STEPS)
@@ -77,9 +82,9 @@ def test_a_bounded_recording_starts_where_it_starts(policy: str) -> None:
 
 
 @every_policy
-def test_a_machine_goes_on_from_any_line(policy: str, effort: int, figures: Counter[str]) -> None:
+def test_a_machine_goes_on_from_any_line(policy: str, seeds: Seeds, figures: Counter[str]) -> None:
     """Written and read again after each message, it does and answers what it would have done."""
-    for seed in range(200, 200 + effort):
+    for seed in seeds(1, first=200):
         lines = lines_of("asyncio", policy, seed, STEPS)
         _, machine = read_start(lines[0])
         _, again = read_start(lines[0])
@@ -109,12 +114,12 @@ def said(machine: Machine, entry: Entry) -> tuple[list[object], list[Change]]:
     return [each.probe if isinstance(each, Grant) else each for each in answers], changes
 
 
-def test_damaged_recordings_are_refused_or_played(effort: int, figures: Counter[str]) -> None:
+def test_damaged_recordings_are_refused_or_played(seeds: Seeds, figures: Counter[str]) -> None:
     """Whatever becomes of a few of its characters, there is no error but that which says so."""
-    draw = random.Random(effort)
     for policy in POLICIES:
-        text = "\n".join(lines_of("asyncio", policy, 300, 60))
-        for _ in range(100 * effort):
+        text = "\n".join(lines_of("asyncio", policy, next(seeds(1, first=300)), 60))
+        for seed in seeds(100):
+            draw = random.Random(f"{policy} {seed}")
             try:
                 replay_lines(damaged(text, draw).splitlines())
             except RecordingError as error:

@@ -18,7 +18,6 @@ resolution is 1e-9 s. Ties that are decided by a rule have tests of their own, i
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -27,9 +26,10 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from supervisor.commands.simulate.trace import Call, Trace, trace_of
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+from supervisor.recording import Call, Trace, trace_of
 from supervisor.testing import run_in_virtual_time
+from tests.proofs.drawn_policies import SECONDS, Chance, apart, policy_fields, some
 from tests.support.guarded_traces import (
     Admitted,
     Played,
@@ -39,26 +39,15 @@ from tests.support.guarded_traces import (
     guarded,
     simulated,
 )
+from tests.support.seeds import Seeds
 from tests.support.worlds import BACKENDS
 
-TRACES: Final = 200
+TRACES: Final = 70
 """Those that are played on each backend for each unit of effort."""
 
-ASKING, RUNNING, OF_POLICIES = 2.0**-14, 2.0**-21, 2.0**-26
-OWN_STEPS: Final = {
-    "recovery_timeout": 3,
-    "max_recovery_timeout": 3,
-    "probe_timeout": 5,
-    "half_open_timeout": 7,
-    "slow_call_duration": 11,
-    "timeout": 13,
-    "wait": 17,
-}
+ASKING, RUNNING = 2.0**-14, 2.0**-21
 
 QUICK, LONG = (0.125, 0.25, 0.375), (0.125, 0.5, 0.75, 1.25, 3.0, 6.0)
-SECONDS = (0.5, 1.0, 2.0)
-TEN_STEPS = (1.25, 5.0, 10.0, 80.0)
-SHARES = (0.1, 0.3, 0.5, 2 / 3, 1.0)
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED
 
 
@@ -75,9 +64,6 @@ class Play:
 
 # What is drawn
 
-Chance = random.Random
-Fields = dict[str, Any]
-
 
 def play_of(seed: int) -> Play:
     """Draw what is played."""
@@ -88,78 +74,6 @@ def play_of(seed: int) -> Play:
         plain=chance.random() < 0.2,
         way=chance.choice(get_args(Way)),
         returns=chance.random() < 0.3,
-    )
-
-
-def some(chance: Chance, **values: tuple[Any, ...]) -> Fields:
-    """Draw a value for about half of these fields."""
-    return {name: chance.choice(of) for name, of in values.items() if chance.random() < 0.5}
-
-
-def policy_fields(chance: Chance) -> Fields:
-    """Draw a policy, put together from its parts."""
-    drawn = {
-        **when_it_opens(chance),
-        **how_long_it_is_open(chance),
-        **how_it_returns(chance),
-        **what_load_it_lets_through(chance),
-        **some(chance, failure_on_cancel=(True,), timeout=SECONDS),
-    }
-    own = {field: drawn[field] + apart(field) for field in OWN_STEPS if field in drawn}
-    return {**drawn, **own}
-
-
-def apart(of: str) -> float:
-    """Return what tells such times apart from others."""
-    return OWN_STEPS[of] * OF_POLICIES
-
-
-def when_it_opens(chance: Chance) -> Fields:
-    drawn: Fields = {"failure_threshold": chance.choice([1, 2, 2, 3, 4, 20])}
-    match chance.choice(["in a row", "calls", "seconds"]):
-        case "in a row":
-            return drawn | some(chance, slow_call_duration=SECONDS)
-        case "calls":
-            drawn["window_calls"] = calls = chance.randint(2, 8)
-            drawn["failure_threshold"] = min(calls, drawn["failure_threshold"])
-            drawn["minimum_calls"] = chance.randint(1, calls)
-        case _:
-            drawn["window_seconds"] = chance.choice(TEN_STEPS)
-            drawn["minimum_calls"] = chance.randint(1, 8)
-    drawn |= some(chance, failure_rate=SHARES, slow_call_duration=SECONDS)
-    if "slow_call_duration" in drawn:
-        drawn |= some(chance, slow_call_rate=SHARES)
-    return drawn
-
-
-def how_long_it_is_open(chance: Chance) -> Fields:
-    drawn: Fields = {"recovery_timeout": chance.choice(SECONDS)}
-    drawn |= some(chance, max_recovery_timeout=(2.0, 8.0, 10.0), recovery_jitter=SHARES)
-    if "max_recovery_timeout" in drawn:
-        drawn |= some(chance, recovery_factor=(1.5, 2.0))
-    return drawn
-
-
-def how_it_returns(chance: Chance) -> Fields:
-    drawn: Fields = {
-        "success_threshold": chance.choice([1, 1, 2, 3]),
-        "probe_timeout": chance.choice(SECONDS),
-    }
-    drawn |= some(chance, probes=(1, 2, 4), half_open_timeout=SECONDS)
-    if "probes" in drawn:
-        drawn |= some(chance, probe_failure_rate=SHARES)
-    return drawn | some(chance, ramp=TEN_STEPS, ramp_start=(0.1, 0.5))
-
-
-def what_load_it_lets_through(chance: Chance) -> Fields:
-    return some(
-        chance,
-        throttle=(1.0, 1.5, 2.0),
-        throttle_floor=(0.05, 0.25),
-        throttle_seconds=TEN_STEPS,
-        retry_budget=(0.25, 0.5),
-        retry_budget_minimum=(0, 1),
-        retry_budget_seconds=TEN_STEPS,
     )
 
 
@@ -243,11 +157,11 @@ def smallest(backend: str, play: Play) -> Play:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_simulation_says_what_a_circuit_does(
-    backend: str, effort: int, figures: Counter[str]
+    backend: str, seeds: Seeds, figures: Counter[str]
 ) -> None:
     """Who is admitted, and who is not and why; each state, and since when; the figures."""
     seen: Counter[str] = Counter()
-    for seed in range(TRACES * effort):
+    for seed in seeds(TRACES):
         play = play_of(seed)
         try:
             count(play, check(backend, play), seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
@@ -134,6 +134,7 @@ WEIGHTS = {
     "wait": 4,
     "retry": 6,
     "spend a retry": 2,
+    "stream": 6,
     "reset": 1,
     "by hand": 0.5,
     "release": 3,
@@ -163,6 +164,12 @@ async def live(
                         await breaker.retry(draw.choice([succeed, partial(fail, draw)]))
                 case "spend a retry":
                     await breaker.spend_retry()
+                case "stream":
+                    verdict: Any = draw.choice(["end", "first_item"])
+                    with suppress(Down):
+                        async with breaker.stream(parts, draw, verdict=verdict) as items:
+                            async for _ in items:
+                                pass
                 case "settle" if held:
                     settle(held.pop(draw.randrange(len(held))), draw)
                 case "sleep":  # until no deadline's time
@@ -188,6 +195,15 @@ def settle(permit: Permit, draw: random.Random) -> None:
     """Settle it in one way or another."""
     failed = partial(permit.fail, error(draw))
     draw.choice([permit.succeed, failed, failed, permit.ignore])()
+
+
+async def parts(draw: random.Random) -> AsyncIterator[str]:
+    """Yield some items, with time between them, and fail in one way or another, or not."""
+    for _ in range(draw.randrange(4)):
+        await anyio.sleep(draw.choice([0.0123, 0.517]))
+        yield "item"
+    if draw.random() < 0.4:
+        raise error(draw)
 
 
 async def fail(draw: random.Random) -> None:

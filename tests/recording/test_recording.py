@@ -26,11 +26,13 @@ from supervisor.machine.messages import (
     Message,
     Overdue,
     Reconfigure,
+    Renew,
     Reset,
     Retry,
     Settle,
     Withdraw,
 )
+from supervisor.machine.ordered import Ordered, OrderedMap
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.policy.policy import Policy
 from supervisor.recording.format import NOT_NEEDED, plain, read_start
@@ -152,7 +154,7 @@ async def test_what_the_actor_has_not_taken_yet_is_recorded() -> None:
         assert replay.machine.succeeded == 1
         await anyio.sleep(6)
         assert replay_lines(recording.lines()).machine.state == breaker.state == "half_open"
-        with pytest.raises(RuntimeError, match=r"anyio\.from_thread"):
+        with pytest.raises(RuntimeError, match=r"breaker\.sync\.ask"):
             await anyio.to_thread.run_sync(recording.write, "x.jsonl")
 
 
@@ -212,9 +214,10 @@ TOLD: list[Message] = [
     Overdue(0, call=3, at=1.0, after=1.0, failed=False),
     Settle(0, 0, Outcome.FAILED, 2.0, "Down: down", of_kind=BUSY, slow=True, retry=True, call=3),
     Acquire(1, at=40.0),
-    Acquire(2, at=40.0, draw=0.5, retry=True, wait_until=50.5, wait_for="verdict"),
+    Acquire(2, at=40.0, draw=0.5, retry=True, wait_until=50.5, wait_for="verdict", deadline=60.0),
     Retry(3, at=40.0),
     Withdraw(2),
+    Renew(2, period=1, at=6.5),
     Force(CircuitState.METRICS_ONLY, 41.0),
     Force(CircuitState.FORCED_OPEN, 42.0),
     Acquire(4, at=42.0, wait_until=42.5),
@@ -299,9 +302,10 @@ def machine_with_everything(policy: Policy) -> Machine:
     machine = Machine(policy)
     machine.apply(Settle(0, 0, Outcome.FAILED, 1.0, "Down: down", of_kind=BUSY))
     machine.apply(Acquire(1, at=90.0))
-    machine.trip.overdue = {3: 4}
-    machine.waiting = {5: Acquire(5, at=90.0, draw=0.5, wait_until=99.0, wait_for="verdict")}
-    machine.wait_ends = [(99.0, 5)]
+    machine.trip.overdue = {3: (4, False)}
+    request = Acquire(5, at=90.0, draw=0.5, wait_until=99.0, wait_for="verdict")
+    machine.waiting = OrderedMap([(5, request)])
+    machine.wait_ends = Ordered([(99.0, 5)])
     change_all(machine)
     return machine
 
@@ -339,7 +343,8 @@ def leaves(part: object, at: str = "") -> dict[str, object]:
 
 
 def attributes(part: object) -> Iterator[tuple[str, Any]]:
-    for name in getattr(part, "__slots__", None) or list(vars(part)):
+    slots = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
+    for name in slots or list(vars(part)):
         if name not in NOT_NEEDED.get(type(part), ()):
             yield name, getattr(part, name)
 
@@ -397,7 +402,7 @@ def test_the_command_prints_what_happened(
     assert [line.split("  ")[-1].strip() for line in lines[1:4]] == [
         "Down: down",
         "Down: down",
-        "Down: down",
+        "period 3, 0 failures",  # closed again, so that nothing has opened it
     ]
     assert "closed, 0 failures in a row; in all 2 succeeded, 2 failed" in lines[4]
     assert lines[5] == "every transition is as it was recorded"
@@ -447,7 +452,7 @@ def test_the_command_tells_what_was_done_by_hand(
     [
         (lambda _: "", "line 1 is not that of a recording"),
         (lambda text: text[:-40], "line 13 is not that of a recording"),
-        (lambda text: text.replace('"format": 2', '"format": 99'), "its format is 99, not 2"),
+        (lambda text: text.replace('"format": 6', '"format": 99'), "its format is 99, not 6"),
         (lambda text: text.replace('"stale": 0, ', ""), "missing or unknown: stale"),
         (lambda text: text.replace("Acquire", "Explode"), "line 9 is not that of a recording"),
         (lambda text: text.replace(': "failed"', ': "lost"'), "'lost' is not a valid Outcome"),
@@ -470,6 +475,53 @@ def test_what_is_no_recording_is_refused(
         replay_file(file)
     assert __main__.main(["replay", str(file)]) == 2
     assert capsys.readouterr().err.startswith(f"{file}: line ")
+
+
+def test_what_editors_put_around_a_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A byte-order mark, other ends of lines, and blank lines are no damage."""
+    file = written(tmp_path)
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\r\n \n\n")
+    assert __main__.main(["replay", str(file)]) == 0
+    assert "every transition is as it was recorded" in capsys.readouterr().out
+
+
+def test_the_very_line_is_named_that_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also if it is no text at all, and as briefly as any other."""
+    file = written(tmp_path)
+    turn = b'{"Turn": {"at": 0.0}}\n'
+    start = file.read_bytes().splitlines(keepends=True)[0]
+    file.write_bytes(start + turn * 298 + b"\xff" * 9000 + b"\n" + turn * 100)
+    assert __main__.main(["replay", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"{file}: line 300 is not that of a recording: UnicodeDecodeError: ")
+    assert len(err) < 600
+
+
+def test_texts_of_a_recording_tell_the_terminal_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a failure said, and whatever a damaged line holds, is on one line, and escaped."""
+    file = written(tmp_path)
+    file.write_text(file.read_text().replace("Down: down", "\\u001b[31mDown:\\ndown\\u2028."))
+    __main__.main(["replay", str(file)])
+    out = capsys.readouterr().out
+    assert r"\x1b[31mDown:\ndown\u2028." in out
+    file.write_text('{"\\u001b[2J": 5, "format": 4}\n')
+    assert __main__.main(["replay", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count("\n") == 1
+
+
+def test_no_name_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """No system has such a one."""
+    assert __main__.main(["replay", "a\0b"]) == 2
+    assert capsys.readouterr().err.startswith("a\\x00b: ")
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

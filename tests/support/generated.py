@@ -19,6 +19,7 @@ from typing import Final
 
 from supervisor import Policy
 from supervisor.policy import KINDS
+from supervisor.retry.clients import CLIENTS
 from supervisor.settings import written
 
 ROOT: Final = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ DOCUMENTS: Final = (
     ROOT / "docs" / "CIRCUIT_BREAKER.md",
     ROOT / "docs" / "reference" / "policy.md",
     ROOT / "docs" / "reference" / "settings.md",
+    ROOT / "docs" / "reference" / "clients.md",
 )
 POSITIONAL: Final = ("failure_threshold", "recovery_timeout", "success_threshold")
 """Fields that a breaker takes by position too, as existing code gives them."""
@@ -159,7 +161,7 @@ PARTS: Final[Mapping[str, str]] = {
     " slow_call_duration slow_call_rate",
     "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout",
     "how long it stays open": "recovery_timeout recovery_factor max_recovery_timeout"
-    " recovery_jitter recovery_from",
+    " recovery_jitter recovery_from max_retry_after",
     "how it returns": "success_threshold probe_timeout probes probe_failure_rate half_open_timeout"
     " ramp ramp_start",
     "how much load it lets through": "throttle throttle_seconds throttle_floor retry_budget"
@@ -179,13 +181,28 @@ def variable_rows(names: Callable[[str], bool], with_meaning: bool) -> str:
     return "\n".join(rows)
 
 
+def client_rows() -> str:
+    """Return the table of the clients that are known to retries, for documents."""
+    rows = ["| Client | Worth another try | By the answer | Not worth it |", "|---|---|---|---|"]
+    for client in CLIENTS:
+        kinds = [
+            ", ".join(f"`{name}`" for name in names)
+            for names in (client.lost, client.asked, client.hopeless)
+        ]
+        lost, asked, hopeless = (names or "–" for names in kinds)  # noqa: RUF001
+        when = f": {client.when}" if client.when else ""
+        rows.append(f"| {client.name} | {lost} | {asked}{when} | {hopeless} |")
+    return "\n".join(rows)
+
+
 def range_of(field: Field, none: str) -> str:
     """Return what a field may be, in words."""
     return KINDS[field.name].range + (f", or {none}" if field.optional else "")
 
 
 _TABLE: Final = re.compile(
-    r"(<!-- (policy-table|variables|variables with their meaning): (.+?) -->\n).*?(<!-- end -->)",
+    r"(<!-- (policy-table|variables|variables with their meaning|clients): (.+?) -->\n)"
+    r".*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -194,6 +211,8 @@ def with_tables(text: str) -> str:
     """Return a document with its tables of fields as they are to be."""
 
     def table(found: re.Match[str]) -> str:
+        if found[2] == "clients":
+            return f"{found[1]}\n{client_rows()}\n\n{found[4]}"
         part = " ".join(PARTS.values()) if found[3] == "everything" else PARTS[found[3]]
         names = part.split().__contains__
         if found[2] == "policy-table":

@@ -21,13 +21,14 @@ from supervisor import (
     EventStream,
     StateChanged,
     Supervisor,
+    TraceRecorder,
 )
 from supervisor.circuit import Circuit
-from supervisor.commands.simulate.course import Player
-from supervisor.commands.simulate.trace import Call, Trace
+from supervisor.commands.simulate.player import Player
 from supervisor.guard.running import make_call
 from supervisor.machine import Grant, Refusal, Transition
 from supervisor.policy import Failure, Outcome, Policy
+from supervisor.recording import Call, Trace
 from tests.support.worlds import by_block, by_call, by_decorator, by_permit, settle_down
 
 NAME = "it"
@@ -171,6 +172,7 @@ async def guarded(
     plain: bool = False,
     way: Way = "call",
     returns: bool = False,
+    recorder: TraceRecorder | None = None,
 ) -> Played:
     """Let a circuit guard all those calls.
 
@@ -180,8 +182,10 @@ async def guarded(
         plain: whether callers tell no kinds of failures, and do not wait.
         way: how calls are guarded; "each": in one way after the other.
         returns: whether failures are results instead of errors, where a guard sees results.
+        recorder: what writes them down, with the event loop's clock for that of the wall.
     """
     callers = _Callers(policy, trace, plain, way, returns)
+    callers.recorder = recorder
     with callers.draws.instead_of_chance():
         return await callers.play()
 
@@ -214,6 +218,7 @@ class _Callers:
 
     breaker: CircuitBreaker
     circuit: Circuit
+    recorder: TraceRecorder | None
 
     def __init__(self, policy: Policy, trace: Trace, plain: bool, way: Way, returns: bool) -> None:
         self.policy = policy
@@ -241,7 +246,9 @@ class _Callers:
 
     async def play(self) -> Played:
         async with Supervisor() as supervisor:
-            self.breaker = supervisor.circuit(NAME, self.policy_with_functions())
+            supervisor.trace(self.recorder, NAME)
+            with mock.patch("time.time", anyio.current_time):
+                self.breaker = supervisor.circuit(NAME, self.policy_with_functions())
             circuit = supervisor.find(NAME)
             assert circuit is not None
             self.circuit = circuit

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, get_args
@@ -15,6 +18,7 @@ from supervisor import (
     CircuitBreakerOpenError,
     EventStream,
     StateChanged,
+    Statistics,
     Supervisor,
 )
 from supervisor.circuit.record import Circuit
@@ -28,6 +32,12 @@ class Down(ConnectionError):
 
 
 async def succeed() -> str:
+    return "fine"
+
+
+async def take(seconds: float) -> str:
+    """Take so long, and succeed."""
+    await anyio.sleep(seconds)
     return "fine"
 
 
@@ -49,6 +59,22 @@ async def is_refused(breaker: CircuitBreaker) -> bool:
     except CircuitBreakerOpenError:
         return True
     return False
+
+
+def counted(figures: Statistics) -> str:
+    """What a circuit's only call has come to."""
+    assert (figures.started, figures.in_flight) == (1, 0)
+    outcomes = ("succeeded", "failed", "ignored", "cancelled")
+    (outcome,) = (each for each in outcomes if getattr(figures, each))
+    return outcome
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what comes of itself, or in a thread: for a minute at most, of real time."""
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends, "it has not come"
+        await anyio.sleep(0.001)
 
 
 class Dependency:
@@ -97,13 +123,23 @@ def crash(supervisor: Supervisor, name: str) -> None:
 
 
 def poison(circuit: Circuit) -> None:
-    circuit.mailbox.put("poison")  # type: ignore[arg-type]
+    circuit.mailbox.messages.append("poison")  # type: ignore[arg-type]
 
 
 async def settle_down() -> None:
     """Let every task do what it can do at once."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
+
+
+def collect_garbage() -> None:
+    """Free all that nobody holds: what is freed may let go of more.
+
+    PyPy's collector does not tell whether it has freed anything.
+    """
+    for _ in range(1 if sys.implementation.name == "cpython" else 3):
+        while gc.collect():
+            pass
 
 
 async def changes_in(stream: EventStream) -> list[StateChanged]:

@@ -31,7 +31,7 @@ from supervisor.testing import (
     trio_time,
     virtual_time,
 )
-from tests.support.worlds import BACKENDS
+from tests.support.worlds import BACKENDS, collect_garbage
 
 DAY = 86_400.0
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -300,7 +300,7 @@ class TestTimers:
         gone = weakref.ref(callback)
         loop.close()
         del callback
-        gc.collect()
+        collect_garbage()
         assert gone() is None
         for call in (loop.call_later, loop.call_at):
             with pytest.raises(RuntimeError, match="Event loop is closed"):

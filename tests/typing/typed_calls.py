@@ -6,22 +6,31 @@ below is a mistake that they must find.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import assert_type
 
 from supervisor import (
     CircuitBreaker,
+    CircuitStarted,
     CircuitState,
+    FirstHealthy,
+    GuardedStream,
+    Notices,
     Permit,
     Policy,
+    StateChanged,
     Statistics,
     Supervisor,
     create_retry_decorator,
+    current_supervisor,
     execute_with_retry,
     get_circuit_breaker,
     get_circuit_breaker_sync,
     retry_api_call,
     with_circuit_breaker,
 )
+from supervisor.integrations.completeness import anthropic_messages
 from supervisor.testing import run_in_virtual_time, virtual_time
 
 
@@ -56,8 +65,19 @@ async def by_retry(url: str) -> bytes:
     return await fetch(url)
 
 
+@retry_api_call(max_attempts=3)
+def by_retry_in_threads(path: str, *, seconds: float = 1.0) -> bytes:
+    """Retried in a worker thread."""
+    return read(path, seconds=seconds)
+
+
 class Client:
     """Methods keep their `self`."""
+
+    @retry_api_call()
+    def read(self, path: str) -> bytes:
+        """Retried in a worker thread."""
+        return read(path)
 
     @retry_api_call()
     @breaker
@@ -71,6 +91,70 @@ def calls_from_a_thread() -> None:
     assert_type(breaker.call_from_thread(read, "path", seconds=2.0), bytes)
     breaker.call_from_thread(read, 1)  # type: ignore[arg-type]
     breaker.call_from_thread(read, "path", second=2.0)  # type: ignore[call-arg]
+
+    assert_type(by_retry_in_threads("path", seconds=2.0), bytes)
+    assert_type(Client().read("path"), bytes)
+    by_retry_in_threads(1)  # type: ignore[arg-type]
+    assert_type(breaker.sync.ask(breaker.statistics), Statistics)
+    assert_type(breaker.sync.retry(read, "path"), bytes)
+
+
+async def words(text: str, *, most: int = 9) -> AsyncIterator[str]:
+    """Some stream to guard."""
+    for word in text.split()[:most]:
+        yield word
+
+
+async def client(text: str) -> AsyncIterator[str]:
+    """Some function that returns a stream."""
+    return words(text)
+
+
+@asynccontextmanager
+async def connection(text: str) -> AsyncGenerator[AsyncIterator[str], None]:
+    """Some block that has a stream."""
+    yield words(text)
+
+
+@breaker.streaming
+async def by_streaming(text: str) -> AsyncIterator[str]:
+    """Guarded as a stream."""
+    yield text
+
+
+@retry_api_call(deadline=5)
+async def by_retry_of_streams(text: str, *, most: int = 9) -> AsyncIterator[bytes]:
+    """Opened again as long as no item has come."""
+    yield text.encode()
+
+
+@breaker.waiting(5.0).streaming(verdict="first_item", complete=anthropic_messages)
+async def by_waiting(text: str, *, most: int = 9) -> AsyncIterator[bytes]:
+    """Guarded as a stream, with options."""
+    yield text.encode()
+
+
+async def streams() -> None:
+    """What streams give, and what they do not take."""
+    assert_type(breaker.stream(words, "a b", most=1), GuardedStream[str])
+    assert_type(breaker.stream(client, "a b"), GuardedStream[str])
+    assert_type(breaker.stream(connection, "a b"), GuardedStream[str])
+    assert_type(breaker.stream(words, "a b", verdict="end"), GuardedStream[str])
+    assert_type(breaker.stream(words, "a b", complete=lambda item: item), GuardedStream[str])
+    async with breaker.waiting(5.0).stream(words, "a b") as items:
+        async for item in items:
+            assert_type(item, str)
+        await items.aclose()
+    async for item in by_streaming("a"):
+        assert_type(item, str)
+    assert_type(by_waiting("a", most=1), AsyncGenerator[bytes, None])
+    by_streaming(1)  # type: ignore[arg-type]
+    assert_type(by_retry_of_streams("a", most=1), AsyncGenerator[bytes, None])
+    by_retry_of_streams(1)  # type: ignore[arg-type]
+    breaker.stream(words, 1)  # type: ignore[call-overload]
+    breaker.stream(words, "a b", verdict="start")  # type: ignore[call-arg]
+    breaker.stream(fetch, "url")  # type: ignore[call-overload]
+    breaker.streaming(fetch)  # type: ignore[arg-type]
 
 
 def tests() -> None:
@@ -104,6 +188,25 @@ async def calls() -> None:
     await by_name(url=b"")  # type: ignore[arg-type]
     await by_retry("url", "more")  # type: ignore[call-arg]
     Supervisor(on_give_up="explode")  # type: ignore[arg-type]
+
+
+def told_at_once(change: StateChanged) -> None: ...
+
+
+async def told_slowly(change: StateChanged) -> bool:
+    return change.metrics_only
+
+
+async def told_of_all(event: CircuitStarted) -> None: ...
+
+
+async def notices() -> None:
+    """Functions that are told of changes of state may be plain or async, and return anything."""
+    async with Supervisor(on_change=told_slowly) as supervisor:
+        assert_type(supervisor.on_change(told_at_once), Notices)
+        supervisor.on_change(lambda change: change.circuit, circuit="x").end()
+        supervisor.on_change(told_of_all)  # type: ignore[arg-type]
+    assert_type(current_supervisor(), Supervisor)
     breaker(len)  # type: ignore[arg-type]
 
 
@@ -125,13 +228,19 @@ async def by_name_and_policy(url: str) -> bytes:
     return await fetch(url)
 
 
+@with_circuit_breaker
+async def by_its_own_name(url: str) -> bytes:
+    """Guarded without parentheses."""
+    return await fetch(url)
+
+
 @retry_api_call(policy=careful, guard="attempt", classify=lambda _: None)
 async def by_retry_and_policy(url: str) -> bytes:
     """Retried, and guarded as told here."""
     return await fetch(url)
 
 
-with_circuit_breaker("x", window_calls="ten")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+with_circuit_breaker("x", window_calls="ten")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 retry_api_call(failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 create_retry_decorator("api", slow_call_duration="1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -143,3 +252,36 @@ async def policies(supervisor: Supervisor) -> None:
     assert_type(await get_circuit_breaker("x", policy=careful, throttle=2), CircuitBreaker)
     await get_circuit_breaker("x", throttle="twice")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await execute_with_retry(fetch, "url", policy=careful), bytes)
+
+
+@breaker.sync
+def by_sync(path: str, *, seconds: float = 1.0) -> bytes:
+    """Guarded in a worker thread."""
+    return read(path, seconds=seconds)
+
+
+async def ask(model: str, prompt: str, *, seconds: float = 1.0) -> bytes:
+    """Some function that is told which circuit has admitted it."""
+    return f"{model} {prompt} {seconds}".encode()
+
+
+async def words_of(model: str, prompt: str) -> AsyncIterator[str]:
+    """Some stream that is told which circuit has admitted it."""
+    yield f"{model} {prompt}"
+
+
+async def others() -> None:
+    """What plain functions and the first of several circuits take and give."""
+    assert_type(by_sync("path", seconds=2.0), bytes)
+    assert_type(breaker.sync.call(read, "path", seconds=2.0), bytes)
+    by_sync(1)  # type: ignore[arg-type]
+    models = FirstHealthy("gpt", breaker, wait=5)
+    assert_type(await models.call(ask, "why?", seconds=2.0), bytes)
+    async with models.stream(words_of, "why?", verdict="first_item") as words:
+        assert_type([word async for word in words], list[str])
+    models.stream(words_of, verdict="?")  # type: ignore[arg-type]
+    models.stream(len)  # type: ignore[arg-type]
+    FirstHealthy({"gpt": 3, "claude": 1})
+    FirstHealthy(1)  # type: ignore[arg-type]
+    await models.call(ask, 1)  # type: ignore[arg-type]
+    await models.call(read, "why?")  # type: ignore[arg-type, call-arg]

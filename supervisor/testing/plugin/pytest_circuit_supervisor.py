@@ -57,7 +57,8 @@ def circuit_transitions(circuit_supervisor: Supervisor) -> Transitions:
 
 @pytest.fixture
 def circuits_cleared() -> Iterator[None]:
-    """Stop and forget all circuits of this thread's event loops before the test, and after it.
+    """Stop and forget all circuits of this thread's event loops, and what is kept of others in this
+    process, before the test, and after it.
 
     For tests that share an event loop, and use circuits without a supervisor of their own.
     """

@@ -1,0 +1,42 @@
+"""Callers who ask the actor, and wait for its answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, shown_to_others
+from supervisor.loop import Bell
+from supervisor.machine import Grant, Refusal
+
+Answer = Grant | Refusal | Exception
+
+
+class Asker:
+    """A caller who waits for the actor's answer."""
+
+    __slots__ = ("answer", "answered")
+
+    def __init__(self, answered: Bell) -> None:
+        self.answered = answered
+        self.answer: Answer | None = None
+
+
+NOBODY: Final[dict[int, Asker]] = {}
+"""Who asks where nobody has asked yet: shared, and never changed."""
+
+
+def error_for(circuit: str, answer: Refusal | Exception) -> Exception:
+    """Return what is raised at an asker who is not admitted."""
+    if isinstance(answer, Refusal):
+        last = shown_to_others(answer.last_failure)
+        return CircuitBreakerOpenError(
+            circuit, answer.retry_after, answer.state, last, answer.reason
+        )
+    return answer
+
+
+def reason_of(answer: Refusal | Exception) -> str:
+    """Return why an asker is not admitted, in a word."""
+    if isinstance(answer, Refusal):
+        return answer.reason
+    return "stopped" if isinstance(answer, CircuitStoppedError) else "crashed"

@@ -1,0 +1,126 @@
+"""What is kept in order and never changes: another version costs little, and shares nearly all.
+
+A machine is copied at each turn and at each read. So neither may take longer for the many that
+wait, and what has gone wrong half-way in one copy must not be seen in another.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, TypeVar, overload
+
+Item = TypeVar("Item", bound="tuple[Any, ...]")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+PIECE: Final = 64
+"""Items that a piece holds at most; those in another one than what has changed are shared."""
+
+
+class Ordered(Sequence[Item]):
+    """Different items, the least of them first."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        every = sorted(items)
+        self._size = len(every)
+        self._pieces: tuple[tuple[Item, ...], ...] = tuple(
+            tuple(every[start : start + PIECE]) for start in range(0, len(every), PIECE)
+        )
+
+    def having(self, item: Item) -> Ordered[Item]:
+        """Return these with one more."""
+        number = min(self._piece_of(item), max(0, len(self._pieces) - 1))
+        piece = self._pieces[number] if self._pieces else ()
+        at = bisect_left(piece, item)
+        grown = (*piece[:at], item, *piece[at:])
+        half = PIECE // 2 if at < PIECE else at  # what comes last leaves full pieces behind
+        new = (grown,) if len(grown) <= PIECE else (grown[:half], grown[half:])
+        return self._with(number, new, self._size + 1)
+
+    def without(self, item: Item) -> Ordered[Item]:
+        """Return these but for one of them."""
+        number = self._piece_of(item)
+        piece = self._pieces[number]
+        at = bisect_left(piece, item)
+        rest = piece[:at] + piece[at + 1 :]
+        return self._with(number, (rest,) if rest else (), self._size - 1)
+
+    def from_on(self, item: Any) -> Item | None:
+        """Return the first that is not less than `item`, or None."""
+        number = self._piece_of(item)
+        if number == len(self._pieces):
+            return None
+        piece = self._pieces[number]
+        return piece[bisect_left(piece, item)]
+
+    def _piece_of(self, item: Any) -> int:
+        return bisect_left(self._pieces, item, key=_last)
+
+    def _with(self, number: int, new: tuple[tuple[Item, ...], ...], size: int) -> Ordered[Item]:
+        twin: Ordered[Item] = Ordered()
+        twin._pieces = (*self._pieces[:number], *new, *self._pieces[number + 1 :])
+        twin._size = size
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ordered) and tuple(self) == tuple(other)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self._pieces)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if index == 0 and self._pieces:
+            return self._pieces[0][0]
+        return tuple(self)[index]
+
+
+class OrderedMap(Mapping[Key, Value]):
+    """Values by keys, the least of them first."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[tuple[Key, Value]] = ()) -> None:
+        self._items = Ordered(items)
+
+    def having(self, key: Key, value: Value) -> OrderedMap[Key, Value]:
+        """Return these with the value of a new key."""
+        return self._of(self._items.having((key, value)))
+
+    def without(self, key: Key) -> OrderedMap[Key, Value]:
+        """Return these but for one of the keys."""
+        return self._of(self._items.without((key, self[key])))
+
+    def _of(self, items: Ordered[tuple[Key, Value]]) -> OrderedMap[Key, Value]:
+        twin: OrderedMap[Key, Value] = OrderedMap()
+        twin._items = items
+        return twin
+
+    def __getitem__(self, key: Key) -> Value:
+        found = self._items.from_on((key,))
+        if found is None or found[0] != key:
+            raise KeyError(key)
+        return found[1]
+
+    def __iter__(self) -> Iterator[Key]:
+        return (key for key, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+def _last(piece: Sequence[Item]) -> Item:
+    return piece[-1]

@@ -1,0 +1,71 @@
+"""Which errors are meant by types or functions that users give; what they are asked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from inspect import isawaitable, iscoroutine
+from typing import Any, cast
+
+from supervisor.arguments import shown, unwrapped
+from supervisor.policy.kinds import Errors
+
+
+def held_by(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the errors of a group; none if it is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return ()
+
+
+def within(error: BaseException) -> Iterator[BaseException]:
+    """Return an error, and all that it holds, however deep: each group before what is in it."""
+    left = [error]
+    while left:  # not by recursion, which would end at a thousand groups in each other
+        each = left.pop()
+        yield each
+        left += reversed(held_by(each))
+
+
+def is_meant(field: str, errors: Errors, error: BaseException) -> bool:
+    """Return whether `errors` mean this one; functions are asked about an `Exception` only.
+
+    Raises:
+        TypeError: it is an async function; see `ask`.
+    """
+    if isinstance(errors, type | tuple):
+        return isinstance(error, errors)
+    return isinstance(error, Exception) and bool(ask(field, errors, error))
+
+
+def is_group_meant(field: str, errors: Errors, group: BaseException) -> bool:
+    """Return whether `errors` mean a group as a whole, not since they would mean any error: by a
+    type of groups, or by a function about a group of a type of its own.
+
+    Raises:
+        TypeError: it is an async function; see `ask`.
+    """
+    if isinstance(errors, type | tuple):
+        types = cast(
+            "tuple[type[BaseException], ...]", errors if isinstance(errors, tuple) else (errors,)
+        )
+        of_its = (each for each in types if isinstance(group, each))
+        return any(issubclass(each, BaseExceptionGroup) for each in of_its)
+    is_plain = type(group) in (ExceptionGroup, BaseExceptionGroup)
+    return not is_plain and is_meant(field, errors, group)
+
+
+def ask(field: str, func: Callable[[Any], object], about: object) -> object:
+    """Return what a function that a user has given says, unless that would have to be awaited.
+
+    Raises:
+        TypeError: it would.
+    """
+    answer = func(about)
+    if isawaitable(answer):
+        if iscoroutine(answer):
+            answer.close()  # or it would warn that nobody has awaited it
+        raise TypeError(
+            f"{field} must be a plain function, got {shown(unwrapped(func))}, which is to be"
+            " awaited"
+        )
+    return answer

@@ -1,0 +1,432 @@
+"""A fleet in a box: the machines of several processes, and a store, in one virtual time.
+
+All is synchronous. What would go over a network is put into a list with the time at which it
+arrives. Each process has a clock of its own, which drifts, and so has the store, whose clock jumps.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from supervisor.machine import (
+    Acquire,
+    AskAgain,
+    Asked,
+    CircuitState,
+    Decide,
+    Force,
+    FromFleet,
+    Grant,
+    Message,
+    Probed,
+    Reconfigured,
+    Settle,
+    SharedMachine,
+    Take,
+    ToFleet,
+    Transition,
+    Withdraw,
+)
+from supervisor.policy import Outcome, Policy
+from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.rules import Asker
+from supervisor.sharing.space import Space
+from supervisor.sharing.store import NEVER, Answer, Epoch, News, Record, Renewing, Step
+from supervisor.sharing.translation import Reader, number_of, step_of
+
+NAME: Final = "x"
+LEASE: Final = 2.0
+TIMEOUT: Final = 1.0
+"""Seconds after which a step that is not answered has lost the link."""
+
+BEAT: Final = 5.0
+"""Seconds after which a member finds out that the store has lost something."""
+
+
+@dataclass(frozen=True)
+class Luck:
+    """How often what goes wrong: shares of all messages, or of all moments."""
+
+    slow: float = 0.0
+    lost: float = 0.0
+    twice: float = 0.0
+    gaps: float = 0.0
+    drift: float = 0.0
+    jumps: float = 0.0
+    deaths: float = 0.0
+    stops: float = 0.0
+    hands: float = 0.0
+
+
+@dataclass(eq=False)
+class Process:
+    """One process: its machine, its clock, and its member of the fleet."""
+
+    owner: str
+    machine: SharedMachine
+    offset: float
+    drift: float
+    clock: StoreClock = field(default_factory=StoreClock)
+    link: int = 0  # the number of its link, odd while it lasts; what came by another is not heard
+    learning: bool = False  # how things stand; news waits meanwhile
+    unheard: list[tuple[News, int]] = field(default_factory=list[tuple[News, int]])
+    seen: Epoch = NEVER
+    outbox: deque[tuple[Step, int]] = field(default_factory=deque[tuple[Step, int]])
+    asks: bool = False
+    held: dict[str, Epoch] = field(default_factory=dict[str, Epoch])
+    running: dict[int, Grant] = field(default_factory=dict[int, Grant])  # by permit
+    asking: dict[int, float] = field(default_factory=dict[int, float])  # since when
+    tokens: int = 0
+    permits: int = 0
+    frozen_until: float = 0.0
+    by_hand: bool = False
+
+    @property
+    def linked(self) -> bool:
+        return self.link % 2 == 1
+
+    def time(self, now: float) -> float:
+        """What its clock shows."""
+        return now * (1 + self.drift) + self.offset
+
+    def when(self, time: float) -> float:
+        """When its clock shows that."""
+        return (time - self.offset) / (1 + self.drift)
+
+
+class FleetInABox:
+    """Several processes and a store."""
+
+    def __init__(self, chance: random.Random, luck: Luck, policy: Policy) -> None:
+        self.chance = chance
+        self.luck = luck
+        self.policy = policy
+        self.now = 1000.0
+        self.store_ahead = chance.uniform(0.0, 1e6)
+        self.space = Space()
+        self.down_until = 0.0
+        self.works = True  # the dependency
+        self.steps = 0
+        self.changes: dict[Epoch, CircuitState] = {NEVER: CircuitState.CLOSED}
+        self.transitions = 0
+        self.longest_wait = 0.0
+        self._number = count()
+        self._arriving: list[tuple[float, int, Callable[[], None]]] = []
+        self.processes = [self._new_process(number) for number in range(chance.randint(2, 5))]
+
+    def _new_process(self, number: int) -> Process:
+        drift = self.chance.uniform(-self.luck.drift, self.luck.drift)
+        machine = SharedMachine(self.policy, number)
+        process = Process(f"p{number}", machine, self.chance.uniform(1.0, 1e5), drift)
+        machine.pass_time(process.time(self.now))
+        self._later(0.0, lambda: self._join(process))
+        return process
+
+    # Time
+
+    def pass_time(self, seconds: float) -> None:
+        """Let all come about that does so within this time."""
+        until = self.now + seconds
+        while True:
+            process = min(self.processes, key=self._due)
+            arriving = self._arriving[0][0] if self._arriving else until + 1.0
+            at = min(self._due(process), arriving)
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            self.steps += 1
+            if arriving <= at:
+                heappop(self._arriving)[2]()
+            else:
+                self._turn(process)
+        self.now = until
+
+    def _due(self, process: Process) -> float:
+        deadline = process.machine.deadline
+        at = process.when(deadline) + 1e-6 if deadline < 1e300 else deadline
+        return max(at, process.frozen_until)
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        heappush(self._arriving, (self.now + seconds, next(self._number), what))
+
+    def _at(self, process: Process, seconds: float, what: Callable[[], None]) -> None:
+        """Let it come about at a process, but not while that is frozen."""
+
+        def arrive() -> None:
+            if process.frozen_until > self.now:
+                self._at(process, process.frozen_until - self.now, what)
+            else:
+                what()
+
+        self._later(seconds, arrive)
+
+    def _delay(self) -> float:
+        slow = self.chance.random() < self.luck.slow
+        return self.chance.uniform(0.1, 1.2) if slow else self.chance.uniform(0.0005, 0.02)
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self.chance.random() < share
+
+    # A process
+
+    def tell(self, process: Process, message: Message) -> None:
+        """Let a machine take a message in a turn."""
+        before = process.machine.terms.epoch
+        answer = process.machine.apply(message)
+        assert before <= process.machine.terms.epoch, "a stale view has overwritten a later state"
+        if answer is not None:
+            assert isinstance(message, Acquire)
+            self._answered(process, message.permit, answer)
+        self._turn(process)
+
+    def _turn(self, process: Process) -> None:
+        machine = process.machine
+        machine.advance(process.time(self.now))
+        released, machine.released = machine.released, ()
+        for permit, answer in released:
+            self._answered(process, permit, answer)
+        told, machine.transitions = machine.transitions, []
+        for each in told:
+            if isinstance(each, Transition):
+                self.transitions += 1
+            elif not isinstance(each, Reconfigured):
+                self._post(process, each)
+
+    def _answered(self, process: Process, permit: int, answer: object) -> None:
+        since = process.asking.pop(permit)
+        self.longest_wait = max(self.longest_wait, self.now - max(since, process.frozen_until))
+        if isinstance(answer, Grant):
+            process.running[permit] = answer
+
+    def call(self, process: Process) -> None:
+        """Let somebody ask to be admitted."""
+        process.permits += 1
+        process.asking[process.permits] = self.now
+        self.tell(process, Acquire(process.permits, process.time(self.now)))
+
+    def end_call(self, process: Process, permit: int) -> None:
+        """Let a call end."""
+        grant = process.running.pop(permit)
+        outcome = Outcome.SUCCEEDED if self.works else Outcome.FAILED
+        if self.chance.random() < 0.05:
+            outcome = Outcome.CANCELLED
+        at = process.time(self.now)
+        self.tell(process, Settle(grant.period, grant.probe, outcome, at, "down"))
+
+    def withdraw(self, process: Process, permit: int) -> None:
+        """Let an asker be cancelled."""
+        del process.asking[permit]
+        self.tell(process, Withdraw(permit, process.time(self.now)))
+
+    def force(self, process: Process, state: CircuitState, everywhere: bool) -> None:
+        """Set a state by hand."""
+        process.by_hand = not everywhere and state is not CircuitState.CLOSED
+        self.tell(process, Force(state, process.time(self.now), everywhere))
+
+    # Its member
+
+    def _post(self, process: Process, told: ToFleet) -> None:
+        if isinstance(told, Probed):
+            process.held.pop(told.token, None)
+        number = number_of(told)
+        at = process.time(self.now)
+        if not process.linked:
+            if number and isinstance(told, Asked | Probed):
+                self._at(process, 0.0, lambda: self.tell(process, Decide(at, number)))
+            return
+        process.tokens += 1
+        token = f"{process.owner}/{process.tokens}"
+        process.outbox.append((step_of(NAME, told, at, token, LEASE), number))
+        self._send(process)
+
+    def _send(self, process: Process) -> None:
+        if process.asks or process.learning or not process.outbox:
+            return
+        process.asks = True
+        step, number = process.outbox.popleft()
+        link, asked, there, back = process.link, self.now, self._delay(), self._delay()
+        if self._happens(self.luck.lost) or there + back > TIMEOUT:
+            self._at(process, TIMEOUT, lambda: self._cut_off(process, link))
+            if self._happens(0.5):
+                return  # it has not even arrived
+
+        def arrive() -> None:
+            answer = self._take(process, step)
+            if answer is None:
+                self._at(process, back, lambda: self._cut_off(process, link))
+            else:
+                hear = lambda: self._hear(process, link, step, number, answer, asked)  # noqa: E731
+                self._at(process, back, hear)
+
+        self._later(there, arrive)
+
+    def _hear(
+        self, process: Process, link: int, step: Step, number: int, answer: Answer, asked: float
+    ) -> None:
+        if process.link != link:
+            return
+        at = process.time(self.now)
+        process.clock.read(answer.now, process.time(asked), at)
+        if answer.record is not None:
+            process.seen = max(process.seen, answer.record.epoch)
+        process.asks = False
+        token: str = getattr(step, "token", "")
+        message: FromFleet | None = None
+        if isinstance(step, Renewing) and answer.outcome != "leased":
+            process.held.pop(token, None)
+        if not (isinstance(step, Renewing) and token not in process.held):
+            message = self._reader(process).answer(answer, at, number, token)
+        if isinstance(message, Take):
+            process.held[token] = Epoch(*message.epoch)
+            self._at(process, LEASE / 3, lambda: self._renew(process, link, token))
+        if message is not None:
+            self.tell(process, message)
+        self._send(process)
+
+    def _renew(self, process: Process, link: int, token: str) -> None:
+        if process.link == link and token in process.held:
+            process.outbox.append((Renewing(NAME, process.held[token], token, LEASE), 0))
+            self._send(process)
+
+    def _reader(self, process: Process) -> Reader:
+        return Reader(process.owner, process.clock, LEASE)
+
+    def _cut_off(self, process: Process, link: int) -> None:
+        if process.link != link:
+            return
+        process.link += 1
+        process.asks = process.learning = False
+        process.outbox.clear()
+        process.held.clear()
+        process.unheard.clear()
+        self.tell(process, Decide(process.time(self.now)))
+        self._at(process, self.chance.uniform(0.05, 0.5), lambda: self._join(process))
+
+    def _join(self, process: Process) -> None:
+        if process.linked:
+            return
+        if self.down_until > self.now:
+            self._at(process, 0.5, lambda: self._join(process))
+            return
+        process.link += 1
+        self._learn(process)
+        self._beat(process, process.link)
+
+    def _beat(self, process: Process, link: int) -> None:
+        def beat() -> None:
+            if process.link == link:
+                if self.down_until > self.now:
+                    self._cut_off(process, link)
+                    return
+                if self.space.latest < process.seen and not process.learning:
+                    self._learn(process)
+                self._beat(process, link)
+
+        self._at(process, BEAT, beat)
+
+    def _learn(self, process: Process) -> None:
+        """Learn how things stand: as they are now, heard a little later."""
+        link, asked = process.link, self.now
+        process.learning = True
+        now = self._store_time()
+        record = self.space.records([NAME], now).get(NAME)
+        lost = self.space.latest < process.seen
+
+        def learn() -> None:
+            if process.link != link:
+                return
+            at = process.time(self.now)
+            process.clock.read(now / 1000, process.time(asked), at)
+            process.learning = False
+            known = Epoch(*process.machine.terms.epoch)
+            if lost:
+                process.seen = max(process.seen, self.space.latest)
+                process.machine.terms.epoch = NEVER  # for the check that it never goes back
+            stands = self._reader(process).rejoin(record, at, known, lost)
+            if not process.machine.agrees_with(stands):
+                self.tell(process, stands)
+            unheard, process.unheard = process.unheard, []
+            for news, number in unheard:
+                self._news(process, news, number)
+            self._send(process)
+
+        self._at(process, self._delay(), learn)
+
+    def _news(self, process: Process, news: News, link: int) -> None:
+        if process.link != link:
+            return
+        if process.learning:
+            process.unheard.append((news, link))
+            return
+        at = process.time(self.now)
+        process.seen = max(process.seen, news.epoch)
+        record = news.record
+        message = AskAgain(at) if record is None else self._reader(process).adopt(record, at)
+        self.tell(process, message)
+
+    # The store
+
+    def _store_time(self) -> int:
+        return int((self.now + self.store_ahead) * 1000)
+
+    def _take(self, process: Process, step: Step) -> Answer | None:
+        """Let the store take a step, if it is there; tell what has changed."""
+        if self.down_until > self.now:
+            return None
+        before = self.space.latest
+        answer = self.space.take(step, self._store_time(), Asker(process.owner, process.seen, 1))
+        for news in self.space.news(before):
+            if news.record is not None:
+                self.changes[news.epoch] = news.record.state
+            for each in self.processes:
+                self._broadcast(each, news)
+        return answer
+
+    def _broadcast(self, process: Process, news: News) -> None:
+        link = process.link
+        if not process.linked:
+            return
+        if self._happens(self.luck.gaps):
+
+            def gap() -> None:
+                if process.link == link and not process.learning:
+                    self._learn(process)
+
+            self._at(process, self._delay(), gap)
+            return
+        for _ in range(1 + self._happens(self.luck.twice)):
+            self._at(process, self._delay(), lambda: self._news(process, news, link))
+
+    def die(self) -> None:
+        """Let the store go away, and come back empty, or from an old copy, or as it was."""
+        self.down_until = self.now + self.chance.uniform(0.1, 8.0)
+        fate = self.chance.choice(["empty", "old", "whole"])
+        if fate == "empty":
+            self.space = Space()
+        elif fate == "old":
+            old = copy.deepcopy(self.space)
+            self._later(self.chance.uniform(1.0, 10.0), lambda: self._come_back_as(old))
+
+    def _come_back_as(self, space: Space) -> None:
+        self.space = space
+        self.down_until = max(self.down_until, self.now + 0.5)
+        for process in self.processes:
+            if process.linked:
+                self._cut_off(process, process.link)
+
+    def living_tokens(self) -> int:
+        """How many probes the store has allowed that it takes for running."""
+        now = self._store_time()
+        held = self.space._as_of(NAME, now)
+        return len(held.leases)
+
+    def record(self) -> Record | None:
+        """What the store says."""
+        return self.space.records([NAME], self._store_time()).get(NAME)
