@@ -1,29 +1,29 @@
-"""Retry decorators for the four types of operation, and retries without decorating."""
+"""Retry decorators for the four types of operation."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal, ParamSpec, TypeVar, Unpack, get_args
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, Unpack, get_args
 
 from supervisor.arguments import (
-    check_async,
     check_choice,
-    check_count,
     check_known,
-    check_seconds,
+    decorate_within,
+    is_function,
+    is_method_of_class,
     shown,
-    unwrapped,
 )
+from supervisor.guard import CircuitBreaker
+from supervisor.instrumentation import log_disabled
 from supervisor.policy import KINDS, Policy, PolicyFields, check_given
-from supervisor.registry import BreakerByName
-from supervisor.retry.attempts import AsyncFunction, Guard, backoff, retried
+from supervisor.retry.circuits import CircuitOfLoop, check_circuit, circuit_of
+from supervisor.retry.functions import Kind, RetryDecorator, kind_of
+from supervisor.retry.limits import Limits, OperationType, check_waits
+from supervisor.retry.strategies import Guard, Rules, backoff
+from supervisor.retry.worth import RetryOn, worth_by
 from supervisor.settings import app_settings
 
-P = ParamSpec("P")
 R = TypeVar("R")
-OperationType = Literal["worker", "storage", "scheduler", "api"]
 
 
 class RetryOptions(PolicyFields, total=False):
@@ -31,6 +31,10 @@ class RetryOptions(PolicyFields, total=False):
 
     guard: Guard
     wait_for_recovery: bool
+    retry_on: RetryOn | None
+    deadline: float | None
+    name: str | None
+    breaker: CircuitBreaker | None
     policy: Policy | None
 
 
@@ -43,13 +47,22 @@ def create_retry_decorator(
     *,
     guard: Guard = "loop",
     wait_for_recovery: bool = False,
+    retry_on: RetryOn | None = None,
+    deadline: float | None = None,
+    name: str | None = None,
+    breaker: CircuitBreaker | None = None,
     policy: Policy | None = None,
     **fields: Unpack[PolicyFields],
-) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
-    """Return a decorator that retries an async function, and guards it while circuits are enabled.
+) -> RetryDecorator:
+    """Return a decorator that retries a function, and guards it while circuits are enabled.
 
-    The circuit is named `operation_type:NAME`, with NAME the function's `__name__`. Waits
-    start at `min_wait` and double up to `max_wait`.
+    The function may be async; or plain, to be called in worker threads; or an async generator
+    function, whose stream is opened again as long as no item has come.
+
+    The circuit is named `operation_type:NAME`, with NAME the function's `__name__`, unless there
+    is a `name` or a `breaker`. Waits start at `min_wait` and double up to `max_wait`. They are
+    longer if the server asks for that; if it asks for more than `max_wait`, there is no other
+    attempt.
 
     Args:
         operation_type: "worker", "storage", "scheduler" or "api".
@@ -61,66 +74,89 @@ def create_retry_decorator(
             it admits and counts every attempt, and the loop ends as soon as it is open.
         wait_for_recovery: with "attempt", sleep while the circuit is open instead of ending
             the loop; a refusal uses up one of the attempts.
+        retry_on: what is tried again: types of `Exception`, plain functions of an error, or a
+            list of these; of a group, each error must be meant. None: see `is_retryable_error`.
+        deadline: seconds, more than 0, for all attempts and waits of a call. What cannot begin
+            before is not begun, and the last error comes out; an attempt that runs at that time
+            is cancelled, and fails with `CallTimeoutError`, but for one in a worker thread, which
+            nothing can end. Of a stream, the first item has to come by then. None: no limit but
+            a `supervisor.deadline` that the call runs in: what cannot begin before it is not
+            begun, either.
+        name: the circuit's name, 1 to 255 printable characters.
+        breaker: guards the calls, also while circuits are disabled; it has its own name and
+            policy.
         policy: what the circuit goes by if it has to be created; None: what
             `app_settings.circuit_breaker` says.
         fields: fields of `Policy`, which go before those of `policy`, or of the settings.
 
     Raises:
         SettingsError: a variable is misspelt or out of range.
-        TypeError, ValueError: an argument is unknown, of the wrong type or out of range, or the
-            decorated function is not async.
+        TypeError, ValueError: an argument is unknown, of the wrong type or out of range, two of
+            them exclude each other, or what is decorated is no such function.
     """
-    limits = _Limits(operation_type, max_attempts, min_wait, max_wait)
+    limits = Limits(operation_type, max_attempts, min_wait, max_wait, deadline)
     check_choice("guard", guard, get_args(Guard))
     if wait_for_recovery and guard != "attempt":
         raise ValueError("wait_for_recovery=True needs guard='attempt'")
     check_given("create_retry_decorator", policy, fields, ("use_jitter", *_OPTIONS))
+    check_circuit(name, breaker, policy, fields)
+    worth, always = worth_by(retry_on), breaker is not None
 
-    def decorate(func: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
-        check_async("a retry decorator", func)
-        name = f"{operation_type}:{_name_of(func)}"
-        breaker = BreakerByName("create_retry_decorator", name, policy, fields)
+    def rules(attempts: int, low: float, high: float, guarded: bool) -> Rules:
+        check_waits(low, high, "; what is not given comes from app_settings.retry")
+        waits, own = backoff(low, high, use_jitter), guard if guarded else None
+        return Rules(attempts, waits, high, worth, own, wait_for_recovery, deadline)
 
-        @functools.lru_cache(maxsize=2)  # with and without a circuit, until the settings change
-        def loop(attempts: int, low: float, high: float, guarded: bool) -> AsyncFunction[P, R]:
-            _check_waits(low, high, "; what is not given comes from app_settings.retry")
-            waits = backoff(low, high, use_jitter)
-            own_guard: Guard | None = guard if guarded else None
-            return retried(func, breaker, attempts, waits, own_guard, wait_for_recovery)
-
-        loop(*limits.now(), app_settings.circuit_breaker.enabled)  # reports bad settings here
-
-        @functools.wraps(func)
-        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            run = loop(*limits.now(), app_settings.circuit_breaker.enabled)
-            return await run(*args, **kwargs)
-
-        return wrapper
+    def decorate(func: Any) -> Any:
+        if is_method_of_class(func):
+            return decorate_within(func, decorate)
+        kind, who = kind_of(func), (operation_type, func, name, breaker, policy, fields)
+        circuit = circuit_of("create_retry_decorator", *who)
+        return _decorated(func, kind, circuit, limits, rules, always)
 
     return decorate
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """How often and how long is retried, as far as it is given; the rest comes from settings."""
+def _decorated(
+    func: Callable[..., Any],
+    kind: Kind,
+    circuit: CircuitOfLoop,
+    limits: Limits,
+    rules: Callable[[int, float, float, bool], Rules],
+    always: bool,
+) -> Callable[..., Any]:
+    """Return `func` with a loop by the settings of the moment, guarded if they say so, or always.
 
-    operation_type: OperationType
-    max_attempts: int | None
-    min_wait: float | None
-    max_wait: float | None
+    Raises:
+        SettingsError, ValueError: they cannot be right.
+    """
+    loops = _Loops()
 
-    def __post_init__(self) -> None:
-        check_choice("operation_type", self.operation_type, get_args(OperationType))
-        if self.max_attempts is not None:
-            check_count("max_attempts", self.max_attempts)
-        _check_waits(self.min_wait, self.max_wait)
+    def now() -> Callable[..., Any]:
+        guarded = always or app_settings.circuit_breaker.enabled
+        if not guarded:
+            log_disabled()
+        return made(*limits.now(), guarded)
 
-    def now(self) -> tuple[int, float, float]:
-        """Return attempts, shortest and longest wait by the settings that there are now."""
-        settings, own = app_settings.retry, self.operation_type
-        low = self.min_wait or getattr(settings, f"{own}_min_wait")
-        high = self.max_wait or getattr(settings, f"{own}_max_wait")
-        return self.max_attempts or getattr(settings, f"{own}_max_attempts"), low, high
+    def made(*by: Any) -> Callable[..., Any]:
+        loop = loops.get(by)
+        if loop is None:
+            if len(loops) == _Loops.MOST:
+                loops.clear()
+            loop = loops[by] = kind.retried(func, circuit, rules(*by))
+        return loop
+
+    made(*limits.now(), always or app_settings.circuit_breaker.enabled)  # reports bad settings here
+    return kind.decorated(func, now)
+
+
+class _Loops(dict[tuple[int, float, float, bool], Callable[..., Any]]):
+    """What runs a function, with and without a circuit, until the settings change."""
+
+    MOST: Final = 2
+
+    def __reduce__(self) -> tuple[type[_Loops], tuple[()]]:
+        return _Loops, ()  # a function that is sent elsewhere makes its own there
 
 
 # What each of the decorators below takes besides the fields of a policy.
@@ -130,16 +166,24 @@ _OPTIONS: Final = (
     "max_wait",
     "guard",
     "wait_for_recovery",
+    "retry_on",
+    "deadline",
+    "name",
+    "breaker",
     "policy",
 )
 
 
-def _known(caller: str, options: RetryOptions) -> RetryOptions:
-    """Return the options of one of the decorators below.
+def _known(caller: str, first: object, options: RetryOptions) -> RetryOptions:
+    """Return the options of one of the decorators below; `first` is its first argument.
 
     Raises:
-        TypeError: there are others among them.
+        TypeError: there are others among them, or it has been given a function to decorate.
     """
+    if is_function(first) or is_method_of_class(first):
+        raise TypeError(
+            f"{caller} needs parentheses, got {shown(first)}; write `@{caller}()` above a function"
+        )
     check_known(caller, options, (*_OPTIONS, *KINDS))
     return options
 
@@ -149,9 +193,9 @@ def retry_worker_operation(
     min_wait: float | None = None,
     max_wait: float | None = None,
     **options: Unpack[RetryOptions],
-) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+) -> RetryDecorator:
     """Retry an operation of a worker, guarded by `worker:NAME`; see `create_retry_decorator`."""
-    options = _known("retry_worker_operation", options)
+    options = _known("retry_worker_operation", max_attempts, options)
     return create_retry_decorator("worker", max_attempts, min_wait, max_wait, **options)
 
 
@@ -160,11 +204,11 @@ def retry_storage_operation(
     min_wait: float | None = None,
     max_wait: float | None = None,
     **options: Unpack[RetryOptions],
-) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+) -> RetryDecorator:
     """Retry an operation of a storage without jitter, guarded by `storage:NAME`; see
     `create_retry_decorator`.
     """
-    options = _known("retry_storage_operation", options)
+    options = _known("retry_storage_operation", max_attempts, options)
     return create_retry_decorator("storage", max_attempts, min_wait, max_wait, False, **options)
 
 
@@ -173,11 +217,11 @@ def retry_scheduler_operation(
     min_wait: float | None = None,
     max_wait: float | None = None,
     **options: Unpack[RetryOptions],
-) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+) -> RetryDecorator:
     """Retry an operation of a scheduler, guarded by `scheduler:NAME`; see
     `create_retry_decorator`.
     """
-    options = _known("retry_scheduler_operation", options)
+    options = _known("retry_scheduler_operation", max_attempts, options)
     return create_retry_decorator("scheduler", max_attempts, min_wait, max_wait, **options)
 
 
@@ -186,64 +230,7 @@ def retry_api_call(
     min_wait: float | None = None,
     max_wait: float | None = None,
     **options: Unpack[RetryOptions],
-) -> Callable[[AsyncFunction[P, R]], AsyncFunction[P, R]]:
+) -> RetryDecorator:
     """Retry a call of an external API, guarded by `api:NAME`; see `create_retry_decorator`."""
-    options = _known("retry_api_call", options)
+    options = _known("retry_api_call", max_attempts, options)
     return create_retry_decorator("api", max_attempts, min_wait, max_wait, **options)
-
-
-async def execute_with_retry(
-    func: Callable[..., Awaitable[R]],
-    *args: Any,
-    max_attempts: int = 3,
-    min_wait: float = 1,
-    max_wait: float = 10,
-    operation_name: str | None = None,
-    policy: Policy | None = None,
-    **kwargs: Any,
-) -> R:
-    """Run `await func(*args, **kwargs)` with retries, without decorating it.
-
-    While circuits are enabled, the circuit `operation_name` guards the whole loop, or else
-    `adhoc:NAME` with NAME the function's `__name__`.
-
-    Args:
-        func: anything that returns an awaitable.
-        max_attempts: 1 or more.
-        min_wait, max_wait: seconds, more than 0, between which waits grow, with jitter.
-        operation_name: the circuit's name, 1 to 255 printable characters.
-        policy: what the circuit goes by if it has to be created; None: what
-            `app_settings.circuit_breaker` says. An argument of that name for `func` itself can be
-            given by `functools.partial`, as those for the four names above.
-
-    Raises:
-        CircuitBreakerOpenError: the circuit refused the call; `func` was not called.
-        TypeError, ValueError: an argument is of the wrong type or out of range.
-    """
-    if not callable(func):
-        raise TypeError(f"execute_with_retry needs an async function, got {shown(func)}")
-    check_count("max_attempts", max_attempts)
-    check_seconds("min_wait", min_wait)  # None stands for no setting here
-    check_seconds("max_wait", max_wait)
-    _check_waits(min_wait, max_wait)
-    name = f"adhoc:{_name_of(func)}" if operation_name is None else operation_name
-    guard: Guard | None = "loop" if app_settings.circuit_breaker.enabled else None
-    breaker = BreakerByName("execute_with_retry", name, policy, {})
-    run = retried(func, breaker, max_attempts, backoff(min_wait, max_wait), guard)
-    return await run(*args, **kwargs)
-
-
-def _check_waits(min_wait: float | None, max_wait: float | None, hint: str = "") -> None:
-    if min_wait is not None:
-        check_seconds("min_wait", min_wait)
-    if max_wait is not None:
-        check_seconds("max_wait", max_wait)
-    if min_wait is not None and max_wait is not None and min_wait > max_wait:
-        raise ValueError(
-            f"min_wait must not exceed max_wait, got {shown(min_wait)} and {shown(max_wait)}{hint}"
-        )
-
-
-def _name_of(func: object) -> str:
-    func = unwrapped(func)
-    return getattr(func, "__name__", type(func).__name__)

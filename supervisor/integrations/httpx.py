@@ -1,0 +1,91 @@
+"""A transport for httpx: each request is guarded by its origin's circuit. On asyncio and trio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import httpx
+
+from supervisor import CircuitBreakerOpenError, Policy
+from supervisor.integrations.bodies import Body, Parts
+from supervisor.integrations.http import FAILURES
+from supervisor.integrations.origins import origin
+from supervisor.integrations.transports import GuardedTransport, OnRefusal
+
+
+class CircuitOpenError(httpx.TransportError):
+    """A refusal as httpx's error for a server that cannot be reached; the cause is our own.
+
+    Attributes:
+        retry_after: that of the refusal; 0.0 if this error was rebuilt from its text.
+    """
+
+    def __init__(
+        self, refusal: CircuitBreakerOpenError | str, request: httpx.Request | None = None
+    ) -> None:
+        super().__init__(str(refusal), request=request)
+        self.retry_after = 0.0 if isinstance(refusal, str) else refusal.retry_after
+
+
+class CircuitTransport(GuardedTransport[httpx.Request, httpx.Response], httpx.AsyncBaseTransport):
+    """Guards what goes through another transport of an `AsyncClient`'s.
+
+    Args:
+        inner: the transport that sends; by default httpx's own.
+        circuit: a function of a request that returns the name of its circuit, or None if it is not
+            to be guarded. By default, `origin`: one for each scheme, host and port.
+        policy: that of all circuits. Unless it has a `recovery_from`, a server's `Retry-After`
+            says for how long one is open: for an hour at most, unless it has a `max_retry_after`.
+        failures: the statuses that are failures: by default 429, and from 500 on.
+        on_refusal: "error": a refusal is raised as `CircuitBreakerOpenError`; "transport_error": as
+            `CircuitOpenError`, one of httpx's own; "response": it is returned as a response with
+            status 503 and `Retry-After`.
+        wait: seconds, more than 0, for which a request waits to be admitted; None: it is refused at
+            once.
+        fields: those of the policy, which go before those of `policy`.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+
+    not_sent = (httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport | None = None,
+        *,
+        circuit: Callable[[httpx.Request], str | None] = origin,
+        policy: Policy | None = None,
+        failures: Collection[int] = FAILURES,
+        on_refusal: OnRefusal = "error",
+        wait: float | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(
+            inner,
+            httpx.AsyncHTTPTransport,
+            circuit=circuit,
+            policy=policy,
+            failures=failures,
+            on_refusal=on_refusal,
+            wait=wait,
+            **fields,
+        )
+
+    def _body(self, parts: Parts) -> httpx.AsyncByteStream:
+        return _Body(parts)
+
+    def _as_transport_error(
+        self, request: httpx.Request, refusal: CircuitBreakerOpenError
+    ) -> Exception:
+        return CircuitOpenError(refusal, request)
+
+    def _made_up(
+        self, request: httpx.Request, headers: dict[str, str], text: str
+    ) -> httpx.Response:
+        return httpx.Response(503, headers=headers, text=text, request=request)
+
+
+class _Body(Body, httpx.AsyncByteStream):
+    """Read by its parts."""

@@ -1,0 +1,1 @@
+"""Guards for other people's packages, in virtual time."""

@@ -1,0 +1,1 @@
+"""Circuits in web applications, without any server or framework."""
