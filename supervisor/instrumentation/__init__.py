@@ -1,11 +1,39 @@
-"""Who looks at circuits from outside: log lines, by loguru.
+"""Who looks at circuits from outside: log lines, notices of changes, traces, metrics, spans.
 
 May know events and statistics; what it shows is handed to it, so that it need not know who runs
-the circuits.
+the circuits. Exporters of metrics stand above all rooms: they use the package as its users do, and
+are imported by nobody else.
 
-    logs   events and retries as loguru lines
+    lines          one log line, and the library that it goes to
+    logs           the lines of events, refusals and retries
+    traces         calls of production, for simulations; rotation, the file that they go to
+    notices        functions of the application that are told of changes of state
+    opentelemetry  instruments for meters, and events on the spans of calls
+    prometheus     metrics for registries of `prometheus_client`
+    sums           what exporters have in common: figures added up by label
 """
 
-from supervisor.instrumentation.logs import log_events, log_retry
+from supervisor.instrumentation.lines import use_logging
+from supervisor.instrumentation.logs import (
+    log_disabled,
+    log_events,
+    log_malformed,
+    log_refusals,
+    log_retry,
+    log_shared_name,
+)
+from supervisor.instrumentation.notices import Notices, OnChange
+from supervisor.instrumentation.traces import TraceRecorder
 
-__all__ = ["log_events", "log_retry"]
+__all__ = [
+    "Notices",
+    "OnChange",
+    "TraceRecorder",
+    "log_disabled",
+    "log_events",
+    "log_malformed",
+    "log_refusals",
+    "log_retry",
+    "log_shared_name",
+    "use_logging",
+]

@@ -18,13 +18,15 @@ from supervisor import (
     CircuitState,
     Event,
     EventStream,
+    FleetJoined,
+    FleetLost,
     StateChanged,
     Supervisor,
     app_settings,
     execute_with_retry,
     retry_storage_operation,
 )
-from supervisor.instrumentation.logs import log_events, log_retry
+from supervisor.instrumentation.logs import log_events, log_malformed, log_retry
 
 pytestmark = pytest.mark.anyio
 
@@ -170,7 +172,7 @@ async def test_every_change_of_state_is_a_line(lines: list[Record]) -> None:
         ("INFO", "circuit api: half_open -> closed"),
     ]
     assert changes[0]["extra"]["last_failure"] == "ConnectionError: refused"
-    assert {record["name"] for record in lines} == {"supervisor.instrumentation.logs"}
+    assert {record["name"] for record in lines} == {"supervisor.instrumentation.lines"}
 
 
 async def test_what_would_have_changed_is_told_apart(lines: list[Record]) -> None:
@@ -267,8 +269,23 @@ async def test_circuits_that_start_and_stop_are_debug_lines(lines: list[Record])
                 "retry_after": 30.0,
                 "last_failure": "ValueError: {}",
                 "metrics_only": False,
+                "origin": "here",
             },
             id="opened",
+        ),
+        pytest.param(
+            FleetJoined(sequence=1, at=0.0, circuit="", members=3),
+            "INFO",
+            "fleet joined, members: 3",
+            {"members": 3},
+            id="joined",
+        ),
+        pytest.param(
+            FleetLost(sequence=1, at=0.0, circuit="", error="OSError: {x}"),
+            "WARNING",
+            "fleet lost, every circuit decides alone: OSError: {x}",
+            {"error": "OSError: {x}"},
+            id="lost",
         ),
         pytest.param(
             CircuitRestarted(sequence=1, at=0.0, circuit="api", error="ValueError: {x}"),
@@ -404,3 +421,10 @@ async def test_logging_goes_on_after_a_sink_has_raised(lines: list[Record]) -> N
         await open_circuit(supervisor.circuit("second"))
         await settle()
     assert ("WARNING", "circuit second: closed -> open") in said(lines)
+
+
+async def test_what_cannot_be_read_in_a_store(lines: list[Record]) -> None:
+    log_malformed("a store", "a circuit's record")
+    text = "cannot be read and is skipped, as others will be without a word"
+    assert said(lines) == [("WARNING", f"a store: a circuit's record {text}")]
+    assert lines[0]["extra"] == {"store": "a store", "malformed": "a circuit's record"}

@@ -1,0 +1,93 @@
+"""One log line, and the library that it goes to: loguru, or the standard library's `logging`.
+
+Both are silent until the application says otherwise: loguru's lines by
+`logger.enable("supervisor")`, those of `logging` by a handler of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, Literal
+
+from loguru import logger
+
+from supervisor.settings import Logs, SettingsError, app_settings
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+_NUMBERS: Final = logging.getLevelNamesMapping()
+
+_standard: Final = logging.getLogger("supervisor")
+_standard.addHandler(logging.NullHandler())
+logger.disable("supervisor")
+
+
+def use_logging() -> None:
+    """Let log lines go to the standard library's logger "supervisor" from now on, not to loguru.
+
+    It does what `BINDU_CB_LOGS=logging` does, or `app_settings.circuit_breaker.logs = "logging"`.
+
+    Raises:
+        SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
+    """
+    app_settings.circuit_breaker.logs = "logging"
+
+
+def write(
+    level: Level,
+    text: str,
+    values: tuple[object, ...],
+    fields: Mapping[str, object],
+    error: BaseException | None = None,
+) -> None:
+    """Write a line; a sink or a handler that raises takes nothing down.
+
+    Args:
+        level: its name in both libraries.
+        text: with `%s` where the values go; no line is made that nobody reads.
+        values: what goes into the text.
+        fields: the facts, by names that no attribute of a `logging.LogRecord` has.
+        error: has its traceback below the line.
+    """
+    with suppress(Exception):
+        if _library() == "logging":
+            _standard.log(_NUMBERS[level], text, *values, exc_info=error, extra=fields)
+        else:
+            bound = logger.bind(**fields)
+            if error is not None:
+                bound = bound.opt(exception=error)
+            bound.log(level, "{}", _Text(text, values))
+
+
+def write_of_setup(
+    level: Level, text: str, values: tuple[object, ...], fields: Mapping[str, object]
+) -> None:
+    """Write a line about how the application is set up: for a handler of `logging`, whatever
+    library circuits log to, since whoever has to read it may not know yet that they log at all.
+    """
+    write(level, text, values, fields)
+    if _library() != "logging":
+        with suppress(Exception):
+            _standard.log(_NUMBERS[level], text, *values, extra=fields)
+
+
+class _Text:
+    """A text that is made when somebody reads it."""
+
+    __slots__ = ("_text", "_values")
+
+    def __init__(self, text: str, values: tuple[object, ...]) -> None:
+        self._text = text
+        self._values = values
+
+    def __str__(self) -> str:
+        return self._text % self._values
+
+
+def _library() -> Logs:
+    try:
+        return app_settings.circuit_breaker.logs
+    except SettingsError:  # whoever uses the settings is told
+        return "loguru"
