@@ -1,0 +1,24 @@
+"""One outage, one lesson: circuits that supervisors share through a store.
+
+Knows the machine, the circuit and the event loop; what is said to the fleet, and what a fleet says.
+
+    choice   what circuits are shared through, and which of them
+    member   a supervisor's task in the fleet; hearing, what it hears; errands, what it asks
+    outbox   in which order; known, what it remembers; clocks, what time it is at the store
+    translation  what circuits and a store tell each other
+    store    what a fleet has in common: records, news, steps; the protocol of a store and a link
+    rules    what each step makes of what is held of a circuit
+    space    all that a store in memory holds
+    in_turn  how several threads use that, without a lock
+    memory   the store that joins the event loops of one process
+    redis    the store that joins processes and machines; lua, its rules once more
+    wire     what it sends and reads; address, where it is; clients, of coredis
+"""
+
+from supervisor.sharing.choice import Sharing
+from supervisor.sharing.member import Member
+from supervisor.sharing.memory import MemorySharing
+from supervisor.sharing.redis import RedisSharing
+from supervisor.sharing.store import Link, Store
+
+__all__ = ["Link", "Member", "MemorySharing", "RedisSharing", "Sharing", "Store"]

@@ -1,0 +1,91 @@
+"""What circuits are shared through, and which of them."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, TypedDict, cast
+
+from supervisor.arguments import check_count, check_seconds, shown
+from supervisor.policy import check_flag
+from supervisor.sharing.store import Link
+
+ALL: Final = ("*",)
+
+SHORTEST_LEASE: Final = 0.1
+"""Seconds: a token has to be renewed in a part of that, over a network."""
+
+
+class SharingOptions(TypedDict, total=False):
+    """What all of them take; see `Sharing`."""
+
+    shared: Collection[str]
+    local: Collection[str]
+    quorum: int
+    lease: float
+    share_failures: bool
+
+
+class Sharing(ABC):
+    """What supervisors share circuits through: a store, and which circuits they share.
+
+    Args:
+        shared, local: patterns of the names of circuits, in which `*` stands for any characters.
+            The longest that fits decides; of two that are as long, the local one does. A circuit
+            that none fits is local. By default, all are shared.
+        quorum: how many members must have opened a circuit before it is open for all, 1 or more.
+        lease: seconds that a probe's token is good for, at least 0.1; it is renewed while the probe
+            runs. So long, at most, nobody probes after a process has been killed that did.
+        share_failures: whether the text of what has opened a circuit is shared; it may hold
+            secrets.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+
+    malformed: int
+
+    def __init__(
+        self,
+        *,
+        shared: Collection[str] = ALL,
+        local: Collection[str] = (),
+        quorum: int = 1,
+        lease: float = 5.0,
+        share_failures: bool = False,
+    ) -> None:
+        self.malformed = 0
+        self.quorum = check_count("quorum", quorum)
+        self.lease = check_seconds("lease", lease)
+        if self.lease < SHORTEST_LEASE:
+            raise ValueError(f"lease must be at least {SHORTEST_LEASE} (seconds), got {lease!r}")
+        self.share_failures = check_flag("share_failures", share_failures)
+        patterns = [(pattern, True) for pattern in _checked("shared", shared)]
+        patterns += [(pattern, False) for pattern in _checked("local", local)]
+        patterns.sort(key=lambda each: (-len(each[0]), each[1]))
+        self._patterns = [(_compiled(pattern), is_shared) for pattern, is_shared in patterns]
+
+    def shares(self, circuit: str) -> bool:
+        """Return whether the circuit of that name is shared."""
+        fitting = (shared for pattern, shared in self._patterns if pattern.fullmatch(circuit))
+        return next(fitting, False)
+
+    @abstractmethod
+    def connect(self, owner: str) -> AbstractAsyncContextManager[Link]:
+        """Connect as the member of that name."""
+
+
+def _checked(field: str, patterns: object) -> tuple[str, ...]:
+    given: object = patterns
+    several = isinstance(patterns, list | tuple | set | frozenset)
+    names = list(cast("Iterable[object]", patterns)) if several else []
+    checked = tuple(each for each in names if isinstance(each, str) and each)
+    if not several or len(checked) < len(names):
+        raise TypeError(f"{field} must be a tuple of patterns of names, got {shown(given)}")
+    return checked
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

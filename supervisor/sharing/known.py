@@ -1,0 +1,61 @@
+"""What a member has heard of circuits, whether they run here or not: newcomers begin with that."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from supervisor.machine import CircuitState
+from supervisor.sharing.store import NEVER, Epoch, Record
+
+REMEMBERED: Final = 60 * 60
+"""Seconds for which CLOSED is remembered, as in a store."""
+
+REMEMBERED_OPEN: Final = 24 * REMEMBERED
+"""Seconds for which the others are since they could be probed, but not what is set by hand."""
+
+
+class Known:
+    """Records by name, of each circuit the latest.
+
+    Attributes:
+        latest: the epoch of the latest change that was ever heard of.
+    """
+
+    def __init__(self) -> None:
+        self.latest: Epoch = NEVER
+        self._closed: dict[str, Record] = {}  # in the order of their coming
+        self._others: dict[str, Record] = {}
+
+    def add(self, circuit: str, record: Record) -> None:
+        """Know that, unless something later is known."""
+        self.latest = max(self.latest, record.epoch)
+        before = self.of(circuit)
+        if before is not None and before.epoch > record.epoch:
+            return
+        self._closed.pop(circuit, None)
+        self._others.pop(circuit, None)
+        closed = record.state is CircuitState.CLOSED
+        (self._closed if closed else self._others)[circuit] = record
+
+    def become(self, other: Known, since: Epoch) -> None:
+        """Know what the other one does, and what was heard of later than that; nothing else."""
+        for circuit, record in (*self._closed.items(), *self._others.items()):
+            if record.epoch > since:
+                other.add(circuit, record)
+        self.latest = max(self.latest, other.latest)
+        self._closed, self._others = other._closed, other._others
+
+    def of(self, circuit: str) -> Record | None:
+        """Return the latest that is known of a circuit."""
+        return self._others.get(circuit) or self._closed.get(circuit)
+
+    def forget_old(self, now: float) -> None:
+        """Forget what the store does, too, at a time of its clock."""
+        for circuit, record in list(self._closed.items()):
+            if now - record.epoch.milliseconds / 1000 < REMEMBERED:
+                break
+            del self._closed[circuit]
+        for circuit, record in list(self._others.items()):
+            by_hand = record.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN)
+            if not by_hand and record.until + REMEMBERED_OPEN <= now:
+                del self._others[circuit]

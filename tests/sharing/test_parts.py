@@ -1,0 +1,158 @@
+"""The parts of a member, each by itself."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from supervisor import CircuitState, MemorySharing
+from supervisor.loop import EventLoop
+from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.hearing import Hearing
+from supervisor.sharing.known import REMEMBERED, REMEMBERED_OPEN, Known
+from supervisor.sharing.store import Answer, Beat, Epoch, Link, Record
+from supervisor.sharing.translation import Reader
+
+CLOSED, OPEN = CircuitState.CLOSED, CircuitState.OPEN
+
+
+def record(state: CircuitState, epoch: int, until: float = 0.0, seconds: float = 0.0) -> Record:
+    return Record(state, Epoch(epoch, 0), until, seconds, 0, None, "somebody")
+
+
+def knowing(**records: Record) -> Known:
+    known = Known()
+    for name, each in records.items():
+        known.add(name, each)
+    return known
+
+
+class TestKnown:
+    """What a member remembers."""
+
+    def test_the_latest_counts(self) -> None:
+        """Whatever comes after it."""
+        known = Known()
+        for epoch, state in ((1, OPEN), (3, CLOSED), (2, OPEN)):
+            known.add("x", record(state, epoch))
+        assert known.of("x") == record(CLOSED, 3)
+        assert (known.of("y"), known.latest) == (None, Epoch(3, 0))
+        known.become(knowing(y=record(OPEN, 2)), Epoch(3, 0))
+        assert (known.of("x"), known.of("y")) == (None, record(OPEN, 2))
+        assert known.latest == Epoch(3, 0)
+
+    def test_what_has_been_closed_for_long_is_forgotten(self) -> None:
+        """So names do not add up; what is open stays."""
+        known = knowing(x=record(CLOSED, 1000), y=record(CLOSED, 5000), z=record(OPEN, 1))
+        known.forget_old(1.0 + REMEMBERED)
+        assert [known.of(name) is None for name in "xyz"] == [True, False, False]
+
+    def test_what_could_be_probed_for_long_is_forgotten(self) -> None:
+        """As in the store; but not what is set by hand."""
+        known = Known()
+        states = (OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN, CircuitState.DISABLED)
+        for state in states:
+            known.add(state, record(state, 1, until=10.0))
+        known.forget_old(9.9 + REMEMBERED_OPEN)
+        assert all(known.of(state) for state in states)
+        known.forget_old(10.0 + REMEMBERED_OPEN)
+        assert [known.of(state) is None for state in states] == [True, True, False, False]
+
+
+class Slow:
+    """A link to a store without records, whose snapshot takes long enough to hear of something."""
+
+    def __init__(self, known: Known, heard: Record) -> None:
+        self._known = known
+        self._heard = heard
+
+    async def beat(self, seconds: float) -> Beat:  # noqa: ARG002
+        return Beat(0.0, Epoch(5, 0), 1)
+
+    async def snapshot(self) -> AsyncIterator[dict[str, Record]]:
+        self._known.add("x", self._heard)
+        yield {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("before", "remains"), [(4, True), (5, True), (7, False)])
+async def test_what_is_heard_during_a_snapshot(before: int, remains: bool) -> None:
+    """It is not forgotten, unless it may be from before the store came back older."""
+    clock = StoreClock()
+    known, heard = knowing(y=record(OPEN, before)), record(OPEN, 6)
+    hearing = Hearing({}, known, clock, Reader("me", clock, 5.0))
+    await hearing.begin(cast("Link", Slow(known, heard)), EventLoop.here())
+    assert known.of("x") == (heard if remains else None)
+    assert known.of("y") is None
+
+
+class TestClock:
+    """The store's clock."""
+
+    def test_it_is_known_up_to_half_a_round_trip(self) -> None:
+        """Of the best reading; whatever the delays are."""
+        chance, clock, ahead = random.Random(1), StoreClock(), 5000.0
+        for now in range(200):
+            there, back = chance.uniform(0.001, 0.05), chance.uniform(0.001, 0.05)
+            clock.read(now + there + ahead, now, now + there + back)
+            later = now + 10.0
+            assert clock.here(later + ahead, now) == pytest.approx(later, abs=0.05)
+
+    def test_a_clock_that_is_set_is_noticed_at_once(self) -> None:
+        """Although an earlier reading was better."""
+        clock = StoreClock()
+        clock.read(5000.0, 0.0, 0.001)
+        clock.read(8601.0, 0.9, 1.1)
+        assert clock.here(8611.0, 1.1) == pytest.approx(11.0, abs=0.2)
+
+    def test_an_old_reading_is_replaced(self) -> None:
+        """By a worse one: clocks drift."""
+        clock = StoreClock()
+        clock.read(5000.0, 0.0, 0.001)
+        clock.read(5061.1, 61.0, 61.1)
+        assert clock.here(5071.0, 61.1) == pytest.approx(70.95, abs=0.001)
+
+    def test_no_time_is_farther_away_than_it_may_be(self) -> None:
+        """Nor in the past."""
+        clock = StoreClock()
+        clock.read(5000.0, 0.0, 0.0)
+        assert [clock.here(at, 1.0, 10.0) for at in (4000.0, 5005.0, 9000.0)] == [1.0, 5.0, 11.0]
+
+
+class TestChoice:
+    """Which circuits are shared."""
+
+    def test_the_longest_pattern_decides(self) -> None:
+        """Of two that are as long, the local one."""
+        sharing = MemorySharing(shared=("http:*", "a*"), local=["http:internal:*", "*z", "[x]*"])
+        names = {"http:a": True, "http:internal:b": False, "az": False, "ab": True, "x": False}
+        assert {name: sharing.shares(name) for name in names} == names
+        assert MemorySharing().shares("anything\n")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"shared": "http:*"}, "shared must be a tuple of patterns of names, got 'http:*'"),
+            ({"local": ("", "x")}, "local must be a tuple of patterns"),
+            ({"local": (1,)}, "local must be a tuple of patterns"),
+            ({"quorum": 0}, "quorum must be"),
+            ({"lease": 0}, "lease must be"),
+            ({"lease": 0.09}, "lease must be at least 0.1 (seconds), got 0.09"),
+            ({"share_failures": "no"}, "share_failures must be True or False, got 'no'"),
+            ({"clock": 5.0}, "clock must be a function, got 5.0"),
+        ],
+    )
+    def test_bad_options(self, options: dict[str, Any], message: str) -> None:
+        """Are refused at once."""
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+            MemorySharing(**options)
+
+
+def test_an_answer_that_nobody_needs() -> None:
+    """It is none."""
+    reader = Reader("me", StoreClock(), 5.0)
+    assert reader.answer(Answer("alone", 0.0, None), 0.0, 0, "") is None
