@@ -9,27 +9,30 @@ uses only the doors (`__init__`) of those above it.
     machine          the state machine: pure and synchronous
     settings         policies from `BINDU_*` variables, TOML files and code, and why
     errors           what callers may have to catch
-    recording        what a machine was told, as a file; the same played again
+    recording        what a machine was told, as a file; the same played again; traces
     loop             what differs between asyncio and trio
     circuit          what callers and the actor share, and the actor
     events           what has happened, in order, for listeners
     guard            what callers hold: breakers, permits, blocks
-    instrumentation  who looks on: log lines
+    instrumentation  who looks on: log lines, notices of changes, traces, metrics
+    sharing          one state for the circuits of several event loops
     supervision      who starts, watches, restarts, retires and ends circuits
     registry         circuits by name, created from the settings
     retry            tenacity's decorators, guarded by circuits
     testing          virtual time and circuits for the tests of users
     integrations     guards for other people's libraries
-    commands         `python -m supervisor`: check, replay, simulate, demo
+    commands         `python -m supervisor`: check, replay, simulate, top, demo
 """
 
-from supervisor.circuit import Statistics
+from supervisor.circuit import Statistics, Window
 from supervisor.errors import (
     CallTimeoutError,
     CircuitBreakerOpenError,
     CircuitCrashedError,
     CircuitStoppedError,
     FailedResultError,
+    IncompleteStreamError,
+    NoneHealthyError,
     PermitSettledError,
     PolicyConflictError,
     TooManyCircuitsError,
@@ -44,14 +47,19 @@ from supervisor.events import (
     Event,
     EventsMissed,
     EventStream,
+    FleetJoined,
+    FleetLost,
     StateChanged,
 )
-from supervisor.guard import CircuitBreaker, Permit, WaitingBreaker
+from supervisor.guard import CircuitBreaker, GuardedStream, Permit, WaitingBreaker
+from supervisor.instrumentation import Notices, TraceRecorder
+from supervisor.loop import deadline
 from supervisor.machine import CircuitState
 from supervisor.policy import Failure, Outcome, Policy, PolicyFields
 from supervisor.recording import Recording, RecordingError, Replay, replay_file
 from supervisor.registry import (
     clear_circuit_breaker_registry,
+    forget_kept_circuits,
     get_circuit_breaker,
     get_circuit_breaker_sync,
     reset_all_circuit_breakers,
@@ -59,6 +67,7 @@ from supervisor.registry import (
 )
 from supervisor.retry import (
     TRANSIENT_EXCEPTIONS,
+    FirstHealthy,
     create_retry_decorator,
     execute_with_retry,
     is_retryable_error,
@@ -74,7 +83,17 @@ from supervisor.settings import (
     SettingsError,
     app_settings,
 )
-from supervisor.supervision import Supervisor
+from supervisor.sharing import MemorySharing, RedisSharing
+from supervisor.supervision import (
+    Figures,
+    Fleet,
+    Supervisor,
+    Totals,
+    all_figures,
+    current_supervisor,
+)
+
+__version__ = "0.1.0"
 
 __all__ = [
     "TRANSIENT_EXCEPTIONS",
@@ -97,6 +116,16 @@ __all__ = [
     "EventsMissed",
     "FailedResultError",
     "Failure",
+    "Figures",
+    "FirstHealthy",
+    "Fleet",
+    "FleetJoined",
+    "FleetLost",
+    "GuardedStream",
+    "IncompleteStreamError",
+    "MemorySharing",
+    "NoneHealthyError",
+    "Notices",
     "Outcome",
     "Permit",
     "PermitSettledError",
@@ -105,6 +134,7 @@ __all__ = [
     "PolicyFields",
     "Recording",
     "RecordingError",
+    "RedisSharing",
     "Replay",
     "RetrySettings",
     "SettingsError",
@@ -112,11 +142,18 @@ __all__ = [
     "Statistics",
     "Supervisor",
     "TooManyCircuitsError",
+    "Totals",
+    "TraceRecorder",
     "WaitingBreaker",
+    "Window",
+    "all_figures",
     "app_settings",
     "clear_circuit_breaker_registry",
     "create_retry_decorator",
+    "current_supervisor",
+    "deadline",
     "execute_with_retry",
+    "forget_kept_circuits",
     "get_circuit_breaker",
     "get_circuit_breaker_sync",
     "is_retryable_error",

@@ -8,14 +8,18 @@ from collections.abc import Sequence
 
 from supervisor.commands import check, replay
 from supervisor.commands.demo import command as demo
+from supervisor.commands.ending import ended
 from supervisor.commands.simulate import command as simulation
+from supervisor.commands.top import command as top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, and return the exit status.
+    """Run one command, and return the exit status."""
+    return ended(lambda: _run(argv))
 
-    Each command adds its own arguments, and sets `run`, a function that gets them parsed.
-    """
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run it: each command adds its own arguments, and sets `run`, which gets them parsed."""
     parser = argparse.ArgumentParser(
         prog="python -m supervisor", description="Circuit breakers as actors."
     )
@@ -26,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     simulation.add_arguments(
         commands.add_parser("simulate", help="what policies would do on a trace of calls")
     )
+    top.add_arguments(commands.add_parser("top", help="the circuits of running processes, live"))
     arguments = parser.parse_args(argv)
     status: int = arguments.run(arguments)
     return status

@@ -2,9 +2,11 @@
 
 Uses public names where they are enough; nobody else uses what is here.
 
-    check      which policy each circuit gets, and why
+    check      which policy each circuit gets, and why; risks, what it means, and may do
     replay     what a recorded circuit did
     simulate   what policies would have done on a trace of calls
+    top        the circuits of running processes, live
     demo       agents against a failing server
-    pictures   what both of these draw alike; extra, what they need to be installed with
+    ending     how each of them ends; texts, what may be printed; terminal, where tables are shown
+    pictures   what demo and simulate draw alike; extra, what they need to be installed with
 """

@@ -1,19 +1,26 @@
-"""What the package is installed without, unless its extra `demo` is asked for."""
+"""What the package is installed without, unless one of its extras is asked for."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
-EXTRA: Final = ("httpx", "matplotlib", "rich", "uvicorn")
+Extra = Literal["demo", "top"]
+
+EXTRAS: Final[Mapping[Extra, tuple[str, ...]]] = {
+    "demo": ("anycorn", "httpx", "matplotlib", "rich", "uvicorn"),
+    "top": ("httpx", "rich"),
+}
 
 
-def advice(what: str, missing: ModuleNotFoundError) -> str:
-    """Return what to do about a package of the extra's that `what` needs.
+def advice(what: str, missing: ModuleNotFoundError, extra: Extra = "demo") -> str:
+    """Return what to do about a package of an extra that `what` needs; it is on an index, whether
+    or not this one is.
 
     Raises:
         ModuleNotFoundError: the same, if it is none of the extra's.
     """
     package = str(missing.name).partition(".")[0]
-    if package not in EXTRA:
+    if package not in EXTRAS[extra]:
         raise missing
-    return f"{what} needs {package}: pip install 'circuit-supervisor[demo]'"
+    return f"{what} needs {package}: pip install {package}"

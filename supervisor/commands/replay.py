@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from supervisor.machine import Change, Machine, Reconfigured
+from supervisor.commands.ending import UNUSABLE
+from supervisor.commands.texts import printable
+from supervisor.machine import Change, Machine, Reconfigured, Told
 from supervisor.policy import Policy
-from supervisor.recording import RecordingError, Replay, needed, replay_file
+from supervisor.recording import Replay, needed, replay_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what a recording comes to; 0 if that agrees with what was recorded."""
     try:
         replay = replay_file(arguments.file)
-    except (OSError, RecordingError) as error:
-        print(f"{arguments.file}: {error}", file=sys.stderr)
-        return 2
-    print(*report(replay), sep="\n")
+    except (OSError, ValueError) as error:  # no recording, or no name of a file
+        print(printable(f"{arguments.file}: {error}"), file=sys.stderr)
+        return UNUSABLE
+    print(*map(printable, report(replay)), sep="\n")
     return 0 if replay.agrees else 1
 
 
@@ -44,7 +46,9 @@ def report(replay: Replay) -> list[str]:
     return lines
 
 
-def _line(change: Change) -> str:
+def _line(change: Told) -> str:
+    if not isinstance(change, Change):
+        return f"{'':>17}the fleet is told: {change}"
     at = f"{change.at:14,.3f} s "
     if isinstance(change, Reconfigured):
         return f"{at} policy: {_told(change.policy)}"

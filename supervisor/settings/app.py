@@ -13,10 +13,18 @@ class AppSettings:
     importing the package cannot fail, and may be changed or replaced at any time.
     """
 
+    def __reduce__(self) -> str:
+        return "app_settings"  # functions that are sent elsewhere go by the settings there
+
     @cached_property
     def circuit_breaker(self) -> CircuitBreakerSettings:
         """Settings of circuits."""
         return CircuitBreakerSettings()
+
+    @property
+    def knows_circuits(self) -> bool:
+        """Whether those of circuits have been read, or given."""
+        return "circuit_breaker" in vars(self)
 
     @cached_property
     def retry(self) -> RetrySettings:

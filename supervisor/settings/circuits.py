@@ -3,76 +3,56 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import PydanticBaseSettingsSource, SettingsConfigDict
 
-from supervisor.arguments import shown
-from supervisor.policy import KINDS, OPTIONAL, Policy, given_policy
-from supervisor.settings.fields import FieldsOfAll, FieldsOfOne
-from supervisor.settings.notation import is_none, read_field, read_switch, spelt, toml_key
-from supervisor.settings.provenance import Layer, Origin, Setting, Traced, is_table, value_of
-from supervisor.settings.sources import Given, SettingsError, SettingsGroup, nearest
+from supervisor.arguments import check_name, shown
+from supervisor.policy import Policy, given_policy
+from supervisor.settings.families import is_pattern, keys_of, patterns_of
+from supervisor.settings.fields import FieldsOfAll
+from supervisor.settings.files import ENCODING, read_toml, why
+from supervisor.settings.notation import (
+    import_field,
+    is_named,
+    is_none,
+    read_field,
+    toml_key,
+)
+from supervisor.settings.overrides import FIELDS, OVERRIDE, CircuitOverrides, told
+from supervisor.settings.provenance import Layer, Origin, Setting, Traced, value_of
+from supervisor.settings.sources import Given, SettingsError, nearest
+from supervisor.settings.switches import SWITCHES, Switches
 
-FIELDS: Final = tuple(KINDS)
 WINDOWS: Final = ("window_calls", "window_seconds")
 
 
-class CircuitOverrides(Traced, FieldsOfOne):
-    """Settings of one circuit: any field of `Policy`.
-
-    A field that is left out is inherited from the global settings. None is the same, but for
-    fields that are None in a `Policy` to say that a part of it is not there.
-    """
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    @field_validator("*", mode="plain")
-    @classmethod
-    def _read(cls, value: object, info: ValidationInfo) -> object:
-        assert info.field_name is not None
-        value = value_of(value)
-        return None if value is None else read_field(info.field_name, value)
-
-    def given(self) -> dict[str, Setting]:
-        """Return the fields that are not inherited."""
-        return {
-            field: setting
-            for field, setting in super().given().items()
-            if setting.value is not None or field in OPTIONAL
-        }
-
-
-OVERRIDE: Final = re.compile(
-    rf"BINDU_CB_CIRCUITS__[A-Z0-9]+(_[A-Z0-9]+)*__({'|'.join(FIELDS)})", re.IGNORECASE
-)
-
-
-class _Switched(SettingsGroup):
-    """What is first among the settings of circuits."""
-
-    enabled: bool = False
-
-    @field_validator("enabled", mode="plain")
-    @classmethod
-    def _read_enabled(cls, value: object) -> bool:
-        return read_switch(value_of(value))
-
-
-class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore[reportIncompatibleVariableOverride]  (`model_config` of both kinds of model)
+class CircuitBreakerSettings(Traced, FieldsOfAll, Switches):  # pyright: ignore[reportIncompatibleVariableOverride]  (`model_config` of both kinds of model)
     """Settings of circuits, `BINDU_CB_*`; beside these, any field of `Policy`.
 
-    Functions and types may be given by dotted names, `package.module:name`, which are imported.
+    Functions and types may be given by dotted names, `package.module:name`, which are imported
+    when a policy is first needed, unless they have been already.
 
     Attributes:
         enabled: whether the decorators guard calls at all.
+        keep: where circuits outlive their event loop, if nobody has entered a `Supervisor`:
+            "process", in this process; None, nowhere.
+        logs: the library that log lines go to: "loguru", or "logging", the standard library's.
+        names: what circuits are called that are named after functions: "short", by the function's
+            name alone; or "qualified", by its module and qualified name.
+        show_failures: whether refusals show the texts of failures, and not only their types: one
+            caller's error may hold what another must not see. Logs, figures and events always do.
+        sharing_url: where circuits are shared if nobody has entered a `Supervisor`, as
+            `RedisSharing` takes it; None: nowhere. It may hold a password, and is never shown.
+        sharing_space: who shares with whom there.
         circuits: settings of single circuits, by name. In a variable the name is spelt with
             capitals, and one `_` for whatever is not A to Z or 0 to 9: the circuit
-            `api:fetchUser` reads `BINDU_CB_CIRCUITS__API_FETCHUSER__RECOVERY_TIMEOUT`.
+            `api:fetchUser` reads `BINDU_CB_CIRCUITS__API_FETCHUSER__RECOVERY_TIMEOUT`. In code and
+            in a file, `tenant:*` is a family of circuits; `*` stands for any text. What a circuit's
+            own settings leave out comes from the longest pattern that it matches, and so on.
         file: a TOML file with settings that neither variables nor code give.
 
     Raises:
@@ -81,7 +61,11 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="BINDU_CB_", env_file=".env", extra="forbid", validate_assignment=True
+        env_prefix="BINDU_CB_",
+        env_file=".env",
+        env_file_encoding=ENCODING,
+        extra="forbid",
+        validate_assignment=True,
     )
     prefix = "BINDU_CB_"
 
@@ -93,7 +77,9 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
         conflicts: dict[str, str] = {}
         for name in (None, *self.circuits):
             try:
-                self._policy(name)
+                if name is not None:
+                    check_name(name)
+                _policy_of(self._given_to(name))
             except ValueError as error:  # what a circuit inherits is told only once
                 conflicts.setdefault(str(error), _called(name))
         if conflicts:
@@ -118,11 +104,23 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
         environment: PydanticBaseSettingsSource,
         dotenv: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        layers = [_told(code(), cls._in_code), cls._tables(environment), cls._tables(dotenv)]
-        file = next((layer["file"] for layer in layers if "file" in layer), None)
-        if file is not None and not is_none(file.value):
+        layers = [told(code(), cls._in_code), cls._tables(environment), cls._tables(dotenv)]
+        file = cls._file_of(layers)
+        if file is not None:
             layers.append(cls._from_file(file))
         return tuple(Given(cls, layer) for layer in layers)
+
+    @classmethod
+    def _file_of(cls, layers: Iterable[dict[str, Any]]) -> Setting | None:
+        """Return where further settings are, if anything says so."""
+        found = (layer["file"] for layer in layers if "file" in layer)
+        file: Setting | None = next(found, None)
+        if file is None or is_none(file.value):
+            return None
+        if file.origin.layer is not Layer.CODE:
+            return file
+        value = str(file.value) if isinstance(file.value, Path) else file.value
+        return Setting(value, Origin(Layer.CODE, "a file of settings"))  # no variable is to blame
 
     @classmethod
     def _tables(cls, source: PydanticBaseSettingsSource) -> dict[str, Any]:
@@ -139,12 +137,11 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
     @classmethod
     def _from_file(cls, file: Setting) -> dict[str, Any]:
         try:
-            with Path(file.value).open("rb") as toml:
-                content = tomllib.load(toml)
+            content = read_toml(file.value)
         except (OSError, TypeError, ValueError) as error:
             raise SettingsError(
                 f"{file.origin.blamed} must be a TOML file that can be read,"
-                f" got {shown(file.value)} ({error})"
+                f" got {shown(file.value)} ({why(error)})"
             ) from None
 
         def in_file(*path: str) -> Origin:
@@ -152,7 +149,7 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
 
         if "file" in content:  # else it would be taken for the setting of that name
             raise cls._unknown(in_file("file"), content["file"])
-        return _told(content, in_file)
+        return told(content, in_file)
 
     @classmethod
     def _is_known(cls, variable: str) -> bool:
@@ -164,7 +161,7 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
     def _hint(cls, origin: Origin) -> str:
         if origin.layer is Layer.FILE:
             table, _, key = origin.name.rpartition(".")
-            return nearest(key, FIELDS if table else ("enabled", *FIELDS, "circuits"))
+            return nearest(key, FIELDS if table else (*SWITCHES, *FIELDS, "circuits"))
         if origin.name.startswith("BINDU_CB_CIRC"):
             return (
                 "a single circuit's settings are BINDU_CB_CIRCUITS__<NAME>__<FIELD>, with NAME in"
@@ -173,14 +170,18 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
             )
         return super()._hint(origin)
 
-    def policy(self, name: str) -> Policy:
+    def policy(self, name: str | None = None) -> Policy:
         """Return the policy that a new circuit of that name gets.
 
+        Args:
+            name: the circuit, or a pattern of names; None: any that has no settings of its own.
+
         Raises:
-            SettingsError: values do not go together.
+            SettingsError: values do not go together, or something cannot be imported.
         """
+        given = {field: _imported(field, it) for field, it in self._given_to(name).items()}
         try:
-            return self._policy(name)
+            return _policy_of(given)
         except ValueError as error:
             raise SettingsError(f"{_called(name)}: {error}") from None
 
@@ -188,58 +189,56 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, _Switched):  # pyright: ignore
         """Return each field of the policy that a new circuit gets, and where it comes from.
 
         Args:
-            name: the circuit; None: any that has no settings of its own.
+            name: the circuit, or a pattern of names; None: any that has no settings of its own.
         """
         given = self._given_to(name)
         return {field: given.get(field) or self.setting(field) for field in FIELDS}
 
     def _given_to(self, name: str | None) -> dict[str, Setting]:
-        settings = self.given()
+        given = self.given()
+        if name is None:
+            return given
+        for pattern in patterns_of(name, self.circuits):
+            given = _over(given, self.circuits[pattern].given())
         own: dict[str, Setting] = {}
-        # Of settings that come from the same place, those under the very name go first.
-        for spelling, overrides in sorted(self.circuits.items(), key=lambda own: own[0] == name):
-            if name is not None and (spelling == name or spelt(spelling) == spelt(name) != ""):
-                for field, setting in overrides.given().items():
-                    if field not in own or setting.origin.layer >= own[field].origin.layer:
-                        own[field] = setting
-        for window, other in (WINDOWS, WINDOWS[::-1]):
-            if window in own and own[window].value is not None and other in settings:
-                settings[other] = Setting(None, own[window].origin)
-        return settings | own
-
-    def _policy(self, name: str | None) -> Policy:
-        given = self._given_to(name)
-        try:
-            return given_policy(
-                "CircuitBreakerSettings",
-                None,
-                {field: setting.value for field, setting in given.items()},
-            )
-        except ValueError as error:
-            named = re.findall(r"\w+", str(error))
-            origins = [str(setting.origin) for field, setting in given.items() if field in named]
-            raise ValueError(f"{error} ({', '.join(origins)})") from None
+        for key in keys_of(name, self.circuits):
+            for field, setting in self.circuits[key].given().items():
+                if field not in own or setting.origin.layer >= own[field].origin.layer:
+                    own[field] = setting
+        return _over(given, own)
 
 
-def _told(values: Mapping[str, Any], origin: Callable[..., Origin]) -> dict[str, Any]:
-    """Return what code or a file gives, each value with its origin."""
+def _policy_of(given: Mapping[str, Setting]) -> Policy:
+    """Return a policy of what is given; what is to be imported yet is left out."""
+    values = {field: it.value for field, it in given.items() if not is_named(it.value)}
+    try:
+        return given_policy("CircuitBreakerSettings", None, values)
+    except ValueError as error:
+        named = re.findall(r"\w+", str(error))
+        origins = [str(setting.origin) for field, setting in given.items() if field in named]
+        raise ValueError(f"{error} ({', '.join(origins)})") from None
 
-    def own(name: str, values: object) -> object:
-        if isinstance(values, CircuitOverrides):
-            values = {field: getattr(values, field) for field in values.model_fields_set}
-        if not is_table(values):
-            return Setting(values, origin("circuits", name))
-        return {
-            field: Setting(value, origin("circuits", name, field))
-            for field, value in values.items()
-        }
 
-    told: dict[str, Any] = {key: Setting(value, origin(key)) for key, value in values.items()}
-    circuits = values.get("circuits")
-    if is_table(circuits):
-        told["circuits"] = {name: own(name, values) for name, values in circuits.items()}
-    return told
+def _imported(field: str, setting: Setting) -> Setting:
+    if not is_named(setting.value):
+        return setting
+    try:
+        return Setting(import_field(field, setting.value), setting.origin)
+    except ValueError as error:
+        raise SettingsError(f"{setting.origin.blamed} {error}") from None
+
+
+def _over(inherited: dict[str, Setting], own: dict[str, Setting]) -> dict[str, Setting]:
+    """Return what is given to a circuit, of which a window displaces one of the other kind."""
+    displaced = {
+        other: Setting(None, own[window].origin)
+        for window, other in (WINDOWS, WINDOWS[::-1])
+        if window in own and own[window].value is not None and other in inherited
+    }
+    return inherited | displaced | own
 
 
 def _called(name: str | None) -> str:
-    return "all circuits" if name is None else f"circuit {shown(name)}"
+    if name is None:
+        return "all circuits"
+    return f"{'circuits' if is_pattern(name) else 'circuit'} {shown(name)}"

@@ -11,6 +11,7 @@ from supervisor.policy import (
     Count,
     CountFromZero,
     Factor,
+    Failures,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -38,7 +39,7 @@ class FieldsOfAll(BaseModel):
     minimum_calls: Count = 10
     slow_call_duration: Seconds | None = None
     slow_call_rate: Share | None = None
-    failure_on: SomeErrors = Exception
+    failure_on: Failures = Exception
     ignore: SomeErrors = ()
     failure_on_result: JudgeOfResults | None = None
     failure_on_cancel: Flag = False
@@ -47,6 +48,7 @@ class FieldsOfAll(BaseModel):
     max_recovery_timeout: Seconds | None = None
     recovery_jitter: ShareFromZero = 0.0
     recovery_from: JudgeOfTime | None = None
+    max_retry_after: TimeLimit | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
     half_open_timeout: Seconds | None = None
@@ -74,7 +76,7 @@ class FieldsOfOne(BaseModel):
     minimum_calls: Count | None = None
     slow_call_duration: Seconds | None = None
     slow_call_rate: Share | None = None
-    failure_on: SomeErrors | None = None
+    failure_on: Failures | None = None
     ignore: SomeErrors | None = None
     failure_on_result: JudgeOfResults | None = None
     failure_on_cancel: Flag | None = None
@@ -83,6 +85,7 @@ class FieldsOfOne(BaseModel):
     max_recovery_timeout: Seconds | None = None
     recovery_jitter: ShareFromZero | None = None
     recovery_from: JudgeOfTime | None = None
+    max_retry_after: TimeLimit | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
     half_open_timeout: Seconds | None = None

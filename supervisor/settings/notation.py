@@ -6,11 +6,16 @@ import importlib
 import json
 import operator
 import re
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeGuard, TypeVar
+from importlib.util import find_spec
+from typing import Any, Final, Literal, TypeGuard, TypeVar, cast, get_args
 
-from supervisor.arguments import check_count, check_seconds, shown
+from pydantic import SecretStr
+
+from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
 
 T = TypeVar("T")
@@ -22,8 +27,19 @@ def spelt(name: str) -> str:
 
 
 def toml_key(*path: str) -> str:
-    """Return a key as TOML has it, with quotes where they are needed."""
-    return ".".join(key if _BARE.fullmatch(key) else json.dumps(key) for key in path)
+    """Return a key as TOML has it, with quotes where they are needed, but for the rest of a very
+    long one.
+    """
+    return ".".join(map(_toml_part, path))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _toml_part(key: str) -> str:
+    key = _cut(key)
+    return key if _BARE.fullmatch(key) else json.dumps(key)
 
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -45,8 +61,8 @@ def read_field(field: str, value: object) -> object:
             return None
         if TYPES[field] == Errors and value is not None:
             return ()
-    read = _READERS.get(TYPES[field], _things)
-    return _checked(KINDS[field].check, read(value), value)
+    read = _READERS.get(TYPES[field], _things)(value)
+    return read if is_named(read) else _checked(KINDS[field].check, read, value)
 
 
 def read_count(value: object) -> int:
@@ -79,6 +95,78 @@ def read_switch(value: object) -> bool:
     return bool(read)
 
 
+Keep = Literal["process"]
+"""Where circuits outlive their event loop."""
+
+
+def check_keep(field: str, value: object) -> Keep | None:
+    """Return where circuits are kept, or None for nowhere.
+
+    Raises:
+        ValueError: it is nothing of the kind; the message begins with `field`.
+    """
+    if value is None:
+        return None
+    if value not in get_args(Keep):
+        raise ValueError(f"{field} must be 'process' or None, got {shown(value)}")
+    return "process"
+
+
+def read_keep(value: object) -> Keep | None:
+    """Return where circuits are kept, given as it is, or as a word; nothing is nowhere, too.
+
+    Raises:
+        ValueError: it is nothing of the kind; the message is to follow a name.
+    """
+    read = value.strip().lower() if isinstance(value, str) else value
+    if is_none(read) or read == "":
+        return None
+    return _checked(check_keep, read, value)
+
+
+Logs = Literal["loguru", "logging"]
+"""The library that log lines go to."""
+
+
+def check_logs(field: str, value: object) -> Logs:
+    """Return the library that log lines go to.
+
+    Raises:
+        ValueError: it is none of them; the message begins with `field`.
+    """
+    check_choice(field, value, get_args(Logs))
+    return cast("Logs", value)
+
+
+def read_logs(value: object) -> Logs:
+    """Return the library that log lines go to, by its name in any case.
+
+    Raises:
+        ValueError: it is none of them; the message is to follow a name.
+    """
+    read = value.strip().lower() if isinstance(value, str) else value
+    return _checked(check_logs, read, value)
+
+
+Names = Literal["short", "qualified"]
+"""What circuits are called that are named after functions."""
+
+
+def read_names(value: object) -> Names:
+    """Return how circuits are named after functions, by the word for it in any case.
+
+    Raises:
+        ValueError: it is none of them; the message is to follow a name.
+    """
+    read = value.strip().lower() if isinstance(value, str) else value
+    return _checked(_check_names, read, value)
+
+
+def _check_names(field: str, value: object) -> Names:
+    check_choice(field, value, get_args(Names))
+    return cast("Names", value)
+
+
 def is_none(value: object) -> bool:
     """Return whether `value` is None, or the word for it."""
     return value is None or (isinstance(value, str) and value.strip().lower() == "none")
@@ -91,6 +179,8 @@ def written(value: object) -> str:
             return "none"
         case bool():
             return str(value).lower()
+        case str() | Named() | SecretStr():
+            return str(value)
         case _ if _is_list(value):
             return ",".join(map(written, value))
         case _ if (name := getattr(value, "__qualname__", None)) is not None:
@@ -128,13 +218,45 @@ _READERS: Final[Mapping[Any, Callable[[object], object]]] = {
 """How values of these types are read; the others are things that are imported."""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a dotted name stands for, until it is needed.
+
+    Its module may read the settings itself while it is imported, or import what does.
+    """
+
+    name: str
+    given: object  # what the user knows it by
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def is_named(value: object) -> bool:
+    """Return whether something has to be imported before `value` can be used."""
+    values = value if _is_list(value) else [value]
+    return any(isinstance(each, Named) for each in values)
+
+
+def import_field(field: str, value: object) -> object:
+    """Return what a field of a policy is to be whose value is named.
+
+    Raises:
+        ValueError: it cannot be imported, or cannot be that; the message is to follow a name.
+    """
+    values = value if _is_list(value) else [value]
+    given = next(each.given for each in values if isinstance(each, Named))
+    things = [_imported(each.name, given) if isinstance(each, Named) else each for each in values]
+    return _checked(KINDS[field].check, tuple(things) if _is_list(value) else things[0], given)
+
+
 def _things(value: object) -> object:
     """Return what dotted names stand for: one, several with commas between, or a list of them."""
     if isinstance(value, str):
-        things = [_imported(name.strip(), value) for name in value.split(",")]
+        things = [_thing(name.strip(), value) for name in value.split(",")]
         return things[0] if len(things) == 1 else tuple(things)
     if _is_list(value):
-        return tuple(_imported(it, value) if isinstance(it, str) else it for it in value)
+        return tuple(_thing(it, value) if isinstance(it, str) else it for it in value)
     return value
 
 
@@ -142,12 +264,33 @@ def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
     return isinstance(value, list | tuple)
 
 
-def _imported(name: str, given: object) -> object:
+def _thing(name: str, given: object) -> object:
+    """Return what a name stands for, or the name if its module is to be imported yet."""
+    module, _ = _divided(name)
+    return Named(name, given) if _is_for_later(module) else _imported(name, given)
+
+
+def _is_for_later(module: str) -> bool:
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        spec = getattr(loaded, "__spec__", None)
+        return module == "__main__" or getattr(spec, "_initializing", False)
+    package = module.partition(".")[0]
+    return package in sys.modules or (package.isidentifier() and find_spec(package) is not None)
+
+
+def _divided(name: str) -> tuple[str, str]:
     module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
+    return module or "builtins", attribute
+
+
+def _imported(name: str, given: object) -> object:
+    module, attribute = _divided(name)
     try:
-        return operator.attrgetter(attribute)(importlib.import_module(module or "builtins"))
-    except Exception as error:  # importing runs user code, which may raise anything
+        return operator.attrgetter(attribute)(importlib.import_module(module))
+    except (Exception, SystemExit) as error:  # importing runs user code, which may raise anything
+        why = f"{_cut(name)}: {shown(error)}"
         raise ValueError(
             "must be what can be imported, as package.module:name, got"
-            f" {shown(given)} ({name}: {shown(error)}): correct it, or install what is missing"
+            f" {shown(given)} ({why}): correct it, or install what is missing"
         ) from None

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from supervisor.arguments import shown
+from supervisor.settings.files import why
 from supervisor.settings.provenance import Layer, Origin, Setting
 
 
@@ -25,8 +26,11 @@ class SettingsError(ValueError):
     """A variable is misspelt, or a value is out of range; the text names both."""
 
 
-_OPTIONS: Final = frozenset(inspect.signature(BaseSettings.__init__).parameters)
-"""Arguments of pydantic-settings' own, such as `_env_file`."""
+_OPTIONS: Final = ("_env_file", "_env_file_encoding")
+"""Arguments of pydantic-settings' own that mean something here."""
+
+_REFUSED: Final = inspect.signature(BaseSettings.__init__).parameters.keys() - _OPTIONS
+"""Others, such as `_env_prefix`, which would be ignored."""
 
 
 class SettingsGroup(BaseSettings):
@@ -36,12 +40,21 @@ class SettingsGroup(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
+            if name in _REFUSED:
+                raise SettingsError(
+                    f"{name}={shown(value)} cannot be given; there are {', '.join(_OPTIONS)}"
+                )
             if name not in type(self).model_fields and name not in _OPTIONS:
                 raise self._unknown(self._in_code(name), value)
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise self._translated(error) from None
+        except (OSError, UnicodeError, LookupError) as error:  # it reads nothing else by itself
+            files = _files(values.get("_env_file", self.model_config.get("env_file")))
+            raise SettingsError(
+                f"{files} must be a file that can be read, with a variable a line ({why(error)})"
+            ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:
@@ -82,34 +95,37 @@ class SettingsGroup(BaseSettings):
         assert isinstance(source, EnvSettingsSource)
         layer, file = Layer.ENVIRONMENT, ""
         if isinstance(source, DotEnvSettingsSource):
-            layer, files = Layer.DOTENV, source.env_file
-            file = " or ".join(map(str, files if isinstance(files, list | tuple) else [files]))
+            layer, file = Layer.DOTENV, _files(source.env_file)
         for name, value in source.env_vars.items():
+            if layer is Layer.DOTENV and "\0" in name:
+                raise SettingsError(f"{file} must be in UTF-8: save it as that")
             if name.upper().startswith(cls.prefix):
                 yield Setting(value or "", Origin(layer, name.upper(), file))
 
     @classmethod
-    def _variable(cls, *path: object) -> str:
+    def variable(cls, *path: object) -> str:
+        """Return the variable that sets a field."""
         return cls.prefix + "__".join(map(str, path)).upper()
 
     @classmethod
     def _in_code(cls, *path: object) -> Origin:
-        return Origin(Layer.CODE, cls._variable(*path))  # errors name the variable all the same
+        return Origin(Layer.CODE, cls.variable(*path))  # errors name the variable all the same
 
     @classmethod
     def _is_known(cls, variable: str) -> bool:
-        return variable in map(cls._variable, cls.model_fields)
+        return variable in map(cls.variable, cls.model_fields)
 
     @classmethod
     def _unknown(cls, origin: Origin, value: object) -> SettingsError:
         place = origin.blamed.removeprefix(origin.name)
-        return SettingsError(
-            f"unknown setting {origin.name}={shown(value)}{place}; {cls._hint(origin)}"
-        )
+        text = shown(value)
+        if "://" in text:
+            text = "..."  # a URL may hold a password
+        return SettingsError(f"unknown setting {origin.name}={text}{place}; {cls._hint(origin)}")
 
     @classmethod
     def _hint(cls, origin: Origin) -> str:
-        return nearest(origin.name, map(cls._variable, cls.model_fields))
+        return nearest(origin.name, map(cls.variable, cls.model_fields))
 
     @classmethod
     def _translated(cls, error: ValidationError) -> SettingsError:
@@ -135,6 +151,11 @@ class SettingsGroup(BaseSettings):
                     f"{given.origin.blamed} must be settings of single circuits, as"
                     f" BINDU_CB_CIRCUITS__<NAME>__<FIELD>, got {shown(given.value)}"
                 )
+
+
+def _files(given: object) -> str:
+    """Return what errors and origins call a file with variables, or several."""
+    return " or ".join(map(str, given if isinstance(given, list | tuple) else [given]))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 class Given(InitSettingsSource):

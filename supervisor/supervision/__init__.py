@@ -6,11 +6,34 @@ May know all that is below; whoever asks for circuits by name is above.
     table        its circuits by name, each with its breaker
     conflicts    whether a circuit is the one that is asked for
     restarts     how often a crashed actor is started again
+    keeping      what of them outlives the event loop in this process
     retirement   which idle circuits are ended
+    membership   what joins its circuits to those of others
+    figures      what all of them have counted, for any thread
     publishing   events, numbered and delivered
+    tracing      which circuits' calls are written down
+    onlookers    who else is told: logs and notices; refusals, how many, once a minute
 """
 
-from supervisor.supervision.current import current_supervisor, supervisors_here
+from supervisor.supervision.current import (
+    current_supervisor,
+    supervisors_here,
+    tell_other_threads,
+)
+from supervisor.supervision.figures import Figures, Totals, all_figures
+from supervisor.supervision.keeping import forget_kept
+from supervisor.supervision.membership import Fleet, sharing_by
 from supervisor.supervision.supervisor import Supervisor
 
-__all__ = ["Supervisor", "current_supervisor", "supervisors_here"]
+__all__ = [
+    "Figures",
+    "Fleet",
+    "Supervisor",
+    "Totals",
+    "all_figures",
+    "current_supervisor",
+    "forget_kept",
+    "sharing_by",
+    "supervisors_here",
+    "tell_other_threads",
+]

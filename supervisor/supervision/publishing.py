@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 from weakref import WeakSet
 
 from supervisor.circuit import Circuit
 from supervisor.events import CircuitReconfigured, Event, EventStream, StateChanged
-from supervisor.machine import Change, Reconfigured
+from supervisor.machine import Reconfigured, ToFleet, Told, Transition
+from supervisor.supervision.figures import History
 
 
 class Publisher:
-    """Tells a supervisor's event streams what happens to its circuits, in order."""
+    """Tells a supervisor's event streams what happens to its circuits, in order; and its history,
+    what changes.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
+        self._history = history
         self._streams: WeakSet[EventStream] = WeakSet()
         self._sequence = 0
         self._closed = False
+        self.tell_fleet: Callable[[Circuit, ToFleet], None] | None = None
 
     def stream(self, buffer: int) -> EventStream:
         """Return a stream of everything from now on."""
         stream = EventStream(buffer)
+        self.add(stream)
+        return stream
+
+    def add(self, stream: EventStream) -> None:
+        """Tell a stream everything from now on."""
         if self._closed:
             stream.close()
         self._streams.add(stream)
-        return stream
 
     def publish(self, event_type: type[Event], circuit: Circuit, **details: Any) -> None:
         """Tell that something has happened to a circuit."""
         if "at" not in details:
-            here = circuit.loop.runs_here()
-            details["at"] = circuit.loop.time() if here else circuit.machine.latest
+            now = circuit.loop.time_here()
+            details["at"] = circuit.machine.latest if now is None else now
         self._sequence += 1
-        event = event_type(sequence=self._sequence, circuit=circuit.name, **details)
+        self._put(event_type(sequence=self._sequence, circuit=circuit.name, **details))
+
+    def publish_of_all(self, event_type: type[Event], at: float, **details: Any) -> None:
+        """Tell something that is no single circuit's."""
+        self._sequence += 1
+        self._put(event_type(sequence=self._sequence, at=at, circuit="", **details))
+
+    def publish_change(self, circuit: Circuit, told: Told) -> None:
+        """Tell what a circuit's machine has done, or what it tells its fleet."""
+        if isinstance(told, Transition):
+            if told.from_state is not told.to_state:
+                if not told.metrics_only:
+                    self._history.change(circuit.name, told.from_state, told.to_state)
+                self.publish(StateChanged, circuit, **asdict(told))
+        elif isinstance(told, Reconfigured):
+            self.publish(CircuitReconfigured, circuit, policy=told.policy, at=told.at)
+        else:
+            assert self.tell_fleet is not None
+            self.tell_fleet(circuit, told)
+
+    def _put(self, event: Event) -> None:
         for stream in self._streams:
             stream.put(event)
-
-    def publish_change(self, circuit: Circuit, change: Change) -> None:
-        """Tell what a circuit's machine has done."""
-        if isinstance(change, Reconfigured):
-            self.publish(CircuitReconfigured, circuit, policy=change.policy, at=change.at)
-        elif change.from_state is not change.to_state:
-            self.publish(StateChanged, circuit, **asdict(change))
 
     def close(self) -> None:
         """Let all streams end."""

@@ -8,12 +8,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, Literal, Protocol
+
+import anyio
 
 from supervisor.circuit import Circuit, GivenUp, give_up, run_actor
 from supervisor.errors import CircuitCrashedError, describe
 from supervisor.events import CircuitGivenUp, CircuitRestarted
+from supervisor.loop import EventLoop, raise_later
 from supervisor.supervision.publishing import Publisher
+
+Block = AbstractContextManager[object]
+"""What a supervisor's block is entered as."""
+
+
+OTHER_TASK: Final = (
+    "a Supervisor's block must be left by the task that has entered it, and inner blocks before; or"
+    " on asyncio by any task, if it has on_give_up='allow' or 'refuse'. Each cell of a notebook is"
+    " a task, and each half of a fixture may be one. Its circuits have ended"
+)
+
+
+def block_for(on_give_up: Literal["escalate"] | GivenUp) -> Block:
+    """Return a scope that can cancel the block; or on asyncio, unless it has to, what any task may
+    leave, since frameworks and fixtures do not always enter and leave in the same one.
+    """
+    is_bound = on_give_up == "escalate" or EventLoop.here().asyncio_loop is None
+    return anyio.CancelScope() if is_bound else nullcontext()
 
 
 class RestartLimits(Protocol):
@@ -30,6 +52,7 @@ class Restarts:
     Args:
         limits: those of the moment.
         publisher: is told.
+        forget: keeps nothing of a circuit that is given up, since that may be what crashes.
         escalate: ends the supervisor with an error.
     """
 
@@ -37,11 +60,13 @@ class Restarts:
         self,
         limits: RestartLimits,
         publisher: Publisher,
+        forget: Callable[[Circuit], None],
         escalate: Callable[[CircuitCrashedError], None],
     ) -> None:
         self._limits = limits
         self._publisher = publisher
         self._emit = publisher.publish_change  # bound once, not once per circuit
+        self._forget = forget
         self._escalate = escalate
         self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
 
@@ -50,16 +75,21 @@ class Restarts:
         while circuit.running:
             try:
                 await run_actor(circuit, self._emit)
-            except Exception as crash:
-                self._mend(circuit, crash)
+            except (Exception, KeyboardInterrupt) as crash:
+                # An interrupt is handed on if that can be, and the actor lives on. One name for
+                # both, since every idle circuit keeps this frame.
+                if isinstance(crash, Exception) or not raise_later(circuit.loop, crash):
+                    self._mend(circuit, crash)
 
     def forget(self, circuit: Circuit) -> None:
         """Drop what is known of a circuit."""
         self._crashes.pop(circuit.name, None)
 
-    def _mend(self, circuit: Circuit, crash: Exception) -> None:
+    def _mend(self, circuit: Circuit, crash: BaseException) -> None:
         """Let the actor be started again, or give it up if it has crashed too often."""
-        now = circuit.loop.time()
+        now = circuit.loop.time_here()
+        if now is None:  # it may be that what has crashed is the clock
+            now = circuit.machine.latest
         crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)
         while now - crashes[0] >= self._limits.restart_period:
@@ -70,8 +100,9 @@ class Restarts:
         else:
             self._give_up(circuit, crash)
 
-    def _give_up(self, circuit: Circuit, crash: Exception) -> None:
+    def _give_up(self, circuit: Circuit, crash: BaseException) -> None:
         then = self._limits.on_give_up
+        self._forget(circuit)
         self._publisher.publish(CircuitGivenUp, circuit, verdict=then, error=describe(crash))
         if then != "escalate":
             give_up(circuit, then)

@@ -14,9 +14,10 @@ from typing import Final, Literal, Protocol
 import anyio
 from anyio.lowlevel import checkpoint
 
-from supervisor.circuit import Circuit, in_flight, project
+from supervisor.arguments import check_choice, check_count, check_seconds
+from supervisor.circuit import Circuit, has_calls, in_flight, project
 from supervisor.errors import TooManyCircuitsError
-from supervisor.loop import Tasks
+from supervisor.loop import LONGEST_TIMER, Tasks
 from supervisor.machine import CircuitState
 
 LOOKS: Final = 8
@@ -25,10 +26,26 @@ LOOKS: Final = 8
 AT_A_TIME: Final = 100
 """Circuits that are looked at before the event loop has its next turn."""
 
+FOR_ONE_NAME: Final = 25
+"""Circuits that are looked at before a new name is refused."""
+
 _NEVER: Final = -1  # how many calls had been started when it was looked at
 _FORGETTABLE: Final = frozenset({CircuitState.CLOSED, CircuitState.HALF_OPEN})
 
 Reason = Literal["idle", "full"]
+
+
+def check_limits(idle_timeout: object, max_circuits: object, on_full: object) -> None:
+    """Refuse limits that are none; see `Supervisor`.
+
+    Raises:
+        TypeError, ValueError: one is of the wrong type or out of range.
+    """
+    if idle_timeout is not None:
+        check_seconds("idle_timeout", idle_timeout)
+    if max_circuits is not None:
+        check_count("max_circuits", max_circuits)
+    check_choice("on_full", on_full, ("retire", "refuse"))
 
 
 def is_idle(circuit: Circuit) -> bool:
@@ -36,10 +53,21 @@ def is_idle(circuit: Circuit) -> bool:
 
     A circuit that is open, in a state set by hand, or given up has something to remember.
     """
-    if not circuit.running:
+    if not may_be_idle(circuit):
         return False
     machine = project(circuit)
     return machine.state in _FORGETTABLE and not in_flight(circuit, machine)
+
+
+def may_be_idle(circuit: Circuit) -> bool:
+    """Whether it is idle, as far as that shows without a copy of its machine: so thousands that
+    are not can be passed over.
+    """
+    if not circuit.running or has_calls(circuit):
+        return False
+    machine = circuit.machine
+    at_rest = not circuit.mailbox.messages and circuit.loop.clock.time() < machine.deadline
+    return not at_rest or machine.state in _FORGETTABLE
 
 
 class RetirementLimits(Protocol):
@@ -68,6 +96,7 @@ class Retirement:
         self._rests = Rests()
         self._second_chances = SecondChances()
         self._sweeping: anyio.Event | None = None  # set when that is to end
+        self._searching = False
 
     def added(self, circuit: Circuit) -> None:
         """Look at a circuit from now on."""
@@ -79,8 +108,11 @@ class Retirement:
         self._rests.forget(circuit)
         self._second_chances.forget(circuit)
 
-    def make_room(self, name: str, circuits: int) -> None:
+    def make_room(self, name: str, circuits: int, tasks: Tasks[Callable[[], None]] | None) -> None:
         """Retire an idle circuit if so many are too many for the one called `name` to be started.
+
+        That must not cost more where there are more of them. So only some are looked at, and if
+        none of those is idle, a task looks at all others before the next name comes.
 
         Raises:
             TooManyCircuitsError: there is none that may be retired.
@@ -89,23 +121,45 @@ class Retirement:
         if most is None or circuits < most:
             return
         may_retire = self._limits.on_full == "retire"
-        idle = self._second_chances.choose() if may_retire else None
+        idle = self._second_chances.choose(FOR_ONE_NAME) if may_retire else None
         if idle is None:
             why = ", and none of them is idle" if may_retire else ""
+            if may_retire and circuits > FOR_ONE_NAME:
+                why = ", and none of those looked at is idle"
+                self._search_in(tasks)
             raise TooManyCircuitsError(
                 f"circuit {name!r} was not started: there are max_circuits={most}"
                 f" already{why}; stop one that is not needed any more, or raise max_circuits"
             )
         self._retire(idle, "full")
 
+    def _search_in(self, tasks: Tasks[Callable[[], None]] | None) -> None:
+        """Let a task look at all circuits for one that may be retired, unless one does."""
+        if tasks is not None and not self._searching:
+            tasks.start("supervisor search", self._search_ended, self._search())
+            self._searching = True
+
+    async def _search(self) -> None:
+        chances = self._second_chances
+        for _ in range(0, 2 * len(chances), AT_A_TIME):
+            idle = chances.choose(AT_A_TIME)
+            if idle is not None:
+                chances.put_first(idle)
+                break
+            await checkpoint()
+
+    def _search_ended(self) -> None:
+        self._searching = False
+
     def sweep_in(self, tasks: Tasks[Callable[[], None]], circuits: Mapping[str, Circuit]) -> None:
         """Let a task look for idle circuits, as long as there are any, unless one does."""
         timeout = self._limits.idle_timeout
         if timeout is None or self._sweeping is not None:
             return
-        over = self._sweeping = anyio.Event()
-        work = self._sweep(over, timeout / LOOKS, circuits)
+        over = anyio.Event()
+        work = self._sweep(over, min(timeout / LOOKS, LONGEST_TIMER), circuits)
         tasks.start("supervisor sweep", partial(self._sweep_ended, over), work)
+        self._sweeping = over
 
     def close(self) -> None:
         """Let that task end."""
@@ -170,14 +224,27 @@ class SecondChances:
         """Let it be looked at, after all others."""
         self._next[circuit] = _NEVER
 
-    def choose(self) -> Circuit | None:
-        """Return the first idle circuit that has had its second chance, or None."""
-        for _ in range(2 * len(self._next)):  # who is spared in one round is not in the next
+    def choose(self, looks: int) -> Circuit | None:
+        """Return the first idle circuit that has had its second chance; or of those that are
+        looked at, the first idle one; or None.
+        """
+        spared: list[Circuit] = []
+        for _ in range(min(looks, 2 * len(self))):
             circuit, started = self._next.popitem(last=False)
             self._next[circuit] = circuit.started
-            if circuit.started == started and is_idle(circuit):
+            if circuit.started != started:
+                if may_be_idle(circuit):
+                    spared.append(circuit)
+            elif is_idle(circuit):
                 return circuit
-        return None
+        return next(filter(is_idle, spared), None)
+
+    def put_first(self, circuit: Circuit) -> None:
+        """Let it be the next to be looked at."""
+        self._next.move_to_end(circuit, last=False)
+
+    def __len__(self) -> int:
+        return len(self._next)
 
     def forget(self, circuit: Circuit) -> None:
         """Look at it no more."""

@@ -5,36 +5,31 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import anyio
-from anyio.lowlevel import current_token
 
 from supervisor.arguments import check_choice, check_count, check_seconds
-from supervisor.circuit import (
-    Circuit,
-    GivenUp,
-    catch_up,
-    give_up,
-    project,
-    stop,
-)
-from supervisor.errors import (
-    CircuitCrashedError,
-)
-from supervisor.events import (
-    CircuitRetired,
-    CircuitStarted,
-    CircuitStopped,
-    EventStream,
-)
+from supervisor.circuit import CANCELLED, Circuit, GivenUp, catch_up, outlive_actor, stop
+from supervisor.errors import CircuitCrashedError
+from supervisor.events import CircuitRetired, CircuitStarted, CircuitStopped
 from supervisor.guard import enter, leave, start_default_by
-from supervisor.instrumentation import log_events
-from supervisor.loop import EventLoop, Tasks, can_be_started, someone_goes_on
-from supervisor.machine import CircuitState
+from supervisor.instrumentation import OnChange
+from supervisor.loop import (
+    EventLoop,
+    ForThisTurn,
+    Tasks,
+    can_be_started,
+    is_cancelled_here,
+    someone_goes_on,
+)
 from supervisor.policy import Policy
-from supervisor.supervision.restarts import Restarts
-from supervisor.supervision.retirement import Retirement
+from supervisor.settings import Keep, app_settings, check_keep
+from supervisor.sharing import Sharing
+from supervisor.supervision.keeping import Keeping, keeping_on
+from supervisor.supervision.membership import sharing_by
+from supervisor.supervision.restarts import OTHER_TASK, Block, Restarts, block_for
+from supervisor.supervision.retirement import Retirement, check_limits
 from supervisor.supervision.table import CircuitTable
 
 
@@ -60,6 +55,10 @@ class Supervisor(CircuitTable):
             "retire": an idle circuit is retired for it, and `TooManyCircuitsError` is raised if
             there is none;
             "refuse": `TooManyCircuitsError` is raised.
+        keep: "process": circuits go on on the next event loop of this process, if the supervisor
+            there has the same. None: they end with the block.
+        on_change: is told of each change of state; see the method.
+        sharing: what circuits are shared through with other supervisors, in whatever processes.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type or out of range.
@@ -74,27 +73,26 @@ class Supervisor(CircuitTable):
         idle_timeout: float | None = None,
         max_circuits: int | None = None,
         on_full: Literal["retire", "refuse"] = "retire",
+        keep: Keep | None = None,
+        on_change: OnChange | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
-        if idle_timeout is not None:
-            idle_timeout = check_seconds("idle_timeout", idle_timeout)
-        if max_circuits is not None:
-            check_count("max_circuits", max_circuits)
-        check_choice("on_full", on_full, ("retire", "refuse"))
+        check_limits(idle_timeout, max_circuits, on_full)
         check_choice("on_give_up", on_give_up, ("escalate", *get_args(GivenUp)))
         self.max_restarts = check_count("max_restarts", max_restarts, at_least=0)
         self.restart_period = check_seconds("restart_period", restart_period)
         self.on_give_up: Literal["escalate"] | GivenUp = on_give_up
-        self.idle_timeout = idle_timeout
+        self.idle_timeout = None if idle_timeout is None else float(idle_timeout)
         self.max_circuits = max_circuits
         self.on_full: Literal["retire", "refuse"] = on_full
-        super().__init__()
-        self._restarts = Restarts(self, self._publisher, self._escalate)
+        self.keep: Keep | None = check_keep("keep", keep)
+        super().__init__(on_change, sharing, self.keep)
+        self._restarts = Restarts(self, self._publisher, self._forget, self._escalate)
         self._retirement = Retirement(self, self._retire)
-        self._loop: EventLoop | None = None  # once it takes circuits
+        self._keeping = Keeping()
         self._actors: Tasks[Circuit] | None = None
         self._chores: Tasks[Callable[[], None]] | None = None  # by what follows each one's end
-        self._block: anyio.CancelScope | None = None
-        self._closed = False
+        self._block: Block | None = None
         self._loop_ends = False
         self._escalated: CircuitCrashedError | None = None
 
@@ -103,15 +101,23 @@ class Supervisor(CircuitTable):
         """Start the supervisor of an event loop where nobody entered one; it ends with the loop.
 
         If it has to give up a circuit, that circuit's calls pass unguarded: there is nobody to
-        escalate to. So do calls that are made while the loop is ending.
+        escalate to. So do calls that are made while the loop is ending: what stands in for a
+        supervisor then serves all tasks that are cancelled, until the loop's next turn, since it
+        takes a look at all tasks to know that it ends.
         """
-        supervisor = cls(on_give_up="allow")
-        loop = EventLoop(current_token())
-        if can_be_started():
+        stand_in = _stand_in.get()
+        if stand_in is not None and is_cancelled_here():
+            return stand_in
+        settings = app_settings.circuit_breaker
+        sharing = sharing_by(settings)
+        supervisor = cls(on_give_up="allow", keep=settings.keep, sharing=sharing)
+        loop = EventLoop.here()
+        if can_be_started(loop):
             supervisor._open(loop, contextvars.Context())
         else:
-            supervisor._loop = loop
+            supervisor._live_on(loop)
             supervisor._loop_ends = True
+            _stand_in.keep(loop, supervisor)
         return supervisor
 
     @property
@@ -122,11 +128,15 @@ class Supervisor(CircuitTable):
     async def __aenter__(self) -> Supervisor:
         if self._loop is not None:
             raise RuntimeError("a Supervisor can be entered only once; make a new one")
-        # The context of the block, not that of the request which happens to start a circuit:
-        # an actor would keep alive all that the request has in it.
-        self._block = anyio.CancelScope()
-        self._open(EventLoop(current_token()), contextvars.copy_context())
+        # Not the context of a request that starts a circuit: its actor would keep all that alive.
+        self._block = block_for(self.on_give_up)
+        self._open(EventLoop.here(), contextvars.copy_context())
         self._block.__enter__()
+        try:
+            await self._membership.wait_until_joined()
+        except BaseException as error:  # nobody will leave a block that has not begun
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(
@@ -146,6 +156,8 @@ class Supervisor(CircuitTable):
         finally:
             try:
                 swallowed = self._block.__exit__(exc_type, exc, traceback)
+            except RuntimeError as error:
+                raise RuntimeError(OTHER_TASK) from error
             finally:
                 # Not in the place of an exit or an interrupt of the block's own.
                 own = not isinstance(exc, (KeyboardInterrupt, SystemExit, GeneratorExit))
@@ -156,7 +168,8 @@ class Supervisor(CircuitTable):
     def stop(self, name: str) -> None:
         """Stop the circuit of that name: end its actor, and refuse all further calls.
 
-        Calls that run already may end as they like. The name is free for a new circuit.
+        Calls that run already may end as they like. The name is free for a new circuit, which
+        begins anew: nothing is kept of this one.
 
         Raises:
             KeyError: there is no such circuit.
@@ -164,85 +177,84 @@ class Supervisor(CircuitTable):
         """
         circuit = self._circuits[name]
         circuit.check_thread()
-        self._end(circuit)
-        self._publisher.publish(CircuitStopped, circuit)
-
-    def events(self, buffer: int = 1024) -> EventStream:
-        """Return a stream of everything that happens to circuits from now on.
-
-        Args:
-            buffer: events, 1 or more, that may wait for a listener before it misses some.
-
-        Raises:
-            RuntimeError: this is not the supervisor's event loop.
-            TypeError, ValueError: `buffer` is of the wrong type or out of range.
-        """
-        if not self._closed and self._loop is not None and not self._loop.runs_here():
-            check_count("buffer", buffer)
-            raise RuntimeError("events must be asked for on the supervisor's event loop")
-        return self._publisher.stream(buffer)
+        self._keeping.forget(circuit)
+        self._stop(circuit)
 
     def _open(self, loop: EventLoop, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
-        self._loop = loop
+        self._live_on(loop)
         self._actors = Tasks(loop, context, self._actor_ended)
         self._chores = Tasks(loop, context, lambda ended: ended())
-        self._chores.start("supervisor log", self._log_ended, self._log(self.events()))
-        enter(self)
+        self._onlookers.open(loop, self._chores, self._stop_logging, self._log_ended)
+        self._membership.open(loop, self._chores)
+        enter(self, loop)
+
+    def _live_on(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._keeping = keeping_on(loop, self.keep)
 
     def _close(self) -> None:
         """Stop all circuits, and let the event streams end."""
         self._closed = True
-        for name, circuit in list(self._circuits.items()):
+        self._history.close(goes_on=self.keep is not None)
+        for circuit in list(self._circuits.values()):
             circuit.block_left = not self.is_default
-            self.stop(name)
+            self._stop(circuit)
+        self._membership.close()
         self._retirement.close()
-        self._publisher.close()
+        self._onlookers.close()
 
     def _start(self, name: str, policy: Policy) -> Circuit:
-        if self._loop is None:
-            raise RuntimeError("enter the supervisor first: `async with Supervisor() as ...`")
-        if self._closed:
-            raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
-        if not self._loop.runs_here():
-            raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
-        self._retirement.make_room(name, len(self))
-        circuit = Circuit(name, policy, self._loop)
-        if self._actors is None or self._chores is None or self._loop_ends:
-            give_up(circuit, "allow")
+        loop = self._loop_to_start_on(name)
+        chores = None if self._loop_ends else self._chores
+        self._retirement.make_room(name, len(self), chores)
+        circuit = Circuit(name, policy, loop)
+        self._keeping.begin(circuit)
+        self._membership.share(circuit)
+        if self._actors is None or chores is None:
+            outlive_actor(circuit)
         else:
+            self._keeping.watch(circuit, self.idle_timeout)
             self._actors.start(name, circuit, self._restarts.keep_running(circuit))
         self._add(circuit)
         self._retirement.added(circuit)
-        if self._chores is not None and not self._loop_ends:
-            self._retirement.sweep_in(self._chores, self._circuits)
+        if chores is not None:
+            self._retirement.sweep_in(chores, self._circuits)
         self._publisher.publish(CircuitStarted, circuit)
         return circuit
 
     def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
         """Stop a circuit, so that whoever calls it starts a successor.
 
-        The two have nothing in common but their name and policy. What is reported to the one
-        that has been retired, however late, does not reach the other.
+        What is reported to the one that has been retired, however late, does not reach the other.
         """
         circuit.retired_by = self
+        self._keeping.retire(circuit)
         self._end(circuit)
         self._publisher.publish(CircuitRetired, circuit, reason=reason)
 
+    def _stop(self, circuit: Circuit) -> None:
+        self._end(circuit)
+        self._publisher.publish(CircuitStopped, circuit)
+
+    def _forget(self, circuit: Circuit) -> None:
+        self._keeping.forget(circuit)
+
     def _end(self, circuit: Circuit) -> None:
-        """Stop a circuit, and forget it."""
+        """Stop a circuit, and forget it, but for what is kept."""
         self._remove(circuit)
         self._restarts.forget(circuit)
         self._retirement.forget(circuit)
-        catch_up(circuit, self._publisher.publish_change)
-        stop(circuit)
-
-    async def _log(self, events: EventStream) -> None:
         try:
-            await log_events(events)  # which lasts until this supervisor closes
+            catch_up(circuit, self._publisher.publish_change)
         finally:
-            if self.is_default:
-                leave(self)  # or the ended loop would be kept by what it keeps
+            stop(circuit)
+            self._membership.forget(circuit)
+            self._keeping.end(circuit)
+
+    def _stop_logging(self) -> None:
+        if self.is_default:
+            leave(self)  # or the ended loop would be kept by what it keeps
 
     def _log_ended(self) -> None:
         if self.is_default and not self._closed:
@@ -250,11 +262,11 @@ class Supervisor(CircuitTable):
 
     def _actor_ended(self, circuit: Circuit) -> None:
         """Find out why, if its circuit was not stopped before."""
-        if circuit.running:
-            if self.is_default:
-                self._tasks_cancelled()
-            else:
-                self.stop(circuit.name)
+        if circuit.running and self.is_default:
+            self._tasks_cancelled()
+        elif circuit.running:
+            circuit.retired_by = CANCELLED
+            self._stop(circuit)
 
     def _tasks_cancelled(self) -> None:
         """Close, since somebody cancels all tasks; or the event loop of a default supervisor ends.
@@ -263,20 +275,26 @@ class Supervisor(CircuitTable):
         actor that was started for them would be left behind.
         """
         if someone_goes_on():
+            for circuit in self._circuits.values():
+                circuit.retired_by = CANCELLED
             self._close()
             return
         self._loop_ends = True
         for circuit in self._circuits.values():
-            is_open = project(circuit).state is CircuitState.OPEN
-            give_up(circuit, "refuse" if is_open else "allow")
+            outlive_actor(circuit)
+        self._history.close(goes_on=self.keep is not None)
+        self._keeping.loop_ends()
+        self._onlookers.loop_ends()
 
     def _escalate(self, error: CircuitCrashedError) -> None:
         """End all circuits, and let the block raise `error`."""
-        assert self._block is not None
         self._escalated = error
-        self._block.cancel()
+        if isinstance(self._block, anyio.CancelScope):
+            self._block.cancel()
         self._close()
         leave(self)
 
+
+_stand_in: Final[ForThisTurn[Supervisor]] = ForThisTurn()
 
 start_default_by(Supervisor.start_default)

@@ -1,4 +1,4 @@
-"""The circuits of one supervisor, by name: asked for, read, and recorded."""
+"""The circuits of one supervisor, by name: asked for, read, recorded, and listened to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Unpack
 
-from supervisor.arguments import check_count, check_name
-from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of
+from supervisor.arguments import check_count, check_name, shown
+from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of_all
+from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
+from supervisor.instrumentation import Notices, OnChange, TraceRecorder
+from supervisor.loop import EventLoop
+from supervisor.machine import CircuitState
 from supervisor.policy import (
     Policy,
     PolicyFields,
@@ -18,17 +22,39 @@ from supervisor.policy import (
     given_policy,
 )
 from supervisor.recording import Recording
+from supervisor.settings import Keep
+from supervisor.sharing import Sharing
 from supervisor.supervision.conflicts import check_policy
+from supervisor.supervision.figures import Figures, History
+from supervisor.supervision.membership import Fleet, membership
+from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
+from supervisor.supervision.tracing import Tracing
 
 
 class CircuitTable(Mapping[str, CircuitBreaker]):
-    """A mapping from names to breakers, which is no other one's equal."""
+    """A mapping from names to breakers, which is no other one's equal.
 
-    def __init__(self) -> None:
+    Args:
+        on_change: is told of each change of state; see the method.
+        sharing: what circuits are shared through, if they are.
+        keep: where they outlive their event loop.
+    """
+
+    def __init__(
+        self, on_change: OnChange | None, sharing: Sharing | None, keep: Keep | None
+    ) -> None:
         self._circuits: dict[str, Circuit] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._publisher = Publisher()
+        self._history = History(self._circuits)
+        self._publisher = Publisher(self._history)
+        self._onlookers = Onlookers(self._publisher)
+        self._membership = membership(sharing, keep, self._circuits, self._publisher)
+        self._tracing = Tracing()
+        self._loop: EventLoop | None = None  # once it takes circuits
+        self._closed = False
+        if on_change is not None:
+            self.on_change(on_change)
 
     def circuit(
         self, name: str, policy: Policy | None = None, **fields: Unpack[PolicyFields]
@@ -62,17 +88,52 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         check_policy_type(policy)
         name = check_name(name)
         circuit = self._circuits.get(name) or self._start(name, policy)
-        if circuit.latest_policy != policy:
+        if circuit.latest_policy is not policy and circuit.latest_policy != policy:
             check_policy(circuit, fields_of(policy))
         return circuit
+
+    def adopt(self, *breakers: CircuitBreaker) -> None:
+        """Start the circuits of breakers that were made by name, as in modules, and not used yet:
+        so that `statistics()` has them, and they can be forced open, before their first calls.
+
+        Raises:
+            PolicyConflictError, RuntimeError, TooManyCircuitsError: see `circuit`.
+            TypeError: one of them is no breaker.
+        """
+        for breaker in breakers:
+            if not isinstance(breaker, CircuitBreaker):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"adopt needs breakers, got {shown(breaker)}")
+        for breaker in breakers:
+            self.join(breaker.name, breaker.policy)
 
     def find(self, name: str) -> Circuit | None:
         """Return the circuit of that name, or None."""
         return self._circuits.get(name)
 
+    @property
+    def fleet(self) -> Fleet | None:
+        """How it stands with those that it shares circuits with; None if it shares none."""
+        return self._membership.status
+
+    def force_everywhere(self, circuit: Circuit, state: CircuitState) -> None:
+        """Set a circuit's state by hand, here and for all that share it.
+
+        Raises:
+            RuntimeError: it is not shared, or nobody can be told.
+        """
+        self._membership.force(circuit, state)
+
     def statistics(self) -> dict[str, Statistics]:
         """Return the figures of every circuit that there is as of now, by name."""
-        return {name: statistics_of(circuit) for name, circuit in self._circuits.items()}
+        return statistics_of_all(self._circuits)
+
+    def figures(self) -> Figures:
+        """Return the figures of all circuits, and of those that have ended, from any thread.
+
+        It asks no event loop and waits for nobody. Calls are counted up to now; what only a
+        circuit's actor knows is as of its latest turn: see `Statistics.age`.
+        """
+        return self._history.read()
 
     def record(self, name: str, limit: int = 10_000) -> Recording:
         """Record what the circuit's actor is told from now on; an earlier recording ends.
@@ -95,21 +156,112 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit.observers = (*others, recording)
         return recording
 
+    def events(self, buffer: int = 1024) -> EventStream:
+        """Return a stream of everything that happens to circuits from now on.
+
+        Args:
+            buffer: events, 1 or more, that may wait for a listener before it misses some.
+
+        Raises:
+            RuntimeError: this is not the supervisor's event loop.
+            TypeError, ValueError: `buffer` is of the wrong type or out of range.
+        """
+        if not self._closed and self._loop is not None and not self._loop.runs_here():
+            check_count("buffer", buffer)
+            raise RuntimeError("events must be asked for on the supervisor's event loop")
+        self._catch_up_all()
+        return self._publisher.stream(buffer)
+
+    def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
+        """Let a function be told of each change of state from now on, in a task of its own.
+
+        Args:
+            func: takes a `StateChanged`. A plain one runs on the event loop, which it must not hold
+                up; an async one may take its time. What it raises is logged.
+            circuit: the name of the one whose changes it is told; None: of all circuits.
+
+        Returns:
+            What ends that earlier than the supervisor: its `end()`.
+
+        Raises:
+            RuntimeError: this is not the supervisor's event loop, or it has ended.
+            TypeError, ValueError: `func` is no such function, or `circuit` no name.
+        """
+        notices = Notices(func, circuit)
+        if self._closed:
+            raise RuntimeError("the supervisor has ended, so there will be no changes")
+        if self._loop is not None and not self._loop.runs_here():
+            raise RuntimeError("notices must be asked for on the supervisor's event loop")
+        self._catch_up_all()
+        self._onlookers.add(notices)
+        return notices
+
+    def trace(self, recorder: TraceRecorder | None, circuit: str | None = None) -> None:
+        """Let a recorder write down each call that begins from now on, in the place of another.
+
+        Calls of circuits that are traced cost some ten microseconds more.
+
+        Args:
+            recorder: it is not closed when the supervisor ends; None: write down nothing more.
+            circuit: the name of the one that is traced, which need not be there yet; None: all.
+
+        Raises:
+            RuntimeError: this is not the thread of the supervisor's event loop.
+            TypeError, ValueError: `recorder` is none, or has been closed, or `circuit` is no name.
+        """
+        if recorder is not None and not isinstance(recorder, TraceRecorder):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"recorder must be a TraceRecorder, got {shown(recorder)}")
+        if recorder is not None:
+            recorder.check_open()
+        name = None if circuit is None else check_name(circuit)
+        known = [*self._circuits.values()] if name is None else [*filter(None, [self.find(name)])]
+        for each in known:
+            each.check_thread()
+        self._tracing.choose(recorder, name)
+        for each in known:
+            self._tracing.begin(each)
+
     @abstractmethod
     def _start(self, name: str, policy: Policy) -> Circuit:
         """Start a circuit of that name, of which there is none yet."""
+
+    def _loop_to_start_on(self, name: str) -> EventLoop:
+        """Return the event loop of a circuit that is about to start.
+
+        Raises:
+            RuntimeError: none can be started now, or not here.
+        """
+        if self._loop is None:
+            raise RuntimeError("enter the supervisor first: `async with Supervisor() as ...`")
+        if self._closed:
+            raise RuntimeError(f"the supervisor has ended, so it cannot start circuit {name!r}")
+        if not self._loop.runs_here():
+            raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
+        return self._loop
+
+    def _catch_up_all(self) -> None:
+        """Tell all that has been reported so far: who listens from now on must not hear of it."""
+        for circuit in list(self._circuits.values()):
+            if circuit.running and circuit.messages():
+                self._catch_up(circuit)
 
     def _catch_up(self, circuit: Circuit) -> None:
         circuit.check_thread()
         catch_up(circuit, self._publisher.publish_change)
 
     def _add(self, circuit: Circuit) -> None:
+        self._history.begin(circuit)
         self._circuits[circuit.name] = circuit
         self._breakers[circuit.name] = CircuitBreaker.of(circuit)
+        self._onlookers.refusals.watch(circuit)
+        self._tracing.begin(circuit)
 
     def _remove(self, circuit: Circuit) -> None:
+        self._history.end(circuit)
         del self._circuits[circuit.name]
         del self._breakers[circuit.name]
+        self._onlookers.refusals.forget(circuit)
+        self._tracing.end(circuit)
 
     def __eq__(self, other: object) -> bool:
         return self is other  # whatever circuits they have

@@ -75,6 +75,7 @@ def test_values_without_a_notation_are_shown() -> None:
         (("circuits", "api:fetchUser", "ramp"), 'circuits."api:fetchUser".ramp'),
         (("circuits", 'a "b".c', "ramp"), 'circuits."a \\"b\\".c".ramp'),
         (("",), '""'),
+        (("x" * 301,), f'"{"x" * 300}..."'),
     ],
 )
 def test_keys_are_quoted_where_toml_needs_it(path: tuple[str, ...], key: str) -> None:

@@ -55,6 +55,7 @@ RETRY_DEFAULTS = {
     "api_max_attempts": 4,
     "api_min_wait": 1.0,
     "api_max_wait": 15.0,
+    "client_errors": True,
 }
 
 Given = Callable[[str, str], None]
@@ -78,6 +79,12 @@ def test_circuits_are_disabled_by_default() -> None:
     """Without any variable, circuits are off, and have the defaults of a policy."""
     assert app_settings.circuit_breaker.model_dump() == {
         "enabled": False,
+        "keep": None,
+        "logs": "loguru",
+        "names": "short",
+        "show_failures": False,
+        "sharing_url": None,
+        "sharing_space": "default",
         **asdict(Policy()),
         "circuits": {},
         "file": None,
@@ -112,11 +119,18 @@ def test_a_variable_sets_a_field_of_circuits(
     assert app_settings.circuit_breaker.model_dump() == {**defaults, field: value}
 
 
-@pytest.mark.parametrize("field", RETRY_DEFAULTS)
+@pytest.mark.parametrize("field", [name for name in RETRY_DEFAULTS if name != "client_errors"])
 def test_a_variable_sets_a_field_of_retries(given: Given, field: str) -> None:
     """Each field is read from its variable, and no other field changes."""
     given(f"BINDU_RETRY_{field.upper()}", "2")
     assert app_settings.retry.model_dump() == {**RETRY_DEFAULTS, field: 2}
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("off", False), ("1", True)])
+def test_a_variable_switches_the_errors_of_clients(given: Given, text: str, value: bool) -> None:
+    """It is true or false, as that of circuits."""
+    given("BINDU_RETRY_CLIENT_ERRORS", text)
+    assert app_settings.retry.model_dump() == {**RETRY_DEFAULTS, "client_errors": value}
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +152,7 @@ def test_what_belongs_to_others_is_left_alone(given: Given) -> None:
 
 
 BAD_VALUES = [
+    pytest.param("BINDU_RETRY_CLIENT_ERRORS", "maybe", BOOLEAN, id="client errors: maybe"),
     pytest.param("BINDU_CB_ENABLED", "maybe", BOOLEAN, id="enabled: maybe"),
     pytest.param("BINDU_CB_ENABLED", "2", BOOLEAN, id="enabled: 2"),
     pytest.param("BINDU_CB_ENABLED", "", BOOLEAN, id="enabled: empty"),
@@ -213,7 +228,11 @@ def test_all_bad_values_are_reported_at_once(given: Given) -> None:
         ),
         pytest.param("BINDU_CB_ENABLE", "did you mean BINDU_CB_ENABLED", id="ending"),
         pytest.param("bindu_cb_enable", "did you mean BINDU_CB_ENABLED", id="lower case"),
-        pytest.param("BINDU_CB_ZZZZZZZZZZZZ", "BINDU_CB_ENABLED, BINDU_CB_FAIL", id="nothing near"),
+        pytest.param(
+            "BINDU_CB_ZZZZZZZZZZZZ",
+            "BINDU_CB_ENABLED, BINDU_CB_KEEP, BINDU_CB_LOGS, BINDU_CB_NAMES, BINDU_CB_SHOW_FAIL",
+            id="nothing near",
+        ),
         pytest.param("BINDU_CB_ENABLED__X", "did you mean BINDU_CB_ENABLED", id="no sub-field"),
         pytest.param(
             "BINDU_RETRY_WORKER_ATTEMPTS", "did you mean BINDU_RETRY_WORKER_MAX_ATT", id="retry"
@@ -615,6 +634,7 @@ FIELDS: dict[str, tuple[str, object]] = {
     "max_recovery_timeout": ("300", 300.0),
     "recovery_jitter": ("0", 0.0),
     "recovery_from": (f"{HERE}:seconds_of", seconds_of),
+    "max_retry_after": ("90", 90.0),
     "probes": ("4", 4),
     "probe_failure_rate": ("0.25", 0.25),
     "half_open_timeout": ("9", 9.0),
@@ -637,7 +657,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "recovery_factor": ("max_recovery_timeout",),
 }
 
-FOR_NONE = dict.fromkeys(sorted(OPTIONAL), "none") | {"failure_on": "None", "ignore": "NONE"}
+FOR_NONE = dict.fromkeys(sorted(OPTIONAL), "none") | {"ignore": "NONE"}
 
 
 def nothing_of(field: str) -> object:
@@ -696,7 +716,17 @@ def test_every_field_of_a_policy_is_a_setting() -> None:
     assert {name: of_all[name].default for name in types} == defaults
     of_settings = get_type_hints(CircuitBreakerSettings)
     assert {name: of_settings[name] for name in types} == types
-    assert of_all.keys() - types.keys() == {"enabled", "circuits", "file"}
+    assert of_all.keys() - types.keys() == {
+        "enabled",
+        "keep",
+        "logs",
+        "names",
+        "show_failures",
+        "sharing_url",
+        "sharing_space",
+        "circuits",
+        "file",
+    }
     of_overrides = get_type_hints(CircuitOverrides)
     assert {name: of_overrides[name] for name in of_one} == {
         name: kind | None for name, kind in types.items()
@@ -722,6 +752,12 @@ def test_a_part_is_switched_off(source: Source, field: str, circuit: str) -> Non
     """The word none, however it is spelt, is for what is not there; in code, None is as good."""
     settings = source({field: FOR_NONE[field]}, circuit)
     assert getattr(settings.policy("x"), field) == nothing_of(field)
+
+
+def test_something_must_fail(source: Source) -> None:
+    """No word switches all failures off."""
+    with pytest.raises(SettingsError, match="at least one, or nothing would ever fail"):
+        source({"failure_on": "none"}, "").policy("x")
 
 
 @pytest.mark.parametrize("field", sorted(OPTIONAL))
@@ -953,7 +989,7 @@ BAD_FILES = [
     ),
     pytest.param(
         "'a b' = 5",
-        'unknown setting "a b"=5 in circuits.toml; there are enabled, fail',
+        'unknown setting "a b"=5 in circuits.toml; there are enabled, keep, logs, names, show_fail',
         id="no key",
     ),
     pytest.param(
@@ -1011,8 +1047,8 @@ def test_a_mistake_in_a_file(given: Given, content: str, text: str) -> None:
 
 @pytest.mark.parametrize("file", ["missing.toml", ".", "", "a\0b", 5], ids=repr)
 def test_a_file_that_cannot_be_read(file: Any) -> None:
-    """The error names the variable, also if code gave the file, and says what is wrong."""
-    text = f"BINDU_CB_FILE must be a TOML file that can be read, got {file!r} ("
+    """The error names the file that code gave, not the variable, and says what is wrong."""
+    text = f"a file of settings must be a TOML file that can be read, got {file!r} ("
     with pytest.raises(SettingsError, match=f"^{re.escape(text)}.+\\)$"):
         CircuitBreakerSettings(file=file)
 
@@ -1053,6 +1089,7 @@ BAD = {
     "max_recovery_timeout": ("inf", SECONDS),
     "recovery_jitter": ("-0.1", "0 or more and at most 1"),
     "recovery_from": ("abs,abs", "a function"),
+    "max_retry_after": ("0", SECONDS),
     "probes": ("1.5", WHOLE),
     "probe_failure_rate": ("nan", "more than 0 and at most 1"),
     "half_open_timeout": ("-1", SECONDS),
@@ -1090,6 +1127,7 @@ def test_fields_are_checked_as_those_of_a_policy(given: Given, field: str, prefi
         pytest.param("NoSuchError", "no attribute 'NoSuchError'", id="no builtin"),
         pytest.param("", "no attribute ''", id="empty"),
         pytest.param("broken.Error", "RuntimeError('broken on purpose')", id="module raises"),
+        pytest.param("leaving.Error", "SystemExit(3)", id="module exits"),
         pytest.param("OSError,no_such.Error", "(no_such.Error: ModuleNotFound", id="second"),
     ],
 )
@@ -1098,10 +1136,11 @@ def test_a_name_that_cannot_be_imported(
 ) -> None:
     """The error names variable and value, what happened, and what to do."""
     Path("broken.py").write_text("raise RuntimeError('broken on purpose')")
+    Path("leaving.py").write_text("raise SystemExit(3)")
     monkeypatch.syspath_prepend(".")
     given("BINDU_CB_IGNORE", name)
     with pytest.raises(SettingsError) as caught:
-        _ = app_settings.circuit_breaker
+        app_settings.circuit_breaker.policy("x")
     text = str(caught.value)
     assert text.startswith("BINDU_CB_IGNORE must be what can be imported, as package.module:name")
     assert f"got {name!r} (" in text
@@ -1123,6 +1162,16 @@ def test_names_in_code() -> None:
         classify=judge,
         recovery_from=judge,  # type: ignore[arg-type]
     )
+
+
+def test_names_are_short_or_qualified(given: Given) -> None:
+    """The word may be in any case; anything else is refused."""
+    given("BINDU_CB_NAMES", " Qualified ")
+    assert app_settings.circuit_breaker.names == "qualified"
+    for wrong in ("long", None):
+        text = rf"^BINDU_CB_NAMES must be one of short, qualified; got {wrong!r}$"
+        with pytest.raises(SettingsError, match=text):
+            app_settings.circuit_breaker.names = wrong  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ from supervisor.loop.tasks import Tasks
 from supervisor.machine.messages import Grant
 from supervisor.policy.outcomes import Outcome
 from supervisor.policy.policy import Policy
+from supervisor.supervision.retirement import FOR_ONE_NAME
 from supervisor.testing import VirtualTimeLoop, run_in_virtual_time
 from tests.behaviour.test_schedules import SEEDS, run
 from tests.support.worlds import (
@@ -46,6 +48,7 @@ from tests.support.worlds import (
     Dependency,
     Down,
     Guarded,
+    collect_garbage,
     crash,
     every_way,
     fail,
@@ -440,7 +443,7 @@ class TestSuccessors:
                 assert supervisor[name].statistics().started == 1
                 retired = weakref.ref(supervisor[name])
                 await anyio.sleep(LONG)
-                gc.collect()
+                collect_garbage()
                 assert retired() is None
 
     @however_it_was_made
@@ -628,9 +631,10 @@ class TestFence:
             await anyio.sleep(20)
             report_late()
             assert breaker.state is CircuitState.HALF_OPEN
-            with await breaker.acquire():
-                report_late()
-                assert await is_refused(breaker)
+            permit = await breaker.acquire()  # no block: a call in it would be a part of it
+            report_late()
+            assert await is_refused(breaker)
+            permit.succeed()
             assert breaker.state is CircuitState.CLOSED
 
     async def test_a_late_report_to_a_circuit_that_was_stopped(self) -> None:
@@ -730,6 +734,95 @@ class TestCap:
             await anyio.sleep(10)
             supervisor.circuit("y")
             assert list(supervisor) == ["x", "y"]
+
+    @pytest.mark.parametrize("how", ["success", "failure", "reset", "ignored"])
+    async def test_whoever_becomes_idle_is_found_at_once(self, how: str) -> None:
+        """However the last call ends, room is there before any actor has had a turn."""
+        async with Supervisor(max_circuits=20) as supervisor:
+            permits = [await supervisor.circuit(f"c{n}").acquire() for n in range(19)]
+            last = supervisor.circuit("last", failure_threshold=1, recovery_timeout=99)
+            if how == "reset":
+                await fail_times(last, 1)
+            else:
+                permits.append(await last.acquire())
+            for _ in range(2):
+                with pytest.raises(TooManyCircuitsError):
+                    supervisor.circuit("new")
+            if how == "success":
+                permits[0].succeed()
+            elif how == "failure":
+                permits[1].fail()
+            elif how == "ignored":
+                permits[2].ignore()
+            else:
+                last.reset()
+            supervisor.circuit("new")
+            gone = {"success": "c0", "failure": "c1", "ignored": "c2", "reset": "last"}[how]
+            assert gone not in supervisor
+            assert len(supervisor) == 20
+            for permit in permits:
+                if not permit.settled:
+                    permit.ignore()
+
+    @pytest.mark.parametrize("place", [0, 24, 25, 26, 150, 299])
+    async def test_one_idle_among_many(self, place: int) -> None:
+        """One name looks at some of many circuits; if that finds none, the others are looked at
+        before the next name comes.
+        """
+        async with Supervisor(max_circuits=300) as supervisor:
+            permits = [await supervisor.circuit(f"c{n}").acquire() for n in range(300)]
+            with pytest.raises(TooManyCircuitsError, match="none of those looked at is idle; stop"):
+                supervisor.circuit("new")
+            running = tasks_here()
+            await settle_down()
+            assert tasks_here() == running - 1  # the search has ended
+            permits[(place + FOR_ONE_NAME) % 300].succeed()
+            names = [f"new {number}" for number in range(20)]
+            started = []
+            for name in names:
+                with contextlib.suppress(TooManyCircuitsError):
+                    supervisor.circuit(name)
+                    started.append(name)
+                await settle_down()
+            assert started[0] in names[:2]
+            assert f"c{(place + FOR_ONE_NAME) % 300}" not in supervisor
+            assert len(supervisor) == 300
+            for permit in permits:
+                if not permit.settled:
+                    permit.ignore()
+
+    async def test_names_that_come_before_the_search_has_ended(self) -> None:
+        """There is one search at a time, and what it has found may be in use again by then."""
+        async with Supervisor(max_circuits=300) as supervisor:
+            permits = [await supervisor.circuit(f"c{n}").acquire() for n in range(300)]
+            before = tasks_here()
+            for _ in range(5):
+                with pytest.raises(TooManyCircuitsError):
+                    supervisor.circuit("new")
+            assert tasks_here() == before + 1
+            permits[280].succeed()
+            await settle_down()
+            permits.append(await supervisor.circuit("c280").acquire())
+            with pytest.raises(TooManyCircuitsError):
+                supervisor.circuit("new")
+            permits[281].succeed()
+            await settle_down()
+            supervisor.circuit("new")
+            assert "c281" not in supervisor
+            for permit in permits:
+                if not permit.settled:
+                    permit.ignore()
+
+    async def test_a_search_as_the_block_is_left(self) -> None:
+        """It ends."""
+        before = tasks_here()
+        async with Supervisor(max_circuits=100) as supervisor:
+            permits = [await supervisor.circuit(f"c{n}").acquire() for n in range(100)]
+            with pytest.raises(TooManyCircuitsError):
+                supervisor.circuit("new")
+            for permit in permits:
+                permit.ignore()
+        assert tasks_here() == before
 
     async def test_refuse(self) -> None:
         """With `on_full="refuse"` nothing is retired, and what is there goes on."""
@@ -832,9 +925,10 @@ class TestCap:
                     assert tasks_here() <= before + 1 + 100 + 1  # one actor has still to end
             assert list(supervisor) == [f"tenant:{number}" for number in range(9_900, 10_000)]
             await settle_down()
-            gc.collect()
+            collect_garbage()
             alive = [thing for thing in gc.get_objects() if type(thing) is Circuit]
-            assert sum(circuit.name.startswith("tenant:") for circuit in alive) == 100
+            tenants = sum(circuit.name.startswith("tenant:") for circuit in alive)
+            assert tenants == 100 + 1  # the latest one may still be reported to
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

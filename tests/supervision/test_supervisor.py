@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import gc
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -23,6 +23,7 @@ from supervisor import (
 from tests.support.worlds import (
     Dependency,
     Down,
+    collect_garbage,
     crash,
     fail,
     fail_times,
@@ -246,7 +247,7 @@ class TestBlock:
         async with Supervisor():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(handle)
-            gc.collect()
+            collect_garbage()
             assert seen[0]() is None
 
 
@@ -541,3 +542,32 @@ async def test_joining_takes_a_policy() -> None:
         with pytest.raises(TypeError, match="policy must be a Policy, got 'junk'"):
             supervisor.join("x", "junk")  # type: ignore[arg-type]
         assert len(supervisor) == 0
+
+
+async def test_a_block_that_another_task_leaves() -> None:
+    """Is an error that says what to do, and all circuits have ended."""
+    supervisor, entered, left = Supervisor(), anyio.Event(), anyio.Event()
+    told: list[str] = []
+
+    async def enter() -> None:
+        await supervisor.__aenter__()
+        await supervisor.circuit("x").call(succeed)
+        entered.set()
+        await left.wait()
+
+    async def leave() -> None:
+        await entered.wait()
+        try:
+            await supervisor.__aexit__(None, None, None)
+        except RuntimeError as error:
+            told.append(str(error))
+        left.set()
+
+    with suppress(BaseExceptionGroup):  # trio tells the task that has entered it, too
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+            tasks.start_soon(leave)
+    assert told[0].startswith("a Supervisor's block must be left by the task that has entered it")
+    assert "by any task, if it has on_give_up='allow' or 'refuse'" in told[0]
+    assert not supervisor.statistics()
+    await CircuitBreaker("x").call(succeed)

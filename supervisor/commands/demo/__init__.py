@@ -4,8 +4,11 @@ Agents call a real HTTP server on loopback, which fails for part of the run and 
 back; all figures are measured. Each module uses only modules above it in this list:
 
     plan        what the user asked for, and what follows from it
+    clients     the clients that agents call by: the default one, or guarded ones of real packages
+    aiohttp_client   that of aiohttp, which need not be there
     server      the ASGI application: it decides when it is dead, and counts its requests
     process     the process that the server runs in
+    page        the page of the circuits, for browsers
     workers     the agents and the operations that they call it by
     passes      one pass: all agents at work, with or without circuits
     figures     what a pass comes to, in numbers

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Final, get_args
 
-from supervisor.commands.demo.plan import Backend, DemoError, Plan
+from supervisor.commands.demo.clients import UnusableClientError, check_client
+from supervisor.commands.demo.plan import Backend, ClientName, DemoError, Plan
+from supervisor.commands.ending import INTERRUPTED, UNUSABLE
 from supervisor.commands.extra import advice
 from supervisor.settings import SettingsError
 
@@ -18,9 +20,6 @@ MOST_WORKERS: Final = 500
 
 SHORTEST: Final = 2.0
 """Seconds; 40 % of them are the outage, which has to outlast some retries."""
-
-INTERRUPTED: Final = 130
-"""The exit status that shells expect after Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,18 +30,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=_workers, default=default.workers, metavar="N", help="agents at work")
     add("--seconds", type=_seconds, default=default.seconds, metavar="S", help="length of a pass")
     add("--output", type=_output, default=default.output, metavar="PNG", help="the picture's file")
+    add(
+        "--client",
+        choices=get_args(ClientName),
+        help="call by this package's client, guarded by itself; by default, circuits of the"
+        " retry decorators guard",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo, and return the exit status."""
-    plan = Plan(arguments.backend, arguments.workers, arguments.seconds, arguments.output)
+    plan = Plan(
+        arguments.backend,
+        arguments.workers,
+        arguments.seconds,
+        arguments.output,
+        arguments.client,
+    )
     status = 0
     try:
         _show(plan)
     except* KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         status = INTERRUPTED
+    except* BrokenPipeError:
+        raise  # whoever has read enough is told of no error
+    except* UnusableClientError as errors:
+        print(errors.exceptions[0], file=sys.stderr)
+        status = UNUSABLE
     except* (DemoError, SettingsError, OSError) as errors:
         print(errors.exceptions[0], file=sys.stderr)
         status = 1
@@ -50,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(plan: Plan) -> None:
+    check_client(plan)
     try:
         from supervisor.commands.demo.show import show  # noqa: PLC0415  (it needs the extra)
     except ModuleNotFoundError as missing:

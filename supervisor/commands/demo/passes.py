@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -12,9 +11,16 @@ from typing import Any, Final
 import anyio
 import httpx
 
+from supervisor.commands.demo.clients import (
+    FAILURE_THRESHOLD,
+    AgentClient,
+    HttpxClient,
+    new_client,
+    own_transport,
+)
 from supervisor.commands.demo.plan import Plan
 from supervisor.commands.demo.server import ServerReport
-from supervisor.commands.demo.workers import OPERATIONS, Agent, Call, Journal
+from supervisor.commands.demo.workers import OPERATION_AT, OPERATIONS, Agent, Call, Journal
 from supervisor.events import EventStream, StateChanged
 from supervisor.machine import CircuitState
 from supervisor.settings import app_settings
@@ -26,8 +32,6 @@ PATIENCE: Final[Mapping[str, float]] = {
     "store_memory": 0.5,
 }
 """How long each circuit stays open, as a multiple of what fits the pass."""
-
-FAILURE_THRESHOLD: Final = 5
 
 BUFFER: Final = 100_000
 """State changes that are kept until the end of the pass: more than ever come."""
@@ -85,35 +89,43 @@ class Remote:
     @classmethod
     def at(cls, url: str) -> Remote:
         """Return the server at that URL."""
-        trust = ssl.create_default_context()  # dear, and the same for all
-        # One pool per agent: httpx searches a shared one for every request.
-        limits = httpx.Limits(max_connections=1, keepalive_expiry=None)
-        return cls(url, lambda: httpx.AsyncHTTPTransport(verify=trust, limits=limits))
+        return cls(url, lambda: own_transport(httpx))
 
     def client(self) -> httpx.AsyncClient:
-        """Return a client of its own for one agent."""
+        """Return a client that nothing guards."""
         return httpx.AsyncClient(base_url=self.url, transport=self.transport(), trust_env=False)
+
+    def agents_client(self, plan: Plan, guarded: bool) -> AgentClient:
+        """Return a client of its own for one agent."""
+        if plan.client is None:
+            return HttpxClient(httpx, self.client())
+        return new_client(plan, guarded, self.url, _circuit_of_request)
 
 
 async def run_pass(
-    plan: Plan, guarded: bool, remote: Remote, watch: Callable[[Scene], Coroutine[Any, Any, None]]
+    plan: Plan,
+    guarded: bool,
+    remote: Remote,
+    supervisor: Supervisor,
+    watch: Callable[[Scene], Coroutine[Any, Any, None]],
 ) -> Pass:
     """Let all agents work for the length of one pass, and return what was measured.
 
-    `watch` runs meanwhile, and is cancelled at the end.
+    There are no circuits yet if it is guarded. `watch` runs meanwhile, and is cancelled at the end.
 
     Raises:
         httpx.HTTPError: the server is gone.
     """
-    async with Supervisor() as supervisor, remote.client() as control:
-        with circuits_enabled(guarded):
-            if guarded:
+    async with remote.client() as control:
+        by_decorators = guarded and plan.client is None
+        with circuits_enabled(by_decorators):
+            if by_decorators:
                 create_circuits(supervisor, plan)
             events = supervisor.events(BUFFER)
             journal = Journal(await _begin(control, plan, remote.clock))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch, Scene(plan, guarded, journal, supervisor))
-                await _work(plan, remote, journal)
+                await _work(plan, guarded, remote, journal)
                 tasks.cancel_scope.cancel()
             return Pass(
                 guarded=guarded,
@@ -150,10 +162,15 @@ def circuit_of(operation: str) -> str:
     return f"api:{operation}"
 
 
-async def _work(plan: Plan, remote: Remote, journal: Journal) -> None:
+def _circuit_of_request(request: Any) -> str:
+    return circuit_of(OPERATION_AT[request.url.path])
+
+
+async def _work(plan: Plan, guarded: bool, remote: Remote, journal: Journal) -> None:
     async with AsyncExitStack() as clients, anyio.create_task_group() as tasks:
         for number in range(plan.workers):
-            client = await clients.enter_async_context(remote.client())
+            client = remote.agents_client(plan, guarded)
+            await clients.enter_async_context(client)
             tasks.start_soon(Agent(number, client, journal).work, plan)
 
 

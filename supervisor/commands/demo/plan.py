@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 Backend = Literal["asyncio", "trio"]
+ClientName = Literal["httpx", "httpx2", "aiohttp"]
 
 DEAD_FROM: Final = 0.3
 """The part of a pass after which the server dies."""
@@ -31,6 +32,7 @@ class Plan:
         workers: agents that work at the same time.
         seconds: the length of one pass.
         output: where the picture goes.
+        client: the package whose guarded client takes the place of the decorators' circuits.
         think: mean seconds that an agent thinks between two calls.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     workers: int = 200
     seconds: float = 12.0
     output: Path = Path("demo.png")
+    client: ClientName | None = None
     think: float = 1.0
 
     @property

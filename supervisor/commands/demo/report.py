@@ -13,8 +13,9 @@ NOTHING = "-"
 
 def report(plan: Plan, without: Figures, guarded: Figures) -> Table:
     """Return both passes' figures as a table, with a note on what they mean."""
+    by = f" by {plan.client}" if plan.client else ""
     table = Table(
-        title=f"{plan.workers} agents on {plan.backend},"
+        title=f"{plan.workers} agents on {plan.backend}{by},"
         f" a server that is dead for {plan.dead_until - plan.dead_from:.1f} s",
         caption="Recovered: the first success from which on,"
         f" for {plan.recovery_window:.2g} s, at least 95 %\n"

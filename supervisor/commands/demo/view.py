@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections import deque
 from typing import Final
 
 import anyio
@@ -12,41 +13,42 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.circuit import Statistics
 from supervisor.commands.demo.passes import Scene, circuit_of
 from supervisor.commands.demo.workers import OPERATIONS, OUTCOMES
-from supervisor.machine import CircuitState
+from supervisor.commands.top.reading import Circuit, Reading, rows_of
+from supervisor.commands.top.screen import is_live
+from supervisor.commands.top.table import table_of
+from supervisor.commands.top.words import headline
 
 REFRESH: Final = 0.125
 """Seconds between two views on a terminal."""
+
+READINGS: Final = 9
+"""Views that are kept, the latest included: what happens per second is counted over a second."""
 
 PLAIN_REFRESH: Final = 1.0
 """Seconds between two plain lines."""
 
 WIDTH: Final = 80
 
-WORDS: Final = ("circuit", "operation", "state")
+WORDS: Final = ("circuit", "operation")
 """The columns that hold words; all others hold numbers."""
-
-STYLES: Final[Mapping[CircuitState, str]] = {
-    CircuitState.CLOSED: "green",
-    CircuitState.HALF_OPEN: "bold yellow",
-    CircuitState.OPEN: "bold red",
-}
 
 
 async def watch(console: Console, scene: Scene) -> None:
     """Show the pass until this is cancelled."""
-    if console.file.isatty() and not console.is_dumb_terminal:
+    if is_live(console):
         await _watch_live(console, scene)
     else:
         await _watch_plainly(console, scene)
 
 
 async def _watch_live(console: Console, scene: Scene) -> None:
+    readings: deque[Reading] = deque(maxlen=READINGS)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(screen_of(scene), refresh=True)
+            readings.append(_reading(scene, readings[-1] if readings else None))
+            live.update(screen_of(scene, readings[0], readings[-1]), refresh=True)
             await anyio.sleep(REFRESH)
 
 
@@ -65,10 +67,27 @@ def line_of(scene: Scene) -> str:
     return f"{_name(scene)}, {scene.journal.now:.0f} s: server {_server(scene)}; {calls}{states}"
 
 
-def screen_of(scene: Scene) -> RenderableType:
-    """Return the pass as it stands, for a terminal."""
-    table = _circuits(scene) if scene.guarded else _operations(scene)
-    return Group(_heading(scene), _clock(scene), table)
+def _reading(scene: Scene, before: Reading | None) -> Reading:
+    """Return the circuits as they are, and since when that has been seen."""
+    now = anyio.current_time()
+    known = {} if before is None else {circuit.name: circuit for circuit in before.circuits}
+    circuits: list[Circuit] = []
+    for statistics in scene.supervisor.statistics().values():
+        circuit = Circuit.model_validate(statistics, from_attributes=True)
+        was = known.get(circuit.name)
+        since = now if was is None or was.state is not circuit.state else was.since
+        circuits.append(circuit.model_copy(update={"since": since}))
+    return Reading(process=os.getpid(), run="", now=now, circuits=tuple(circuits))
+
+
+def screen_of(scene: Scene, before: Reading, reading: Reading) -> RenderableType:
+    """Return the pass as it stands, for a terminal: with circuits, as `top` shows them."""
+    if not scene.guarded:
+        return Group(_heading(scene), _clock(scene), _operations(scene))
+    rows = rows_of("", before, reading, at=reading.now)
+    told = Text(headline(rows, reading.now), "bold")
+    table = table_of(rows, reading.now, width=WIDTH)
+    return Group(_heading(scene), _clock(scene), told, Text(), table)
 
 
 def _heading(scene: Scene) -> Text:
@@ -91,39 +110,15 @@ def _clock(scene: Scene) -> Text:
     return bar
 
 
-def _circuits(scene: Scene) -> Table:
-    figures = ("failures", "started", "succeeded", "rejected", "retry in")
-    table = _table("circuit", "state", *figures)
-    for name, statistics in scene.supervisor.statistics().items():
-        table.add_row(name, *_circuit(statistics))
-    return table
-
-
-def _circuit(statistics: Statistics) -> list[RenderableType]:
-    state = statistics.state
-    counts = (statistics.failure_count, statistics.started, statistics.succeeded)
-    retry_after = f"{statistics.retry_after:.1f} s" if state is CircuitState.OPEN else ""
-    return [
-        Text(state.value, STYLES[state]),
-        *(f"{count:,}" for count in (*counts, statistics.rejected)),
-        retry_after,
-    ]
-
-
 def _operations(scene: Scene) -> Table:
-    table = _table("operation", "circuit", "succeeded", "failed", "requests")
+    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("operation", "circuit", "succeeded", "failed", "requests"):
+        table.add_column(column, justify="left" if column in WORDS else "right", no_wrap=True)
     for operation in OPERATIONS:
         name, counts = operation.__name__, scene.journal.counts
         requests = scene.journal.requests[name]
         figures = (counts[name, "succeeded"], counts[name, "failed"], requests)
         table.add_row(circuit_of(name), Text("none", "dim"), *(f"{count:,}" for count in figures))
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in WORDS else "right", no_wrap=True)
     return table
 
 

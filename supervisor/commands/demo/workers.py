@@ -6,13 +6,13 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import anyio
-import httpx
 
+from supervisor.commands.demo.clients import AgentClient
 from supervisor.commands.demo.plan import Plan
 from supervisor.errors import CircuitBreakerOpenError
 from supervisor.retry import retry_api_call
@@ -77,7 +77,7 @@ class Journal:
 class Agent:
     """One agent: it thinks, calls, and thinks again, whatever comes of its calls."""
 
-    def __init__(self, number: int, client: httpx.AsyncClient, journal: Journal) -> None:
+    def __init__(self, number: int, client: AgentClient, journal: Journal) -> None:
         self._client = client
         self._journal = journal
         self._requests = 0
@@ -97,15 +97,17 @@ class Agent:
         """Send one request.
 
         Raises:
+            CircuitBreakerOpenError: the client's own guard has refused it.
             ConnectionError: the server could not be reached, or could not do it.
         """
         self._requests += 1
         try:
-            response = await self._client.post(path, json=body)
-        except httpx.TransportError as error:
-            raise ConnectionError(f"{path}: {error!r}") from error
-        if response.is_server_error:
-            raise ConnectionError(f"{path} answered {response.status_code}")
+            status = await self._client.post(path, body)
+        except CircuitBreakerOpenError:
+            self._requests -= 1  # it was not sent
+            raise
+        if status >= 500:
+            raise ConnectionError(f"{path} answered {status}")
 
     async def _call(self, operation: Operation) -> None:
         requests, started = self._requests, time.perf_counter()
@@ -148,3 +150,10 @@ async def store_memory(agent: Agent) -> None:
 Operation = Callable[[Agent], Awaitable[None]]
 
 OPERATIONS: Final = (complete_chat, search_tool, store_memory)
+
+OPERATION_AT: Final[Mapping[str, str]] = {
+    "/chat": "complete_chat",
+    "/search": "search_tool",
+    "/memory": "store_memory",
+}
+"""The operation of each of the server's paths."""

@@ -5,9 +5,9 @@ played to the very machine that guards calls, in virtual time, and the same each
 fixed: that callers would come back later, or a server recover sooner, is not in it. Each module
 uses only modules above it in this list:
 
-    trace      calls as they would come and end, as CSV
     scenarios  traces made up: outages and the like
     course     what one policy would have done
+    player     a trace, played to one policy
     slices     the time of a trace in equal parts, for tables and pictures
     report     what the policies would have done, as text
     picture    the same as SVG or PNG, with matplotlib

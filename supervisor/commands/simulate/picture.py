@@ -14,17 +14,18 @@ from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
 from supervisor.commands.pictures import FAINT, GUARDED, INK, LINES, Axes, drawing
 from supervisor.commands.pictures import STATES as COLOURS
 from supervisor.commands.simulate.course import Course, Times
-from supervisor.commands.simulate.report import label_of, settings_of
+from supervisor.commands.simulate.report import label_of, seconds_of, settings_of
 from supervisor.commands.simulate.slices import Slices, longest_median, medians
-from supervisor.commands.simulate.trace import Call, Trace
 from supervisor.machine import CircuitState
 from supervisor.policy import Outcome
+from supervisor.recording import Call, Trace
 
 KINDS: Final[Mapping[str, str]] = {
     "failed": "#882255",
     "never ended": "#4d4d4d",
     "ignored or cancelled": "#e6ab9c",
     "succeeded": "#7cc4ae",
+    "not known": "#b3a8c9",
     "refused": "#d9d9d9",
 }
 """What can come of a call, each upon those before it, and a colour that is none of the states'."""
@@ -45,7 +46,8 @@ PANEL: Final = 1.25
 HEADROOM: Final = 1.25
 """How much higher than the highest line the panel of durations is."""
 
-_OF_OUTCOMES: Final[Mapping[Outcome, str]] = {
+_OF_OUTCOMES: Final[Mapping[Outcome | None, str]] = {
+    None: "not known",
     Outcome.SUCCEEDED: "succeeded",
     Outcome.FAILED: "failed",
     Outcome.IGNORED: "ignored or cancelled",
@@ -65,15 +67,18 @@ def draw(trace: Trace, courses: Sequence[Course], file: Path) -> None:
     figure = drawing(
         figsize=(12, 1 + count * (PANEL + 0.6)), dpi=150, layout="constrained", facecolor="white"
     )
-    panels = list(figure.subplots(count, sharex=True, squeeze=True))
+    # Not by `sharex`: axes that share look at all others whenever one is drawn.
+    panels = list(figure.subplots(count, squeeze=True))
     for axes in panels:
         _frame(axes, slices)
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
     _draw_trace(panels[0], slices, trace, courses)
     if timed:
         _draw_seconds(panels[1], slices, trace)
     for axes, course in zip(panels[1 + timed :], courses, strict=True):
         _draw_course(axes, slices, course)
-    panels[-1].set_xlabel("seconds", fontsize=12, color=INK)
+    panels[-1].set_xlabel(seconds_of(trace), fontsize=12, color=INK)
     metadata: dict[str, Any] = {"Date": None} if file.suffix == ".svg" else {}
     # The same picture is the same file.
     with rc_context({"svg.hashsalt": "supervisor", "svg.fonttype": "none"}):
@@ -156,6 +161,7 @@ def _summary(course: Course) -> str:
         "refused": len(course.refused),
         "failed": len(course.failed),
         "slow": len(course.slow),
+        "not known": len(course.unknown),
         "still running": len(course.running),
         "still waiting": course.waiting,
     }
@@ -170,9 +176,13 @@ def _summary(course: Course) -> str:
 def _times(course: Course) -> dict[str, Times]:
     """Return when which calls were admitted or refused, by what has come of them."""
     times = dict.fromkeys(KINDS, Times())
-    times |= {"refused": course.refused, "never ended": course.running}
-    for outcome, kind in _OF_OUTCOMES.items():
-        times[kind] += course.ended[outcome]
+    times |= {
+        "refused": course.refused,
+        "never ended": course.running,
+        "not known": course.unknown,
+    }
+    for outcome in Outcome:
+        times[_OF_OUTCOMES[outcome]] += course.ended[outcome]
     return times
 
 

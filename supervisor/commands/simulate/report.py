@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Final
 
 from supervisor.commands.simulate.course import Course
 from supervisor.commands.simulate.slices import Slices, longest_median, medians
-from supervisor.commands.simulate.trace import Call, Trace
 from supervisor.machine import CircuitState
 from supervisor.policy import FOR_CALLERS, Outcome, Policy
+from supervisor.recording import Call, Trace
 from supervisor.settings import written
 
 LONGEST_LABEL: Final = 28
@@ -93,10 +94,30 @@ def report(trace: Trace, courses: Sequence[Course], marks: Marks = BLOCKS) -> li
         f"{trace.title}: {len(trace.calls):,} calls in {trace.end - trace.begin:,.1f} s",
         f"each mark is {number(slices.width)} s: {marks.legend}",
         f"failures: from none to all calls; duration: medians, from 0 to {number(longest)} s",
+        *_notes(trace),
     ]
     for block in blocks:
         lines += ["", *(f"{label:{width}}{text}".rstrip() for label, text in block)]
     return lines
+
+
+def seconds_of(trace: Trace) -> str:
+    """Return what the times of a trace are."""
+    if trace.since is None:
+        return "seconds"
+    return f"seconds since {datetime.fromtimestamp(trace.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _notes(trace: Trace) -> Iterator[str]:
+    """Return what has to be known of a trace that was recorded."""
+    if trace.since is not None:
+        yield f"times are {seconds_of(trace)}"
+    if refused := sum(call.outcome is None for call in trace.calls):
+        yield (
+            f"{refused:,} calls were refused when this was recorded: how they would have ended is"
+            " not known,"
+        )
+        yield "so they count for nothing where a policy admits them"
 
 
 def settings_of(course: Course) -> str:
@@ -111,7 +132,10 @@ def settings_of(course: Course) -> str:
         f"{field}={_written(getattr(policy, field))}" for field in given if field not in _NOT_ASKED
     ]
     if not_asked := [field for field in given if field in _NOT_ASKED]:
-        parts.append(f"({', '.join(not_asked)}: not asked, the trace tells)")
+        asked = "not asked, the trace tells"
+        if policy.timeout is not None:
+            asked = "asked about its timeouts only, of all else the trace tells"
+        parts.append(f"({', '.join(not_asked)}: {asked})")
     if course.plain:
         parts.append("(plain: no kinds of failures, no waiting)")
     return " ".join(parts) or "as by default"
@@ -142,8 +166,9 @@ def _ruler(slices: Slices) -> str:
 
 
 def _share(calls: Sequence[Call]) -> float | None:
-    failed = sum(call.hangs or call.outcome is Outcome.FAILED for call in calls)
-    return failed / len(calls) if calls else None
+    known = [call for call in calls if call.outcome is not None]
+    failed = sum(call.hangs or call.outcome is Outcome.FAILED for call in known)
+    return failed / len(known) if known else None
 
 
 def _part(seconds: float | None, longest: float) -> float | None:
@@ -157,6 +182,7 @@ def _figures(course: Course) -> dict[str, str]:
         "refused": f"{len(course.refused):,}",
         "failed": f"{len(course.failed):,}",
         "slow": f"{len(course.slow):,}",
+        "not known": f"{len(course.unknown):,}",
         "running": f"{len(course.running):,}",
         "waiting": f"{course.waiting:,}",
         "opened": f"{course.times_opened:,}",
@@ -184,4 +210,4 @@ def _table(labels: Sequence[str], figures: Sequence[Mapping[str, str]]) -> list[
     return list(zip(["", *labels], texts, strict=True))
 
 
-_RARE: Final = ("running", "waiting")
+_RARE: Final = ("not known", "running", "waiting")

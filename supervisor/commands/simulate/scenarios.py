@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from supervisor.commands.simulate.trace import Call, Trace, trace_of
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome
+from supervisor.recording import Call, Trace, trace_of
 
 SPREAD: Final = 0.35
 """How much the durations of calls differ: the standard deviation of their logarithms."""

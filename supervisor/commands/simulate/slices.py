@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from supervisor.commands.simulate.course import Period
-from supervisor.commands.simulate.trace import Call, Trace
 from supervisor.machine import CircuitState
+from supervisor.recording import Call, Trace
 
 MOST: Final = 60
 """Parts that a trace is divided into."""
@@ -78,11 +78,9 @@ class Slices:
 
 
 def medians(parts: Iterable[Sequence[Call]]) -> list[float | None]:
-    """Return the median duration in each part, which may be infinite; None where no call asks."""
-    return [
-        statistics.median_high(call.duration for call in calls) if calls else None
-        for calls in parts
-    ]
+    """Return the median duration in each part, which may be infinite; None where none is known."""
+    known = ([call.duration for call in calls if call.outcome is not None] for calls in parts)
+    return [statistics.median_high(seconds) if seconds else None for seconds in known]
 
 
 def longest_median(seconds: Iterable[float | None]) -> float:

@@ -26,21 +26,22 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 def test_defaults(plans: list[Plan]) -> None:
     """Without arguments: asyncio, 200 agents, 12 s a pass, `demo.png` in this folder."""
     assert main(["demo"]) == 0
-    assert plans == [Plan("asyncio", 200, 12.0, Path("demo.png"))]
+    assert plans == [Plan("asyncio", 200, 12.0, Path("demo.png"), None)]
 
 
 def test_arguments(plans: list[Plan], tmp_path: Path) -> None:
     """Each of them arrives."""
     output = tmp_path / "x.png"
     arguments = ["--backend", "trio", "--workers", "3", "--seconds", "2.5", "--output", str(output)]
-    assert main(["demo", *arguments]) == 0
-    assert plans == [Plan("trio", 3, 2.5, output)]
+    assert main(["demo", *arguments, "--client", "httpx2"]) == 0
+    assert plans == [Plan("trio", 3, 2.5, output, "httpx2")]
 
 
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
         ("--backend", "curio", "invalid choice: 'curio'"),
+        ("--client", "requests", "invalid choice: 'requests'"),
         ("--workers", "0", "'0' is not a whole number from 1 to 500"),
         ("--workers", "501", "'501' is not a whole number"),
         ("--workers", "2.5", "'2.5' is not a whole number"),
@@ -93,7 +94,7 @@ def test_importing_the_package_needs_no_extra() -> None:
     """Neither the package nor its command line imports what only the demo needs."""
     code = (
         "import sys, supervisor, supervisor.__main__\n"
-        "print({'httpx', 'matplotlib', 'rich', 'uvicorn'} & set(sys.modules))"
+        "print({'anycorn', 'httpx', 'matplotlib', 'rich', 'uvicorn'} & set(sys.modules))"
     )
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -101,7 +102,9 @@ def test_importing_the_package_needs_no_extra() -> None:
     assert printed.stdout == "set()\n"
 
 
-@pytest.mark.parametrize("missing", ["httpx", "matplotlib.figure", "rich.console", "uvicorn"])
+@pytest.mark.parametrize(
+    "missing", ["anycorn", "httpx", "matplotlib.figure", "rich.console", "uvicorn"]
+)
 def test_a_missing_extra(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,8 +113,41 @@ def test_a_missing_extra(
     monkeypatch.setitem(sys.modules, missing, None)
     assert main(["demo"]) == 1
     package = missing.partition(".")[0]
-    line = f"the demo needs {package}: pip install 'circuit-supervisor[demo]'\n"
+    line = f"the demo needs {package}: pip install {package}\n"
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("client", ["httpx", "httpx2", "aiohttp"])
+def test_a_missing_client(
+    client: str,
+    plans: list[Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line tells what to install, before anything is started."""
+    monkeypatch.delitem(sys.modules, f"supervisor.integrations.{client}", raising=False)
+    monkeypatch.setitem(sys.modules, client, None)
+    assert main(["demo", "--client", client]) == 2
+    line = f"--client {client} needs {client}: pip install {client}\n"
+    assert (capsys.readouterr().err, plans) == (line, [])
+
+
+def test_a_client_that_lacks_something_else(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is a bug, and its traceback stays."""
+    monkeypatch.delitem(sys.modules, "supervisor.integrations.httpx", raising=False)
+    monkeypatch.setitem(sys.modules, "supervisor.integrations.transports", None)
+    with pytest.raises(ModuleNotFoundError, match=r"supervisor\.integrations\.transports"):
+        main(["demo", "--client", "httpx"])
+    assert plans == []
+
+
+def test_a_client_of_asyncio_on_trio(plans: list[Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    """It would not run there, installed or not."""
+    assert main(["demo", "--client", "aiohttp", "--backend", "trio"]) == 2
+    line = "--client aiohttp runs on asyncio, and not on --backend trio\n"
+    assert (capsys.readouterr().err, plans) == (line, [])
 
 
 def test_another_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +162,7 @@ def forget_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the demo's modules be imported anew."""
     parts = ("supervisor.commands.demo.", "supervisor.commands.pictures")
     for name in list(sys.modules):
-        if name.startswith(parts) and not name.endswith((".command", ".plan")):
+        if name.startswith(parts) and not name.endswith((".command", ".plan", ".clients")):
             monkeypatch.delitem(sys.modules, name)
 
 
@@ -150,6 +186,15 @@ def test_an_error(
     monkeypatch.setattr(show, "show", raising(error))
     assert main(["demo"]) == 1
     assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_a_reader_who_has_seen_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told of no error."""
+    monkeypatch.setattr(show, "show", raising(BrokenPipeError(32, "gone")))
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def raising(error: BaseException) -> Callable[[Plan], None]:

@@ -28,7 +28,8 @@ async def both_passes(plan: Plan = PLAN) -> tuple[Pass, Pass]:
     """Run the demo's passes against a server in this very event loop, by its virtual clock."""
     server = Server(clock=anyio.current_time)
     remote = Remote("http://server", lambda: httpx.ASGITransport(server), anyio.current_time)
-    return await run_passes(plan, remote, Console(file=io.StringIO()))
+    async with Supervisor() as supervisor:
+        return await run_passes(plan, remote, Console(file=io.StringIO()), supervisor)
 
 
 async def test_circuits_spare_a_dead_server() -> None:
@@ -106,8 +107,9 @@ async def test_a_server_that_is_gone() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     remote = Remote("http://server", lambda: httpx.MockTransport(gone))
-    with pytest.raises(DemoError, match=r"server is gone: .*refused"):
-        await run_passes(PLAN, remote, Console(file=io.StringIO()))
+    async with Supervisor() as supervisor:
+        with pytest.raises(DemoError, match=r"server is gone: .*refused"):
+            await run_passes(PLAN, remote, Console(file=io.StringIO()), supervisor)
 
 
 @pytest.mark.parametrize("before", [False, True])

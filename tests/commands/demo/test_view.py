@@ -51,17 +51,35 @@ async def open_circuit(supervisor: Supervisor, name: str) -> None:
 
 
 async def test_a_table_of_circuits() -> None:
-    """On a terminal, each circuit has a row with its state and its figures, none cut off."""
+    """On a terminal, each circuit has a row as in `top`, and none is cut off."""
     async with Supervisor() as supervisor:
         create_circuits(supervisor, PLAN)
         await open_circuit(supervisor, "api:store_memory")
         text = await seen(Terminal(), scene(True, supervisor), 0.05)
     assert "Pass 2 of 2, with circuits: 7 agents on asyncio, the server is healthy" in text
-    header = r"circuit +state +failures +started +succeeded +rejected +retry in"
-    assert re.search(header, text)
-    assert re.search(r"api:complete_chat +closed +0 +0 +0 +0 *\n", text)
-    assert re.search(r"api:store_memory +open +5 +5 +0 +0 +4\.2 s *\n", text)
+    assert "api:store_memory: open for 0 s after 5 failures, next probe in 5 s" in text
+    assert re.search(r"circuit +state +for +next probe +calls/s +failures +refused/s", text)
+    assert re.search(r"api:complete_chat +closed +0 s *\n", text)
+    assert re.search(r"api:store_memory +open +0 s +in 5 s +5 *\n", text)
     assert "…" not in text
+
+
+async def test_times_of_circuits_go_on() -> None:
+    """Since their states were first seen; what happens per second is counted over a second."""
+    async with Supervisor() as supervisor:
+        create_circuits(supervisor, PLAN)
+        async with anyio.create_task_group() as tasks:
+
+            async def see() -> None:
+                file = Terminal()
+                text = await seen(file, scene(True, supervisor), 3.3)
+                last = text[text.rindex("Pass 2") :]
+                assert re.search(r"api:complete_chat +closed +3 s", last)
+                assert re.search(r"api:store_memory +open +0 s +in 4 s +5\.0 +5 +0\.0", last)
+
+            tasks.start_soon(see)
+            await anyio.sleep(2.4)
+            await open_circuit(supervisor, "api:store_memory")
 
 
 async def test_a_table_of_operations() -> None:

@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from supervisor import CircuitBreaker, Supervisor
+from supervisor.commands.demo.clients import HttpxClient
 from supervisor.commands.demo.passes import circuits_enabled, create_circuits
 from supervisor.commands.demo.plan import Plan
 from supervisor.commands.demo.workers import OPERATIONS, Agent, Call, Journal
+from supervisor.integrations.httpx import CircuitTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +27,7 @@ async def work(handler: Handler, plan: Plan = PLAN) -> list[Call]:
     journal = Journal(anyio.current_time())
     transport = httpx.MockTransport(handler)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        await Agent(0, client, journal).work(plan)
+        await Agent(0, HttpxClient(httpx, client), journal).work(plan)
     return journal.calls
 
 
@@ -106,6 +108,27 @@ async def test_a_refused_retry_is_a_failure() -> None:
         "failed",
         1,
     )
+
+
+async def test_a_refusal_by_the_clients_guard() -> None:
+    """Is one like others: nothing was sent, also if it ends a call that has sent something."""
+    sent = 0
+
+    def counted(request: httpx.Request) -> httpx.Response:
+        nonlocal sent
+        sent += 1
+        return dead(request)
+
+    guard = CircuitTransport(httpx.MockTransport(counted), recovery_timeout=1000.0)
+    journal = Journal(anyio.current_time())
+    async with (
+        Supervisor(),
+        httpx.AsyncClient(transport=guard, base_url="http://server") as client,
+    ):
+        await Agent(0, HttpxClient(httpx, client), journal).work(PLAN)
+    first, *others = journal.calls
+    assert (first.outcome, first.requests, sent) == ("failed", 3, 3)
+    assert {(call.outcome, call.requests) for call in others} == {("rejected", 0)}
 
 
 async def test_the_journal_adds_up() -> None:

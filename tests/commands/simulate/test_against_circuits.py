@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
-from supervisor.commands.simulate.trace import Call, Trace, trace_of
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
+from supervisor.recording import Call, Trace, trace_of
 from tests.support.guarded_traces import Admitted, Refused, assert_same, guarded, simulated
 
 pytestmark = pytest.mark.anyio
@@ -72,16 +72,40 @@ ENDS = {
 @pytest.mark.parametrize("policy", SLOW)
 @pytest.mark.parametrize("end", ENDS)
 async def test_calls_that_take_just_as_long_as_makes_them_slow(policy: str, end: str) -> None:
-    """They have been slow before they end, and that has counted, whatever comes of them."""
+    """They have been slow before they end, and that has counted, unless they end without telling
+    anything. What a `timeout` ends has failed.
+    """
     outcome, of_kind = ENDS[end]
     seconds = 1.25 if policy == "a timeout" else 1.0
     calls = [Call(at, outcome, seconds, of_kind) for at in (1.0, 3.5, 6.0, 8.5)]
     own = Policy(**SLOW[policy], slow_call_duration=1.0, recovery_timeout=10.0)
     said = simulated(own, trace(*calls))
     assert_same(await guarded(own, trace(*calls), way="each"), said)
-    if policy != "a throttle":
-        assert [(change.to_state, change.at) for change in said.changes[:1]] == [("open", 4.5)]
+    if policy == "a throttle":
+        return
+    opened = [(change.to_state, change.at) for change in said.changes[:1]]
+    if outcome.counts or policy == "a timeout":
+        assert opened == [("open", 4.5)]
         assert said.figures["stale"] == 1  # the end of the call that has opened it
+    else:
+        assert opened == []
+        assert (said.figures[outcome.value], said.figures["failure_count"]) == (4, 0)
+
+
+@pytest.mark.parametrize("policy", ["in a row", "a rate of failures", "a rate of slow calls"])
+@pytest.mark.parametrize("outcome", [IGNORED, CANCELLED])
+async def test_slow_calls_that_tell_nothing_at_the_end(policy: str, outcome: Outcome) -> None:
+    """Each counts while it hangs: two at a time open the circuit, and it stays open."""
+    own = Policy(**SLOW[policy], slow_call_duration=1.0, recovery_timeout=10.0)
+    alone = [Call(at, outcome, 2.0) for at in (1.0, 3.5)]
+    at_once = [Call(at, outcome, 2.0) for at in (6.0, 6.5)]
+    said = simulated(own, trace(*alone, *at_once))
+    assert_same(await guarded(own, trace(*alone, *at_once), way="each"), said)
+    assert [(change.to_state, change.at) for change in said.changes[:2]] == [
+        ("open", 7.5),
+        ("half_open", 17.5),
+    ]
+    assert said.figures[outcome.value] == 4
 
 
 async def test_calls_that_take_no_time() -> None:

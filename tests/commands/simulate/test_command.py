@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import sys
@@ -12,13 +13,13 @@ from matplotlib.image import imread
 
 from supervisor.__main__ import main
 from supervisor.commands.pictures import STATES as COLOURS
-from supervisor.commands.simulate.course import play
 from supervisor.commands.simulate.picture import KINDS, STATES, draw
+from supervisor.commands.simulate.player import play
 from supervisor.commands.simulate.report import ASCII, BLOCKS, report
 from supervisor.commands.simulate.scenarios import SCENARIOS
-from supervisor.commands.simulate.trace import COLUMNS, Call, read_trace, trace_of
 from supervisor.policy.outcomes import Outcome
 from supervisor.policy.policy import Policy
+from supervisor.recording import COLUMNS, Call, read_trace, trace_of
 
 DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLES = sorted((DOCS / "policies").glob("*.toml"))
@@ -104,16 +105,17 @@ def test_levels() -> None:
 
 
 def test_long_names_and_late_times(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name is cut off, and the ruler has room for its times."""
+    """A name is cut off, and times of the calendar are told from the first one on."""
     Path("my.toml").write_text(f"[circuits.{'n' * 40}]\n")
     Path("late.csv").write_text(
         "at,outcome,duration\n1760000000,succeeded,inf\n1760000050,succeeded,inf\n"
     )
     lines = printed(capsys, "my.toml", "late.csv").splitlines()
-    assert "1760000000          1760000020          1760000040" in lines[5]
-    assert lines[8].startswith(f"{'n' * 25}...  ░░░")
-    assert " ".join(lines[11].split()) == f"{'n' * 25}... 2 0 0 0 2 0 50.0 s 0.0 s 0.0 s"
-    assert lines[13] == f"{'n' * 25}...  as by default"
+    assert lines[4] == "times are seconds since 2025-10-09 08:53:20 UTC"
+    assert "  0         10        20        30        40" in lines[6]
+    assert lines[9].startswith(f"{'n' * 25}...  ░░░")
+    assert " ".join(lines[12].split()) == f"{'n' * 25}... 2 0 0 0 2 0 50.0 s 0.0 s 0.0 s"
+    assert lines[14] == f"{'n' * 25}...  as by default"
 
 
 def test_columns_that_are_rarely_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,15 +129,61 @@ def test_columns_that_are_rarely_there(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_what_cannot_be_played(capsys: pytest.CaptureFixture[str]) -> None:
-    """Functions are not asked, and that is told; what is a number or a switch is played."""
-    Path("my.toml").write_text(
-        'classify = "builtins.type"\nignore = "LookupError"\nfailure_on_cancel = true\n'
-        "failure_rate = 0.5\nwindow_calls = 20\ntimeout = 2\n"
+    """Functions are not asked but about what the policy itself does, and that is told; what is a
+    number or a switch is played.
+    """
+    policy = (
+        'classify = "logging.debug"\nignore = "LookupError"\nfailure_on_cancel = true\n'
+        "failure_rate = 0.5\nwindow_calls = 20\n"
     )
+    Path("my.toml").write_text(policy)
     assert printed(capsys, "my.toml", TRACE).endswith(
-        "every circuit  window_calls=20 failure_rate=0.5 failure_on_cancel=true timeout=2"
+        "every circuit  window_calls=20 failure_rate=0.5 failure_on_cancel=true"
         " (ignore, classify: not asked, the trace tells)\n"
     )
+    Path("my.toml").write_text(policy + "timeout = 2\n")
+    assert printed(capsys, "my.toml", TRACE).endswith(
+        "timeout=2 (ignore, classify: asked about its timeouts only, of all else the trace tells)\n"
+    )
+    Path("my.toml").write_text('timeout = 2\nclassify = "builtins.int"')
+    assert complaint(capsys, "my.toml", TRACE) == (
+        "policy 'every circuit' was asked about CallTimeoutError('the call was cancelled after its"
+        " timeout of 2 s'), and has raised TypeError: int() argument must be a string, a bytes-like"
+        " object or a real number, not 'CallTimeoutError'\n"
+    )
+
+
+def test_calls_that_were_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """How they would have ended is not known, so they count for nothing, and that is told."""
+    rows = ["0,failed,1", "2,failed,1", "4,refused,", "5,refused,", "40,succeeded,1"]
+    Path("it.csv").write_text("\n".join(["at,outcome,duration", *rows]))
+    Path("my.toml").write_text(
+        "[circuits.same]\nfailure_threshold = 2\n[circuits.patient]\nfailure_threshold = 3\n"
+    )
+    assert (
+        printed(capsys, "my.toml", "it.csv", "--picture", "it.svg")
+        == """
+it.csv: 5 calls in 41.0 s
+each mark is 1 s: ░ closed, ▒ half-open, █ open
+failures: from none to all calls; duration: medians, from 0 to 1 s
+2 calls were refused when this was recorded: how they would have ended is not known,
+so they count for nothing where a policy admits them
+
+          0         10        20        30        40
+failures  █ █                                     ▁
+duration  █ █                                     █
+same      ░░░██████████████████████████████▒▒▒▒▒▒▒▒
+patient   ░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
+
+          admitted  refused  failed  slow  not known  opened  closed  half-open    open
+same             3        2       2     0          0       1   3.0 s      8.0 s  30.0 s
+patient          5        0       2     0          2       0  41.0 s      0.0 s   0.0 s
+
+same      failure_threshold=2
+patient   as by default
+"""
+    )
+    assert "2 not known" in Path("it.svg").read_text()
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +226,23 @@ def test_a_trace_that_is_made_up(capsys: pytest.CaptureFixture[str]) -> None:
         (["my.toml", TRACE, "--plain", "x"], "--plain 'x': there are default, slow calls\n"),
         (["my.toml", "missing.csv"], "[Errno 2] No such file or directory: 'missing.csv'\n"),
         (["my.toml", "my.toml"], "my.toml, line 1: columns must be named"),
-        (["missing.toml", TRACE], "BINDU_CB_FILE must be a TOML file that can be read, got"),
+        (
+            ["my.toml", "--generate", "hang", "--circuit", "x"],
+            "--circuit is for a trace that is read\n",
+        ),
+        (["my.toml", TRACE, "--circuit", "x"], "--circuit 'x': trace.csv has calls of no name;"),
+        (["my.toml", "many.csv"], "many.csv has calls of a, b; choose by --circuit NAME\n"),
+        (
+            ["my.toml", TRACE, "--compare", "my.toml", "--compare", "my=my.toml"],
+            "--compare my=my.toml: there is a policy 'my: default' already\n",
+        ),
+        (["my.toml", TRACE, "--compare", "x=none.toml"], "a file of policies must be a TOML file"),
+        (["deep.toml", TRACE], "a file of policies must be a TOML file"),
+        (["none", TRACE], "a file of policies must be a TOML file that can be read, got 'none'"),
+        (
+            ["missing.toml", TRACE],
+            "a file of policies must be a TOML file that can be read, got 'missing.toml'",
+        ),
         (["bad.toml", TRACE], "ramp in bad.toml must be more than 0 and finite (seconds), got -1"),
         (["name.toml", TRACE], "a circuit's name must have 1 to 255 printable characters, got"),
         (
@@ -200,10 +264,70 @@ def test_what_it_refuses(
 ) -> None:
     """The status is 2, and one line tells what is wrong."""
     Path("bad.toml").write_text("ramp = -1\n")
+    Path("deep.toml").write_text("ramp = " + "[" * 5_000 + "]" * 5_000)
+    Path("many.csv").write_text("at,outcome,duration,circuit\n1,failed,1,b\n2,failed,1,a\n")
     Path("name.toml").write_text('[circuits."\\n"]\n')
     err = complaint(capsys, *arguments)
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_policies_of_several_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """They stand in one table and one picture, each by the name of its file, or another one."""
+    Path("patient.toml").write_text("failure_threshold = 20\n")
+    options = ("--compare", "patient.toml", "--compare", "old=my.toml", "--picture", "all.svg")
+    text = printed(capsys, "my.toml", TRACE, *options)
+    names = ["default", "slow calls", "patient", "old: default", "old: slow calls"]
+    bands, table = text.split("\n\n")[1:3]
+    assert [line[:16].strip() for line in bands.splitlines()[3:]] == names
+    assert [line[:16].strip() for line in table.splitlines()[1:]] == names
+    assert table.splitlines()[1][16:] == table.splitlines()[4][16:]  # the same policy
+    assert table.splitlines()[1][16:] != table.splitlines()[2][16:]
+    for name in names:
+        assert f">{name}<" in Path("all.svg").read_text()
+
+
+def test_one_circuit_of_several_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its calls are chosen by its name, be the files compressed or not."""
+    header = "at,outcome,duration,circuit\n"
+    Path("calls.csv").write_text(header + "".join(f"{at},failed,1,x\n" for at in (7, 8, 9)))
+    older = header + "".join(f"{at},failed,1,{'xy'[at % 2]}\n" for at in range(7))
+    Path("calls.csv.1.gz").write_bytes(gzip.compress(older.encode()))
+    text = printed(capsys, "my.toml", "calls.csv", "calls.csv.1.gz", "--circuit", "x")
+    assert text.startswith("\ncalls.csv and 1 more, x: 7 calls in 10.0 s\n")
+    assert "and 1 more, y: 3 calls in" in printed(
+        capsys, "my.toml", "calls.csv.1.gz", "calls.csv", "--circuit", "y"
+    )
+
+
+def test_the_environment_is_another_matter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulation is of its files alone, wherever it runs."""
+    before = printed(capsys, "my.toml", TRACE)
+    monkeypatch.setenv("BINDU_CB_FAILURE_THRESHOLD", "7")
+    monkeypatch.setenv("BINDU_CB_CIRCUITS__OTHER__RAMP", "7")
+    monkeypatch.setenv("BINDU_CB_MISSPELT", "7")
+    Path(".env").write_bytes(b"BINDU_CB_RAMP=-1\n\xff")
+    assert printed(capsys, "my.toml", TRACE) == before
+
+
+def test_a_picture_has_room_for_so_many(capsys: pytest.CaptureFixture[str]) -> None:
+    """More are in the table only, and that is told."""
+    Path("my.toml").write_text("".join(f"[circuits.x{number}]\n" for number in range(101)))
+    Path("one.csv").write_text("at,outcome,duration\n1,failed,1\n")
+    assert main(["simulate", "my.toml", "one.csv", "--picture", "x.svg"]) == 2
+    out, err = capsys.readouterr()
+    assert "\nx100 " in out
+    assert err == "--picture has room for 100 policies, and there are 101\n"
+
+
+def test_the_longest_trace_that_is_made_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """It can be read again."""
+    made_up = ("--generate", "hang", "--rate", "1e-9", "--length", "1e10", "--write-trace", "x.csv")
+    bands = printed(capsys, "my.toml", *made_up).split("\n\n")[1]
+    assert printed(capsys, "my.toml", "x.csv").startswith("\nx.csv: ")
+    assert bands
 
 
 @pytest.mark.parametrize(
@@ -215,6 +339,7 @@ def test_what_it_refuses(
         ("--rate", "0", "'0' is not a finite number above 0"),
         ("--rate", "fast", "'fast' is not a finite number above 0"),
         ("--length", "inf", "'inf' is not a finite number above 0"),
+        ("--length", "1e11", "'1e11' is more than 1e+10"),
         ("--wait", "-1", "'-1' is not a finite number above 0"),
         ("--retries", "11", "'11' is not a whole number from 0 to 10"),
         ("--retries", "1.5", "'1.5' is not a whole number from 0 to 10"),
@@ -241,7 +366,7 @@ def test_a_picture_that_can_be_read_by_people(capsys: pytest.CaptureFixture[str]
         "trace.csv: 40 calls",
         "what comes of them if all are admitted",
         "how long they run, medians",
-        *KINDS,
+        *(KINDS.keys() - {"not known"}),  # which there is only where calls were refused
         *STATES.values(),
         "default",
         "slow calls",
@@ -301,7 +426,7 @@ def test_a_missing_extra(
         if name.startswith(parts):
             monkeypatch.delitem(sys.modules, name)
     assert main(["simulate", "my.toml", TRACE, "--picture", "x.svg"]) == 2
-    line = "a picture needs matplotlib: pip install 'circuit-supervisor[demo]'\n"
+    line = "a picture needs matplotlib: pip install matplotlib\n"
     assert capsys.readouterr().err == line
 
 

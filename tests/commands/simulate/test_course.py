@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from supervisor import CircuitState, Policy
-from supervisor.commands.simulate.course import Course, play
+from supervisor.commands.simulate.course import Course, SimulationError
+from supervisor.commands.simulate.player import play
 from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
-from supervisor.commands.simulate.trace import Call, Trace, trace_of
 from supervisor.policy.outcomes import Failure, Outcome
+from supervisor.recording import Call, Trace, trace_of
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 SUCCEEDED, FAILED = Outcome.SUCCEEDED, Outcome.FAILED
@@ -272,3 +273,60 @@ def test_figures_add_up(scenario: str, policy: Policy) -> None:
     assert course.periods[-1].end == calls.end
     whole = sum(course.seconds(state) for state in (CLOSED, OPEN, HALF_OPEN))
     assert whole == pytest.approx(calls.end - calls.begin)
+
+
+# What a trace cannot tell
+
+
+def test_timeouts_that_count_for_nothing() -> None:
+    """What a timeout of the policy's own counts as, only its functions know, so they are asked."""
+    long = [Call(at, SUCCEEDED, 9.0) for at in (0, 10, 20, 30)]
+    assert states(played(Policy(timeout=2.0, ignore=TimeoutError), *long)) == [(CLOSED, 0)]
+    assert played(Policy(timeout=2.0, ignore=TimeoutError), *long).failed == (0, 10, 20, 30)
+    assert played(Policy(timeout=2.0), *long).times_opened == 1
+    heavy = Policy(timeout=2.0, classify=lambda _: Failure("late", weight=3))
+    assert states(played(heavy, *long))[:2] == [(CLOSED, 0), (OPEN, 2)]
+    assert states(played(heavy, *long, plain=True))[:2] == [(CLOSED, 0), (OPEN, 22)]
+
+
+def test_a_function_that_raises_when_it_is_asked() -> None:
+    """The error names the policy, what it was asked about, and what it has raised."""
+    broken = Policy(timeout=2.0, classify=lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+    with pytest.raises(
+        SimulationError, match=r"^policy 'by hand' was asked about CallTimeoutError"
+    ):
+        played(broken, *ok(0))
+
+
+def test_calls_whose_end_is_not_known() -> None:
+    """They are admitted and refused as others are, but nothing comes of them: as probes, too."""
+    refused = [Call(at, None, 0.0) for at in (1.0, 12.0, 13.0)]
+    course = played(Policy(failure_threshold=1, recovery_timeout=10.0), *failing(0), *refused)
+    assert course.refused == (1.0,)
+    assert course.unknown == (12.0, 13.0)
+    assert states(course) == [(CLOSED, 0), (OPEN, 0.25), (HALF_OPEN, 10.25), (CLOSED, 60)]
+
+
+def test_nothing_is_known() -> None:
+    """A trace of refused calls only, one of which waits."""
+    calls = trace_of("refused", [Call(0.0, None, 0.0, wait=2.0), Call(1.0, None, 0.0)])
+    assert play("it", Policy(), calls).unknown == (0.0, 1.0)
+
+
+def test_a_call_that_has_waited_before() -> None:
+    """It ends as it did then, if it waits as long as then; else as those that began at the time."""
+    policy = Policy(failure_threshold=1, recovery_timeout=10.0)
+    calls = [
+        *failing(0),
+        Call(2.0, SUCCEEDED, 0.25, wait=20.0, waited=8.25),
+        Call(3.0, FAILED, 0.25, wait=20.0, waited=8.0),
+    ]
+    assert states(played(policy, *calls)) == [
+        (CLOSED, 0),
+        (OPEN, 0.25),
+        (HALF_OPEN, 10.25),
+        (CLOSED, 10.5),
+        (OPEN, 10.75),
+        (HALF_OPEN, 20.75),
+        (CLOSED, 60),
+    ]

@@ -1,4 +1,4 @@
-"""Traces: read, written, made up, and divided into equal parts."""
+"""Traces that are made up, and divided into equal parts."""
 
 from __future__ import annotations
 
@@ -10,119 +10,18 @@ import pytest
 from supervisor.commands.simulate.course import Period
 from supervisor.commands.simulate.scenarios import SCENARIOS, Load, generate
 from supervisor.commands.simulate.slices import MOST, Slices, longest_median, medians
-from supervisor.commands.simulate.trace import (
-    COLUMNS,
+from supervisor.machine.states import CircuitState
+from supervisor.policy.outcomes import Outcome
+from supervisor.recording import (
     Call,
     TraceError,
     read_trace,
     trace_of,
     write_trace,
 )
-from supervisor.machine.messages import CircuitState
-from supervisor.policy.outcomes import Failure, Outcome
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FILE = Path("trace.csv")
-
-
-def read(text: str) -> tuple[Call, ...]:
-    FILE.write_text(text)
-    trace = read_trace(FILE)
-    assert trace.title == "trace.csv"
-    return trace.calls
-
-
-def test_the_three_columns_that_are_needed() -> None:
-    """They may stand in any order, and so may the lines; blank lines and spaces do not matter."""
-    assert read("at,outcome,duration\n1,failed,0.5\n") == (Call(1.0, Outcome.FAILED, 0.5),)
-    assert read(" duration , at,outcome\n\n inf , 2,succeeded\n0, 0.5 ,ignored\n1,1,cancelled") == (
-        Call(0.5, Outcome.IGNORED, 0.0),
-        Call(1.0, Outcome.CANCELLED, 1.0),
-        Call(2.0, Outcome.SUCCEEDED, math.inf),
-    )
-
-
-def test_all_columns() -> None:
-    """A cell that is left empty is as if its column were not there."""
-    calls = read(
-        ",".join(COLUMNS) + "\n"
-        "0,failed,1,rate limit,2,3,4,5.5,yes,6\n"
-        "1,failed,1,,,,,,,\n"
-        '2,failed,1,"a, ""b""",,,,,no,0.5\n'
-    )
-    assert calls == (
-        Call(0.0, Outcome.FAILED, 1.0, Failure("rate limit", 2, 3, 4.0, 5.5), True, 6.0),
-        Call(1.0, Outcome.FAILED, 1.0),
-        Call(2.0, Outcome.FAILED, 1.0, Failure('a, "b"'), False, 0.5),
-    )
-
-
-def test_a_file_from_a_spreadsheet() -> None:
-    """Its mark of the encoding, and its line ends, are no part of the header."""
-    FILE.write_bytes(b"\xef\xbb\xbfat,outcome,duration\r\n1,failed,0.5\r\n")
-    assert read_trace(FILE).calls == (Call(1.0, Outcome.FAILED, 0.5),)
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", "line 1: columns must be named in the first line; missing: at, outcome, duration"),
-        ("at,duration\n", "line 1: columns must be named in the first line; missing: outcome"),
-        ("1,failed,2\n", "line 1: unknown column '1'; there are at, outcome, duration, kind,"),
-        ("at,outcome,duration,at\n", "line 1: column at is there more than once"),
-        ("at,outcome,duration\n1,failed\n", "line 2: there are 2 cells, but 3 columns"),
-        ("at,outcome,duration\n1,failed,2,3\n", "line 2: there are 4 cells, but 3 columns"),
-        ('at,outcome,duration\n1,failed,"2\n', "line 2: unexpected end of data"),
-        ("at,outcome,duration\n1,failed,2\n\n1,broken,2\n", "line 4: outcome must be one of"),
-        ("at,outcome,duration\n1,,2\n", "cancelled, got ''"),
-        ("at,outcome,duration\n,failed,2\n", "line 2: at must be 0 or more and at most 1e+10"),
-        ("at,outcome,duration\nnow,failed,2\n", "(seconds), got 'now'"),
-        ("at,outcome,duration\n-1,failed,2\n", "(seconds), got '-1'"),
-        ("at,outcome,duration\ninf,failed,2\n", "(seconds), got 'inf'"),
-        ("at,outcome,duration\nnan,failed,2\n", "(seconds), got 'nan'"),
-        ("at,outcome,duration\n1760000000000,failed,2\n", "(seconds), got '1760000000000'"),
-        ("at,outcome,duration\n1,failed,-2\n", "duration must be 0 or more and at most 1e+10"),
-        ("at,outcome,duration\n1,failed,1e11\n", "(seconds), or inf, got '1e11'"),
-        ("at,outcome,duration,kind\n1,succeeded,2,x\n", "kind is for failures only, and this call"),
-        ("at,outcome,duration,weight\n1,ignored,2,1\n", "this call ignored, got '1'"),
-        ("at,outcome,duration,kind\n1,failed,2,a\tb\n", "a failure's kind must have 1 to 255"),
-        ("at,outcome,duration,weight\n1,failed,2,-1\n", "weight must be at least 0, got -1"),
-        (
-            "at,outcome,duration,weight\n1,failed,2,1.5\n",
-            "weight must be a whole number, got '1.5'",
-        ),
-        ("at,outcome,duration,threshold\n1,failed,2,1\n", "threshold needs a kind"),
-        ("at,outcome,duration,kind,threshold\n1,failed,2,x,0\n", "threshold must be at least 1"),
-        ("at,outcome,duration,recovery_timeout\n1,failed,2,0\n", "recovery_timeout must be more"),
-        ("at,outcome,duration,retry_after\n1,failed,2,soon\n", "retry_after must be a number of"),
-        (
-            "at,outcome,duration,retry\n1,failed,2,maybe\n",
-            "retry must be true or false, got 'maybe'",
-        ),
-        ("at,outcome,duration,wait\n1,failed,2,0\n", "wait must be more than 0 and finite"),
-        (
-            "at,outcome,duration,wait\n1,failed,2,long\n",
-            "wait must be a number of seconds, got 'lo",
-        ),
-    ],
-)
-def test_damaged_files(text: str, complaint: str) -> None:
-    """The line, the column and the value are told."""
-    with pytest.raises(TraceError) as caught:
-        read(text)
-    assert str(caught.value).startswith("trace.csv, line ")
-    assert complaint in str(caught.value)
-
-
-def test_what_is_no_trace_at_all() -> None:
-    """Bytes, and a header alone."""
-    FILE.write_bytes(b"at,outcome,duration\n\xff\n")
-    with pytest.raises(TraceError, match=r"^trace.csv: is not UTF-8 text \("):
-        read_trace(FILE)
-    with pytest.raises(TraceError, match=r"^trace.csv: there are no calls in it$"):
-        read("at,outcome,duration\n")
-    with pytest.raises(FileNotFoundError):
-        read_trace(Path("missing.csv"))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

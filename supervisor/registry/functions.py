@@ -3,89 +3,42 @@
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, ParamSpec, TypeVar, Unpack
+from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from supervisor.arguments import check_async, check_name, unwrapped
-from supervisor.guard import CircuitBreaker, epoch
-from supervisor.loop import loop_time
-from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given, given_policy
-from supervisor.settings import WINDOWS, app_settings
-from supervisor.supervision import current_supervisor, supervisors_here
+from supervisor.arguments import (
+    check_async,
+    check_name,
+    decorate_within,
+    is_method_of_class,
+)
+from supervisor.guard import CircuitBreaker
+from supervisor.instrumentation import log_disabled
+from supervisor.loop import run_in_worker, running_loop
+from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
+from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
+from supervisor.settings import CircuitBreakerSettings, app_settings
+from supervisor.supervision import (
+    current_supervisor,
+    forget_kept,
+    supervisors_here,
+    tell_other_threads,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-OWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "get_circuit_breaker": ("name", "policy"),
-    "with_circuit_breaker": ("operation_name", "policy"),
-}
-"""What else these functions take by name."""
-
-
-class BreakerByName:
-    """The event loop's breaker of a name, created if need be by the settings and what is given.
-
-    It is remembered as long as it is the same one: finding the running event loop's supervisor
-    costs more than a guarded call.
-
-    Args:
-        caller: what the user has called, for errors.
-        name: the circuit's name.
-        policy: what it goes by if it has to be created; None: what the settings say.
-        fields: fields of `Policy`, which go before those.
+async def read_settings() -> None:
+    """Read the settings of circuits if nobody has, while the event loop goes on.
 
     Raises:
-        TypeError, ValueError: something that is given is unknown, of the wrong type or out of
-            range.
+        SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
     """
-
-    __slots__ = ("_caller", "_fields", "_found", "_policy", "name")
-
-    def __init__(
-        self, caller: str, name: str, policy: Policy | None, fields: Mapping[str, Any]
-    ) -> None:
-        # Bad ones are refused also where they do not count.
-        check_given(caller, policy, fields, OWN_NAMES.get(caller, ()))
-        self.name = check_name(name)
-        self._caller = caller
-        self._policy = policy
-        self._fields = fields
-        # One value, for threads' sake; weak, or a decorated function would keep an ended loop.
-        self._found: tuple[object, weakref.ref[CircuitBreaker]] | None = None
-
-    def get(self) -> CircuitBreaker:
-        """Return the event loop's breaker of that name."""
-        if self._found is not None:
-            found_in, reference = self._found
-            breaker = reference()
-            if found_in is epoch() and breaker is not None and breaker.has_actor_here():
-                return breaker
-        breaker = self._find()
-        self._found = (epoch(), weakref.ref(breaker))
-        return breaker
-
-    def _find(self) -> CircuitBreaker:
-        supervisor = current_supervisor()
-        breaker = supervisor.get(self.name)
-        if breaker is None:
-            breaker = supervisor.circuit(self.name, self._policy_asked_for())
-        return breaker
-
-    def _policy_asked_for(self) -> Policy:
-        if self._policy is not None:
-            return given_policy(self._caller, self._policy, self._fields)
-        settings = app_settings.circuit_breaker.policy(self.name)
-        # A window takes the place of one of the other kind, as among the settings.
-        displaced = {
-            other: None
-            for window, other in (WINDOWS, WINDOWS[::-1])
-            if self._fields.get(window) is not None
-        }
-        return given_policy(self._caller, settings, {**displaced, **self._fields})
+    if not app_settings.knows_circuits:
+        read = await run_in_worker(CircuitBreakerSettings)
+        vars(app_settings).setdefault("circuit_breaker", read)  # another may have been faster
 
 
 async def get_circuit_breaker(
@@ -120,6 +73,11 @@ async def get_circuit_breaker(
         "success_threshold": success_threshold,
     }
     given = {field: value for field, value in arguments.items() if value is not None}
+    await read_settings()
+    if not given and not fields and policy is None and type(name) is str:
+        breaker = current_supervisor().get(name)  # what is asked for most often, at every call
+        if breaker is not None:
+            return breaker
     return BreakerByName("get_circuit_breaker", name, policy, {**given, **fields}).get()
 
 
@@ -129,7 +87,7 @@ def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:
     Where no event loop runs, those are looked at that this thread has paused.
     """
     supervisors = supervisors_here()
-    if loop_time() is not None:
+    if running_loop() is not None:
         supervisors = supervisors[-1:]  # the event loop's current one
     return next((supervisor[name] for supervisor in supervisors if name in supervisor), None)
 
@@ -137,32 +95,70 @@ def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:
 def reset_all_circuit_breakers() -> None:
     """Close every circuit of the running event loop, and forget its failures.
 
-    Where no event loop runs, that is every circuit of the loops that this thread has paused.
+    Where no event loop runs, that is every circuit of the loops that this thread has paused; and,
+    at their next turn, of the one that has started this thread, or else of those of other threads.
     """
+    _reset_all_here()
+    tell_other_threads(_reset_all_here)
+
+
+def _reset_all_here() -> None:
     for supervisor in supervisors_here():
         for name in supervisor:
             supervisor[name].reset()
 
 
 def clear_circuit_breaker_registry() -> None:
-    """Stop and forget every circuit of the running event loop, or of this thread's paused ones.
+    """Stop and forget every circuit of the running event loop, or of this thread's paused ones,
+    and what is kept of those of others in this process; from a thread without an event loop, also
+    those of other threads, as by `reset_all_circuit_breakers`.
 
     Each actor ends at its event loop's next turn.
     """
+    _stop_all_here()
+    tell_other_threads(_stop_all_here)
+    forget_kept_circuits()
+
+
+def _stop_all_here() -> None:
     for supervisor in supervisors_here():
         for name in list(supervisor):
             supervisor.stop(name)
 
 
+def forget_kept_circuits() -> None:
+    """Forget what has been kept in this process of circuits whose event loops have ended.
+
+    Nor will anything be kept of what circuits know that run now.
+    """
+    forget_kept()
+
+
+@overload
+def with_circuit_breaker(
+    operation_name: Callable[P, Coroutine[Any, Any, R]], /
+) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+@overload
 def with_circuit_breaker(
     operation_name: str | None = None,
     *,
     policy: Policy | None = None,
     **fields: Unpack[PolicyFields],
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]: ...
+
+
+def with_circuit_breaker(
+    operation_name: object = None,
+    *,
+    policy: Policy | None = None,
+    **fields: Unpack[PolicyFields],
+) -> Any:
     """Guard an async function by the circuit `operation_name`, or else its `__qualname__`.
 
-    While `app_settings.circuit_breaker.enabled` is false, calls go straight to the function.
+    Without arguments, the parentheses may be left out: `@with_circuit_breaker`. While
+    `app_settings.circuit_breaker.enabled` is false, calls go straight to the function.
 
     Args:
         operation_name: 1 to 255 printable characters.
@@ -176,20 +172,24 @@ def with_circuit_breaker(
             another argument is unknown, of the wrong type or out of range.
     """
     check_given("with_circuit_breaker", policy, fields, OWN_NAMES["with_circuit_breaker"])
-    if operation_name is not None:
-        check_name(operation_name)
+    bare = callable(operation_name) or is_method_of_class(operation_name)
+    given_name = None if bare or operation_name is None else check_name(operation_name)
 
     def decorate(func: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        if is_method_of_class(func):
+            return decorate_within(func, decorate)
         check_async("with_circuit_breaker", func)
-        named = unwrapped(func)
-        own_name = getattr(named, "__qualname__", type(named).__qualname__)
-        name = operation_name or own_name
-        breaker = BreakerByName("with_circuit_breaker", name, policy, fields)
         _ = app_settings.circuit_breaker  # reports a misspelt variable here, not at some call
+        caller, own_name = "with_circuit_breaker", "__qualname__"
+        if given_name is not None:
+            breaker = BreakerByName(caller, given_name, policy, fields)
+        else:
+            breaker = BreakerOfFunction(caller, func, "", own_name, policy, fields)
 
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not app_settings.circuit_breaker.enabled:
+                log_disabled()
                 return await func(*args, **kwargs)
             if "fallback" in kwargs:  # is the function's own here
                 return await breaker.get().call(partial(func, *args, **kwargs))
@@ -198,4 +198,4 @@ def with_circuit_breaker(
 
         return guarded
 
-    return decorate
+    return decorate(cast("Any", operation_name)) if bare else decorate

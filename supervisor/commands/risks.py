@@ -1,0 +1,160 @@
+"""What a policy says in one sentence, and what is risky about its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from supervisor.machine import seconds_to_unthrottle
+from supervisor.policy import Policy
+from supervisor.settings import RetrySettings
+
+BY_CHANCE: Final = 2
+"""Failures in a row that come by chance where many calls are made."""
+
+SHORT_PROBE: Final = 1.0
+"""Seconds that many a healthy call takes."""
+
+SLOW_THROTTLE: Final = 5.0
+"""How many times `throttle_seconds` it may take until a throttle admits all again."""
+
+OPERATIONS: Final = ("worker", "storage", "scheduler", "api")
+
+
+def explained(policy: Policy) -> str:
+    """Return what a circuit of that policy does, in one sentence."""
+    return (
+        f"Opens {_when(policy)}, for {_seconds(policy.recovery_timeout)}{_growing(policy)};"
+        f" {_back(policy)}."
+    )
+
+
+def _when(policy: Policy) -> str:
+    if policy.window_calls is not None:
+        window = f"the last {policy.window_calls:,} calls"
+    elif policy.window_seconds is not None:
+        window = f"the last {_seconds(policy.window_seconds)}"
+    else:
+        return f"after {_times(policy.failure_threshold, 'failure')} in a row"
+    reasons = [f"after {_times(policy.failure_threshold, 'failure')}"]
+    if policy.failure_rate is not None:
+        reasons = [f"when {_percent(policy.failure_rate)} of the calls have failed"]
+    if policy.slow_call_rate is not None:
+        reasons.append(f"when {_percent(policy.slow_call_rate)} of them were slow")
+    rates = policy.failure_rate is not None or policy.slow_call_rate is not None
+    least = f", {policy.minimum_calls:,} at least" if rates else ""
+    return f"{' or '.join(reasons)} in {window}{least}"
+
+
+def _growing(policy: Policy) -> str:
+    if policy.recovery_factor == 1 or policy.max_recovery_timeout is None:
+        return ""
+    return f" (growing to {_seconds(policy.max_recovery_timeout)})"
+
+
+def _back(policy: Policy) -> str:
+    if policy.probe_failure_rate is not None:
+        return (
+            f"closes unless {_percent(policy.probe_failure_rate)} of"
+            f" {_times(policy.probes or 1, 'probe')} fail"
+        )
+    one = policy.success_threshold == 1
+    return (
+        f"{_times(policy.success_threshold, 'successful probe')} {'closes' if one else 'close'} it"
+    )
+
+
+def risks(policy: Policy) -> list[str]:
+    """Return what may work against whoever has such a policy, each with a hint."""
+    return [*_of_opening(policy), *_of_recovery(policy), *_of_hints(policy)]
+
+
+def _of_opening(policy: Policy) -> Iterator[str]:
+    windowed = policy.window_calls is not None or policy.window_seconds is not None
+    threshold = policy.failure_threshold
+    if not windowed and threshold <= BY_CHANCE:
+        yield (
+            f"failure_threshold={threshold} without a window: under heavy traffic so few failures"
+            " in a row come by chance; use a window with failure_rate, or a higher threshold"
+        )
+    if policy.window_seconds is not None and policy.failure_rate is None:
+        yield (
+            f"failure_threshold={threshold} in a window of seconds: under heavy traffic a small"
+            " share of failures opens the circuit; use failure_rate"
+        )
+    if policy.timeout is not None and policy.recovery_timeout < policy.timeout:
+        yield (
+            f"recovery_timeout={policy.recovery_timeout:g} is less than timeout={policy.timeout:g}:"
+            " probes begin while calls from before still run; make it longer"
+        )
+
+
+def _of_recovery(policy: Policy) -> Iterator[str]:
+    usual = policy.timeout or policy.slow_call_duration or SHORT_PROBE
+    if policy.probe_timeout < usual:
+        yield (
+            f"probe_timeout={policy.probe_timeout:g} is less than {usual:g} s, which usual calls"
+            " may take: then no probe ever succeeds; make it longer"
+        )
+    needed, within = _probes_needed(policy), policy.half_open_timeout
+    if within is not None and within < usual:
+        yield (
+            f"half_open_timeout={within:g} is less than {usual:g} s, which usual calls may take:"
+            " then no probe ever succeeds; make it longer"
+        )
+    elif within is not None and needed > 1:
+        yield (
+            f"half_open_timeout={within:g} is for {needed:,} probes: with fewer than"
+            f" {_number(needed / within)} calls a second, or slower ones, the circuit never closes;"
+            " make it longer, or leave it out"
+        )
+    seconds = seconds_to_unthrottle(policy)
+    if seconds > SLOW_THROTTLE * policy.throttle_seconds:
+        how = "never" if seconds == math.inf else f"only after about {_seconds(seconds)}"
+        yield (
+            f"throttle={policy.throttle:g} counts refusals as requests: it admits all calls of a"
+            f" healthy server {how}; use 1.5 or more"
+        )
+
+
+def _probes_needed(policy: Policy) -> int:
+    if policy.probe_failure_rate is not None:
+        return policy.probes or 1
+    return policy.success_threshold
+
+
+def _of_hints(policy: Policy) -> Iterator[str]:
+    tells = [name for name in ("recovery_from", "classify") if getattr(policy, name) is not None]
+    if tells and policy.max_retry_after is None:
+        yield (
+            f"{' and '.join(tells)} without max_retry_after: a server may ask for any time; give"
+            " the longest one that you can bear"
+        )
+
+
+def risks_of_retries(retries: RetrySettings, policy: Policy) -> list[str]:
+    """Return what is risky about retries of circuits that have such a policy."""
+    longest = {name: getattr(retries, f"{name}_max_wait") for name in OPERATIONS}
+    return [
+        f"{name}_max_wait={wait:g} is more than recovery_timeout={policy.recovery_timeout:g}: a"
+        " retry waits longer than the circuit is open; make one shorter or the other longer"
+        for name, wait in longest.items()
+        if wait > policy.recovery_timeout
+    ]
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{_number(seconds)} s"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
