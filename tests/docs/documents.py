@@ -30,6 +30,18 @@ BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 ROW: Final = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
+OF_DATABASES: Final = re.compile(
+    r"^(?:from|import) (asyncpg|coredis|psycopg\w*|redis|sqlalchemy)\b|\bRedisSharing\(",
+    re.MULTILINE,
+)
+OF_INTEGRATIONS: Final = re.compile(
+    r"^(?:from|import) (aiohttp|fastapi|grpc|langchain\w*|litestar|mcp|openai|pydantic_ai"
+    r"|sentry_sdk|structlog)\b",
+    re.MULTILINE,
+)
+
+
+OF_JOBS: Final = re.compile(r"^(?:from|import) (arq|streaq|taskiq)\b", re.MULTILINE)
 
 
 @dataclass
@@ -45,6 +57,22 @@ class Example:
 
     def __str__(self) -> str:
         return f"{name_of(self.document)}:{self.line}"
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether it imports what is only there for tests with real clients."""
+        more = (OF_INTEGRATIONS, OF_DATABASES, OF_JOBS)
+        return any(each.search(self.source) for each in more)
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it needs the environment of queues."""
+        return OF_JOBS.search(self.source) is not None
+
+    @property
+    def asks_database(self) -> bool:
+        """Whether it uses a client that has clocks and sockets of its own."""
+        return OF_DATABASES.search(self.source) is not None
 
 
 def name_of(document: Path) -> str:

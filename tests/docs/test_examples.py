@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import gc
 import inspect
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,15 @@ import anyio
 import pytest
 from loguru import logger
 
+from supervisor.circuit.witnesses import WITNESSES
 from tests.docs.documents import DOCS, DOCUMENTS, README, Example, examples_of, name_of
+from tests.support.observed import counted_anew
+from tests.support.worlds import collect_garbage
 
-EXAMPLES = [example for document in DOCUMENTS for example in examples_of(document)]
+EXAMPLES = [
+    example for document in DOCUMENTS for example in examples_of(document) if not example.needs_more
+]
+"""Those that need no package but those of every day; see `tests/integrations/real`."""
 
 TEACHING = [README, DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
 """What shows how something is done, and not only says so."""
@@ -24,24 +30,34 @@ TEACHING = [README, DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md")
 
 @pytest.fixture
 def fresh_logger() -> Iterator[None]:
-    """Give an example loguru as an application finds it, and take its sinks away afterwards."""
+    """Give an example loguru and `logging` as an application finds them, and take its sinks and
+    handlers away afterwards.
+    """
+    standard = logging.getLogger("supervisor")
+    handlers = list(standard.handlers)
     yield
+    standard.handlers[:] = handlers
+    standard.setLevel(logging.NOTSET)
     logger.disable("supervisor")
     logger.configure(extra={})
     logger.remove()
     logger.add(sys.stderr)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_an_example_runs_and_prints_what_is_said(
-    example: Example,
-    anyio_backend: tuple[str, dict[str, Any]],
-    fresh_logger: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+@pytest.fixture
+def fresh_figures() -> Iterator[None]:
+    """Let nothing have been counted before it: a process tells only so many names apart. And
+    nobody is told of calls after it.
+    """
+    with counted_anew():
+        yield
+    WITNESSES.clear()
+
+
+def run_example(
+    example: Example, anyio_backend: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No example raises, warns, leaves anything behind, or prints anything but what is shown."""
+    """Run a program as its reader would, but on this event loop."""
     Path(".env").write_text(example.dotenv)
     Path("circuits.toml").write_text(example.toml)
     program = compile(
@@ -69,9 +85,24 @@ def test_an_example_runs_and_prints_what_is_said(
         monkeypatch.setattr(anyio, "run", run_here)
         exec(program, names)
     names.clear()
-    gc.collect()  # what was never awaited or settled warns now, and pytest makes that an error
+    collect_garbage()  # what was never awaited or settled warns now, and pytest makes that an error
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_runs_and_prints_what_is_said(
+    example: Example,
+    anyio_backend: tuple[str, dict[str, Any]],
+    fresh_logger: None,
+    fresh_figures: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No example raises, warns, leaves anything behind, or prints anything but what is shown."""
+    run_example(example, anyio_backend, monkeypatch)
     assert capsys.readouterr() == (example.prints, "")
-    assert caplog.text == ""  # asyncio reports lost tasks and errors there
+    others = [record for record in caplog.records if record.name != "supervisor"]
+    assert others == []  # asyncio reports lost tasks and errors there
 
 
 @pytest.mark.parametrize("document", TEACHING, ids=name_of)

@@ -16,6 +16,7 @@ from tests.docs.documents import DOCS, DOCUMENTS, INDEX, ROOT, links_of, name_of
 SETTINGS = DOCS / "reference" / "settings.md"
 POLICY = DOCS / "reference" / "policy.md"
 API = DOCS / "reference" / "api.md"
+INTEGRATIONS = DOCS / "reference" / "integrations.md"
 ARCHITECTURE = DOCS / "explanation" / "architecture.md"
 
 DEFAULTS = {
@@ -25,6 +26,7 @@ DEFAULTS = {
 """How the fields of a policy stand in code."""
 
 PACKAGE = ROOT / "supervisor"
+NAMES = re.compile(r"^\| `(supervisor\.[\w.]+)` \| ([^|]+) \|", re.MULTILINE)
 ROOM = re.compile(r"^\| `(?:supervisor/)?([a-z_]+)(?:/|\.py)?` \|", re.MULTILINE)
 
 
@@ -97,6 +99,39 @@ def test_every_public_name_is_in_the_reference() -> None:
     """The reference has everything that can be imported from the package."""
     text = API.read_text(encoding="utf-8")
     assert [name for name in supervisor.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_integration_is_in_the_reference() -> None:
+    """Each module has its row; what a row or a directive names is there, and has no underscore."""
+    text = INTEGRATIONS.read_text(encoding="utf-8")
+    integrations = PACKAGE / "integrations"
+    files = {path.stem: path for path in integrations.glob("[a-z]*.py")}
+    files |= {path.parent.name: path for path in integrations.glob("*/__init__.py")}
+    modules = {f"supervisor.integrations.{name}": names_in(path) for name, path in files.items()}
+    rows = {module: set(re.findall(r"`(\w+)`", names)) for module, names in NAMES.findall(text)}
+    assert set(rows) == set(modules)
+    for module, names in rows.items():
+        assert names
+        assert names <= modules[module], module
+    for name in re.findall(r"^::: (.+)$", text, re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        assert attribute in rows[module], name
+
+
+def names_in(file: Path) -> set[str]:
+    """Return what a module defines, or a package lets out; an import would need what it guards."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.ClassDef(name=str(name)) | ast.FunctionDef(name=str(name)):
+                names.add(name)
+            case ast.AnnAssign(target=ast.Name(id=str(name))):
+                names.add(name)
+            case ast.ImportFrom() if file.stem == "__init__":
+                names |= {each.name for each in node.names}
+            case _:
+                pass
+    return {name for name in names if not name.startswith("_")}
 
 
 def test_the_parts_depend_on_each_other_one_way() -> None:
