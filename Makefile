@@ -5,26 +5,45 @@ VENV ?= .venv
 BACKEND ?= asyncio
 BIN := $(VENV)/bin
 
-OTHER_VERSIONS := 3.12 3.13
+# Compiled modules are kept, whatever the environment says: the tests start many processes, each of
+# which would compile all again.
+export PYTHONDONTWRITEBYTECODE :=
+
+OTHER_VERSIONS := 3.12 3.13 3.14 3.15
 
 BENCH_VENV := .venv-bench
+LOOPS_VENV := .venv-loops
+INTEGRATIONS_VENV := .venv-integrations
+JOBS_VENV := .venv-jobs
+FLEET_VENV := .venv-fleet
+
+# Pinned, so that the table of loops in docs/explanation/event-loops.md can be made again.
+OTHER_LOOPS := loopmini==0.2.3 zuvloop==0.0.17 rloop==0.5.0 rsloop==0.1.66 nest-asyncio2==1.7.4
+LOOPS_TESTS := $(addprefix tests/,behaviour circuit guard loop retry supervision)
 MUTATE_VENV := .venv-mutate
 SITE_VENV := .venv-site
 
-# How long the proofs search, and how long the soak lasts.
+# How long the proofs search, by luck of their own each time, and how long the soak lasts. The
+# luck of a run is printed; PYTEST_ADDOPTS="--seed N" brings it back.
 EFFORT ?= 45
 MINUTES ?= 10
 
-# How many processes share the tests.
+# How many processes share the tests; whoever is ready takes from the others, since a proof is long.
 JOBS ?= auto
+SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-plain test-others lint generated prove soak mutate bench bench-quick \
+.PHONY: help demo test test-plain test-meeting-loops test-eager test-others test-loops test-integrations test-fleet table page-picture lint generated prove soak mutate bench bench-quick \
     pictures site clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
 	@echo "make test                  the test suite"
 	@echo "make test-others           the same, without coverage, on Python $(OTHER_VERSIONS), where they are found"
+	@echo "make test-loops            a part of it on other packages' event loops, as far as they are found"
+	@echo "make test-integrations     what real clients raise, against servers on this machine that fail"
+	@echo "make test-fleet            circuits that processes share, through servers on this machine"
+	@echo "make page-picture          the page of circuits after five minutes: docs/images/page.png"
+	@echo "make table                 what each client makes of each fault: docs/reference/faults.md"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
 	@echo "make generated             what follows from the fields of a policy: keywords, settings, tables"
 	@echo "make prove [EFFORT=45]     the randomised proofs, so many times as long as in make test"
@@ -47,30 +66,109 @@ $(VENV)/.up-to-date: pyproject.toml
 demo: $(VENV)/.up-to-date
 	$(BIN)/python -m supervisor demo --backend $(BACKEND)
 
+# What has a command of its own: the proofs, and what needs other people's clients and real time.
+ELSEWHERE := --ignore=tests/proofs --ignore=tests/integrations/real --ignore=tests/integrations/jobs --ignore=tests/sharing/real
+
 # The proofs repeat the same few lines very often; counting those would take most of the time.
 test: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest -n $(JOBS) tests/proofs
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/proofs
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --ignore=tests/proofs
+	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) $(ELSEWHERE)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 # The proofs that only compute, or play what has been recorded, are the same on every version.
 test-plain: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/proofs
-	$(BIN)/python -m pytest -n $(JOBS) tests/proofs/test_cancellation_storm.py tests/proofs/test_crashes.py
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ELSEWHERE)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/proofs/test_cancellation_storm.py tests/proofs/test_crashes.py
 
-# On the PATH, or among pyenv's: its shims may be there although the version is not active.
+# What depends on the version most: tasks, their ends, and the loops. uvloop is the same on each.
+test-meeting-loops: $(VENV)/.up-to-date
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -k "not uvloop" $(addprefix tests/,behaviour circuit loop supervision)
+
+# With tasks that begin while they are made, as applications may have them on Python 3.12 or later;
+# without what is on trio, which has none, and what starts processes, whose tasks are plain ones.
+PROCESSES := $(addprefix --ignore=tests/,benchmarks commands testing/test_pytest_plugin.py)
+test-eager: $(VENV)/.up-to-date
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --eager $(ELSEWHERE) $(PROCESSES)
+
+# On the PATH, or among pyenv's: its shims may be there although the version is not active. On the
+# first that is found, all tests with eager tasks; on the others, as they are, what meets event loops:
+# all on each would take too long. `make test-plain PYTHON=...` runs them.
 test-others:
-	@for version in $(OTHER_VERSIONS); do \
+	@tests=test-eager; \
+	for version in $(OTHER_VERSIONS); do \
 	    for python in python$$version "$(HOME)"/.pyenv/versions/$$version.*/bin/python3; do \
 	        if "$$python" -c "" 2>/dev/null; then \
 	            echo "Python $$version: $$python"; \
-	            $(MAKE) test-plain PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	            $(MAKE) $$tests PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	            tests=test-meeting-loops; \
 	            break; \
 	        fi; \
 	    done; \
 	done
+
+# An environment of its own, of Python 3.11: some of the loops are built for few versions, or not for
+# this machine. What they leave unclosed is theirs.
+$(LOOPS_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(LOOPS_VENV)
+	$(LOOPS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(LOOPS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group test
+	@for loop in $(OTHER_LOOPS); do \
+	    $(LOOPS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	        --only-binary :all: $$loop || echo "$$loop cannot be installed here"; \
+	done
+	touch $@
+
+test-loops: $(LOOPS_VENV)/.up-to-date
+	@status=0; missing=; \
+	for loop in $(OTHER_LOOPS); do \
+	    name=$$(echo $${loop%%=*} | tr - _); \
+	    if ! $(LOOPS_VENV)/bin/python -c "import $$name" 2>/dev/null; then missing="$$missing $$loop"; continue; fi; \
+	    echo "== $$loop"; \
+	    $(LOOPS_VENV)/bin/python -m pytest -q $(SIDE_BY_SIDE) --loop $$name \
+	        -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning \
+	        $(LOOPS_TESTS) || status=1; \
+	done; \
+	if [ -n "$$missing" ]; then echo "not tested, since not installed:$$missing"; fi; \
+	exit $$status
+
+# An environment of its own: the clients bring packages that do not belong beside the other tests.
+# Most of what they bring is never imported, and to compile it takes longer than to install it.
+$(INTEGRATIONS_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(INTEGRATIONS_VENV)
+	$(INTEGRATIONS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(INTEGRATIONS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[demo]" --group test --group integrations
+	touch $@
+
+# Again one of its own: arq needs an older redis.
+$(JOBS_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(JOBS_VENV)
+	$(JOBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(JOBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --group test --group jobs
+	touch $@
+
+test-integrations: $(INTEGRATIONS_VENV)/.up-to-date $(JOBS_VENV)/.up-to-date
+	$(INTEGRATIONS_VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/integrations/real
+	$(JOBS_VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/integrations/jobs
+
+# One of its own, since a client of Redis's comes with the server of Valkey's.
+$(FLEET_VENV)/.up-to-date: pyproject.toml
+	$(PYTHON) -m venv $(FLEET_VENV)
+	$(FLEET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(FLEET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[redis]" --group test --group fleet
+	touch $@
+
+test-fleet: $(FLEET_VENV)/.up-to-date
+	$(FLEET_VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/sharing/real
+
+# What the clients warn of, or leave unclosed, is theirs.
+table: $(INTEGRATIONS_VENV)/.up-to-date
+	$(INTEGRATIONS_VENV)/bin/python -W ignore -m tests.integrations.table
+
+# Five minutes of a service, which take as long.
+page-picture: $(INTEGRATIONS_VENV)/.up-to-date
+	$(INTEGRATIONS_VENV)/bin/python -m tests.integrations.real.picture
 
 lint: $(VENV)/.up-to-date
 	$(BIN)/ruff check .
@@ -83,7 +181,7 @@ generated: $(VENV)/.up-to-date
 	$(BIN)/python -m tests.support.generated
 
 prove: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest -n $(JOBS) tests/proofs tests/behaviour/test_schedules.py tests/guard/test_threads.py --effort $(EFFORT)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/proofs tests/behaviour/test_schedules.py tests/guard/test_threads.py --effort $(EFFORT)
 
 soak: $(VENV)/.up-to-date
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) --backend $(BACKEND)

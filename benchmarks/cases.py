@@ -18,6 +18,7 @@ import anyio
 import tenacity
 import trio
 
+from benchmarks.cliffs import cliffs
 from benchmarks.contestants.interface import Guard, Setup, bound
 from benchmarks.contestants.parts import PARTS
 from benchmarks.measure import BARE, Bench, Clock, Crew, Measurement, take_turns
@@ -640,6 +641,7 @@ CASES: Final[tuple[Case, ...]] = (
         listener,
         whole=True,
     ),
+    Case("cliffs", "cliffs", "cost of one where there are many", cliffs, whole=True),
 )
 
 GROUPS: Final = tuple(dict.fromkeys(case.group for case in CASES))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.cases import SLOW_CALLS, WINDOWS
+from benchmarks.cliffs import CURVES, point
 from benchmarks.measure import BACKENDS, Backend, Row
 
 LOOPS: Final[tuple[Backend, ...]] = ("asyncio", "uvloop")
@@ -105,6 +106,13 @@ def hot(case: str, contestant: str, baseline: str) -> Look:
     return look
 
 
+def among_many(curve: str, other: str | None = None) -> Look:
+    """Compare the last point of a curve with that of another one, or else with its first."""
+    if other is None:
+        return figure("cliffs", point(curve), "growth")
+    return times("cliffs", point(curve), point(other))
+
+
 def _both(case: str, about: str, limit: float, contestant: str = "call") -> tuple[Goal, Goal]:
     """Return the goal in comparison with the lock: asyncio's, and anyio's on trio."""
     return (
@@ -113,7 +121,28 @@ def _both(case: str, about: str, limit: float, contestant: str = "call") -> tupl
     )
 
 
+def _where(curve: str) -> tuple[Backend, ...]:
+    return BACKENDS if CURVES[curve].on_trio else LOOPS
+
+
 RETRY: Final = "retry, circuits"
+
+LINEAR: Final = (
+    "failures in one turn, each read",
+    "clean-up as the loop ends",
+    "probes",
+    "kinds, plain failure",
+    "waiters, newcomer",
+)
+"""Curves whose last point is to be at most twice their first."""
+
+IN_MICROSECONDS: Final = {
+    "new name at a full cap": 50.0,
+    "waiters, read": 20.0,
+    "figures of all circuits": 1.0,
+    "refusals, wait of others": 10_000.0,
+}
+"""The most that the last point of a curve may be."""
 
 GOALS: Final[tuple[Goal, ...]] = (
     Goal("closed success, 1 task", "× lock", times("success", "call", "lock"), 0.35, LOOPS),
@@ -174,6 +203,26 @@ GOALS: Final[tuple[Goal, ...]] = (
         "× 1 circuit",
         times("circuits-10000", "call", "call", baseline="circuits-1"),
         1.20,
+    ),
+    *(
+        Goal(point(curve), "× the first of its curve", among_many(curve), 2.0, _where(curve))
+        for curve in LINEAR
+    ),
+    Goal(
+        point('retries, guard="attempt"'),
+        '× guard="loop"',
+        among_many('retries, guard="attempt"', 'retries, guard="loop"'),
+        1.3,
+    ),
+    Goal(
+        point("get_circuit_breaker"),
+        "× Supervisor.circuit",
+        among_many("get_circuit_breaker", "Supervisor.circuit"),
+        2.0,
+    ),
+    *(
+        Goal(point(curve), "µs", microseconds("cliffs", point(curve)), most)
+        for curve, most in IN_MICROSECONDS.items()
     ),
 )
 

@@ -27,6 +27,7 @@ FIGURES: Final[Mapping[str, tuple[str, float, str]]] = {
     "idle_cpu": ("CPU ms per s, all idle", 1e3, ".2f"),
     "median": ("median ms", 1e3, ".3f"),
     "longest": ("longest ms", 1e3, ".3f"),
+    "growth": ("× the first of its curve", 1, ".2f"),
 }
 """What other figures are called, what they are multiplied by, and how they are written."""
 
@@ -131,7 +132,9 @@ def table(rows: Sequence[Row], whole: bool) -> str:
         *(f"× {name}" for name in ratios),
         *(FIGURES[name][0] for name in figures),
     ]
-    ordered = sorted(rows, key=lambda row: row.overhead.median if row.overhead else 0.0)
+    ordered = list(rows)
+    if "growth" not in figures:  # curves stay together
+        ordered.sort(key=lambda row: row.overhead.median if row.overhead else 0.0)
     return _table(heads, [list(_cells(row, ratios, figures)) for row in ordered])
 
 

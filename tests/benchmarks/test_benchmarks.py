@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from benchmarks.__main__ import OUTPUT, is_full, measured
 from benchmarks.cases import CASES
 from benchmarks.charts import draw
+from benchmarks.cliffs import CURVES, point
 from benchmarks.contestants import PEERS, contestants
-from benchmarks.goals import Results, verdicts
+from benchmarks.goals import GOALS, Results, verdicts
 from benchmarks.measure import BACKENDS, Backend, Bench, Measurement, Plan, Spread, quiet, rows
 from benchmarks.report import ORIGIN, Run, write
 
@@ -46,6 +48,26 @@ def test_one_caller_reaches_the_backend(backend: Backend) -> None:
     with quiet():
         found = bench(backend, "bare", "call").run(CASES_BY_NAME["half-open"].measure)
     assert [(each.contestant, each.figures["reached"]) for each in found] == [("call", 1)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_curves(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each curve starts at 1, and ends where a goal looks for it; goals name points that exist."""
+    small = {
+        name: replace(curve, sizes=tuple(range(3, 3 + len(curve.sizes))))
+        for name, curve in CURVES.items()
+    }
+    points = {point(name) for name in CURVES}
+    assert {goal.case for goal in GOALS if ": " in goal.case} <= points
+    monkeypatch.setattr("benchmarks.cliffs.CURVES", small)
+    monkeypatch.setattr("benchmarks.cliffs.DEAF", 0.01)
+    found = bench(backend, "bare", "call").run(CASES_BY_NAME["cliffs"].measure)
+    assert [each.problem for each in found] == [None] * len(found)
+    here = [name for name, curve in small.items() if curve.on_trio or backend != "trio"]
+    assert [each.contestant for each in found] == [
+        point(name, n) for name in here for n in (3, small[name].sizes[-1])
+    ]
+    assert all(each.figures["growth"] == 1 for each in found if each.contestant.endswith(": 3"))
 
 
 def test_a_problem_stays_its_own() -> None:
