@@ -51,7 +51,7 @@ from supervisor.events import (
     FleetLost,
     StateChanged,
 )
-from supervisor.guard import CircuitBreaker, GuardedStream, Permit, WaitingBreaker
+from supervisor.guard import CircuitBreaker, GuardedStream, Isolation, Permit, WaitingBreaker
 from supervisor.instrumentation import Notices, TraceRecorder
 from supervisor.loop import deadline
 from supervisor.machine import CircuitState
@@ -123,6 +123,7 @@ __all__ = [
     "FleetLost",
     "GuardedStream",
     "IncompleteStreamError",
+    "Isolation",
     "MemorySharing",
     "NoneHealthyError",
     "Notices",

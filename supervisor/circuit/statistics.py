@@ -36,8 +36,8 @@ class Statistics:
         would_be: the state that it would be in, if it is METRICS_ONLY; else `state`.
         running: False once it has been stopped, or its actor has given up.
         failure_count: consecutive failures, or those in the window.
-        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN,
-            infinite if FORCED_OPEN.
+        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN or FORCED_OPEN,
+            infinite if the latter lasts until it is released.
         started: calls that asked for admission.
         succeeded, failed, ignored, cancelled: how the admitted ones ended.
         rejected: calls that were not admitted.
