@@ -38,6 +38,7 @@ from supervisor.errors import (
     TooManyCircuitsError,
 )
 from supervisor.events import (
+    CallsRefused,
     CircuitGivenUp,
     CircuitReconfigured,
     CircuitRestarted,
@@ -98,6 +99,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TRANSIENT_EXCEPTIONS",
     "CallTimeoutError",
+    "CallsRefused",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitBreakerSettings",
