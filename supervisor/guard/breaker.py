@@ -44,7 +44,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         recovery_timeout: seconds that it stays open, more than 0; 30 by default.
         success_threshold: successful probes that close it again, 1 or more; 1 by default. It is
             also how many probes may run at once, unless `probes` says otherwise.
-        policy: a whole policy, instead of the default one.
+        policy: a whole policy, instead of the default one, or that of the subclass.
         fields: any other field of `Policy`. Fields that are given go before those of `policy`.
 
     Raises:

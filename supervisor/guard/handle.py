@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, Unpack
+from typing import ClassVar, Self, Unpack
 
 from supervisor.arguments import check_name, shown
 from supervisor.circuit import (
@@ -25,6 +25,28 @@ class CircuitHandle(ByHand, Streaming, Copied):
 
     __slots__ = ("__weakref__", "_binding", "_circuit")
 
+    default_policy: ClassVar[Policy | None] = None
+    """What breakers go by that are made without a policy; None: the default one. A subclass gives
+    it as `class Slow(CircuitBreaker, recovery_timeout=60): ...`.
+    """
+
+    def __init_subclass__(
+        cls, *, policy: Policy | None = None, **fields: Unpack[PolicyFields]
+    ) -> None:
+        """Let the breakers of a subclass have other defaults.
+
+        Args:
+            policy: a whole policy; None: that of the class it is a subclass of.
+            fields: fields of `Policy`, which go before those of `policy`.
+
+        Raises:
+            TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
+        """
+        super().__init_subclass__()
+        if policy is not None or fields:
+            base = cls.default_policy if policy is None else policy
+            cls.default_policy = given_policy(cls.__name__, base, fields, ("policy",))
+
     def __init__(
         self,
         name: str,
@@ -46,7 +68,8 @@ class CircuitHandle(ByHand, Streaming, Copied):
             "success_threshold": success_threshold,
             **fields,
         }
-        asked = given_policy("CircuitBreaker", policy, given, ("name", "policy"))
+        base = self.default_policy if policy is None else policy
+        asked = given_policy("CircuitBreaker", base, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
 
