@@ -18,6 +18,7 @@ from supervisor.arguments import (
 )
 from supervisor.circuit import Ticket, admit, admit_at_once, end_once, report, spend_retry, succeed
 from supervisor.guard.block import begin_aside, blocks, end_block, leave_block
+from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
 from supervisor.guard.running import RAISE, is_misuse, make_call, misused, run_guarded
@@ -31,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(CircuitHandle, Synchronous):
+class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
     """Guards calls to one dependency, and refuses them while that dependency is failing.
 
     It may be built anywhere, also where no event loop runs. On first use it joins the current
