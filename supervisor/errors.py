@@ -28,7 +28,7 @@ class CircuitBreakerOpenError(Exception):
         operation_name: the circuit's name.
         retry_after: seconds until a call may be admitted; 0.0 when that cannot be known
             since a probe is running or only a share of calls is admitted, infinite when the
-            circuit has given up for good, or is isolated until it is released.
+            circuit has given up for good, or is isolated until somebody releases it.
         state: the state that refused.
         last_failure: what has opened the circuit, or None. Of an error, its type; its text may be
             another caller's, and is shown if `app_settings.circuit_breaker.show_failures` is set.
@@ -67,7 +67,9 @@ class CircuitBreakerOpenError(Exception):
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.reason in _TEXTS:
+        if self.reason == "forced_open" and 0 < self.retry_after < math.inf:
+            what = f"was opened by hand; retry after {self.retry_after:.1f} s"
+        elif self.reason in _TEXTS:
             what = _TEXTS[self.reason]
         elif self.retry_after == math.inf:
             what = "has been given up and refuses every call"

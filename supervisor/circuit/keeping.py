@@ -57,12 +57,12 @@ class Kept:
     @property
     def forgettable_at(self) -> float:
         """When there is nothing to remember any more, in seconds of the process's clock; infinite
-        while its state is set by hand.
+        while its state is set by hand, but for a time.
         """
         match self.machine.state:
             case CircuitState.CLOSED | CircuitState.HALF_OPEN:
                 return self.at
-            case CircuitState.OPEN:
+            case CircuitState.OPEN | CircuitState.FORCED_OPEN:
                 return self.at + self.machine.retry_after(self.machine.latest)
             case _:
                 return math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from supervisor.circuit.admission import answer_all
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.observers import CallObserver
@@ -17,9 +19,15 @@ def reset(circuit: Circuit) -> None:
     order(circuit, Reset(circuit.now()))
 
 
-def force(circuit: Circuit, state: CircuitState, everywhere: bool = False) -> None:
-    """Enter a state by hand, or leave one for CLOSED, if it is running."""
-    order(circuit, Force(state, circuit.now(), everywhere))
+def force(
+    circuit: Circuit,
+    state: CircuitState,
+    everywhere: bool = False,
+    hold: int = 0,
+    seconds: float = math.inf,
+) -> None:
+    """Enter a state by hand, or leave one for CLOSED, if it is running; see `Force`."""
+    order(circuit, Force(state, circuit.now(), everywhere, hold, seconds))
 
 
 def reconfigure(circuit: Circuit, policy: Policy) -> None:

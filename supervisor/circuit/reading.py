@@ -181,11 +181,15 @@ def drawn_from(
         machine.last_failure,
         origin,
         _refusals(rejected, circuit.refusals) if rejected else {},
-        None if isinstance(tally, InARow) else Window(tally.calls, tally.failures, tally.slow),
+        None if isinstance(tally, InARow) else _window(machine, tally),
         age,
     )
     record.__class__ = Statistics
     return cast("Statistics", record)
+
+
+def _window(machine: Machine, tally: Tally) -> Window:
+    return Window(tally.calls, tally.failures, tally.slow, machine.trip.counts_successes)
 
 
 def _refusals(rejected: int, but_open: dict[str, int]) -> Mapping[str, int]:

@@ -26,6 +26,7 @@ from supervisor.circuit.observers import NO_OBSERVERS
 from supervisor.loop import NOWHERE, EventLoop
 from supervisor.machine import (
     NO_PROBE,
+    REFUSING,
     CircuitState,
     Grant,
     Lease,
@@ -177,7 +178,7 @@ class Circuit:
         """The end of being open, if whoever slept until then may have been woken by now."""
         ends = self.lease.refuse_until
         is_near = ends - self.loop.early_by <= now < ends
-        return ends if is_near and self.lease.state is CircuitState.OPEN else now
+        return ends if is_near and self.lease.state in REFUSING else now
 
     def check_thread(self) -> None:
         """Refuse to be used from a thread other than that of its event loop.

@@ -18,6 +18,7 @@ from supervisor.arguments import (
 )
 from supervisor.circuit import Ticket, admit, admit_at_once, end_once, report, spend_retry, succeed
 from supervisor.guard.block import begin_aside, blocks, end_block, leave_block
+from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
 from supervisor.guard.running import RAISE, is_misuse, make_call, misused, run_guarded
@@ -31,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(CircuitHandle, Synchronous):
+class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
     """Guards calls to one dependency, and refuses them while that dependency is failing.
 
     It may be built anywhere, also where no event loop runs. On first use it joins the current
@@ -44,7 +45,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         recovery_timeout: seconds that it stays open, more than 0; 30 by default.
         success_threshold: successful probes that close it again, 1 or more; 1 by default. It is
             also how many probes may run at once, unless `probes` says otherwise.
-        policy: a whole policy, instead of the default one.
+        policy: a whole policy, instead of the default one, or that of the subclass.
         fields: any other field of `Policy`. Fields that are given go before those of `policy`.
 
     Raises:

@@ -69,6 +69,7 @@ class Sums:
             sum(each.calls for each in windows),
             sum(each.failures for each in windows),
             sum(each.slow for each in windows),
+            all(each.complete for each in windows),
         )
 
     def add(self, figures: Statistics | Totals) -> None:

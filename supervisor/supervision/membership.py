@@ -114,9 +114,9 @@ class InFleet(Membership):
         assert self._loop is not None
         at = self._loop.clock.time()
         if error is None:
-            self._publisher.publish_of_all(FleetJoined, at, members=members)
+            self._publisher.publish_of("", FleetJoined, at, members=members)
         else:
-            self._publisher.publish_of_all(FleetLost, at, error=describe(error))
+            self._publisher.publish_of("", FleetLost, at, error=describe(error))
 
 
 def membership(

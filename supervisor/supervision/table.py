@@ -156,21 +156,24 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit.observers = (*others, recording)
         return recording
 
-    def events(self, buffer: int = 1024) -> EventStream:
+    def events(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
         """Return a stream of everything that happens to circuits from now on.
 
         Args:
             buffer: events, 1 or more, that may wait for a listener before it misses some.
+            circuit: the name of the one whose events it is told, which need not be there yet;
+                None: those of all, and of the fleet.
 
         Raises:
             RuntimeError: this is not the supervisor's event loop.
-            TypeError, ValueError: `buffer` is of the wrong type or out of range.
+            TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` is no
+                name.
         """
         if not self._closed and self._loop is not None and not self._loop.runs_here():
-            check_count("buffer", buffer)
+            EventStream(buffer, circuit)  # the arguments are looked at first
             raise RuntimeError("events must be asked for on the supervisor's event loop")
         self._catch_up_all()
-        return self._publisher.stream(buffer)
+        return self._publisher.stream(buffer, circuit)
 
     def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
         """Let a function be told of each change of state from now on, in a task of its own.
