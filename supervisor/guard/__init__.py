@@ -3,6 +3,7 @@
 May know circuits and event loops; of supervisors only how to ask one for a circuit.
 
     breaker   guards calls: by call, decorator, block, permit, or from a thread
+    wrapper   what a decorated function becomes
     handle    the same circuit, to be read; by_hand, to be told what to do; joining, which circuit
               that is; copies, not used yet
     waiting   for calls that are ready to wait; falling_back, for functions that something stands in

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from threading import get_ident
 from types import TracebackType
@@ -24,6 +23,7 @@ from supervisor.guard.permit import Permit
 from supervisor.guard.running import RAISE, is_misuse, make_call, misused, run_guarded
 from supervisor.guard.synchronous import Synchronous
 from supervisor.guard.waiting import WaitingBreaker
+from supervisor.guard.wrapper import wrap
 from supervisor.machine import WaitFor
 from supervisor.policy import Outcome
 from supervisor.settings import app_settings
@@ -192,37 +192,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         if is_method_of_class(func):
             return decorate_within(func, self)
         check_async("a circuit breaker", func)
-
-        @functools.wraps(func)
-        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            circuit = self._circuit
-            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-                circuit = self._join()
-            if circuit.headroom > 0:
-                began = circuit.started = circuit.started + 1
-                grant: Ticket = circuit.grant
-            else:
-                ticket = admit_at_once(circuit)
-                if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-                    known: R = await run_guarded(circuit, ticket, func, args, kwargs)
-                    return known
-                grant, began = ticket, circuit.started
-            try:
-                awaitable = func(*args, **kwargs)
-                del args, kwargs
-                result = await awaitable
-            except BaseException as error:
-                circuit.ending += 1
-                end_once(circuit, grant, error, began)
-                raise
-            if grant is circuit.grant:
-                circuit.unsent_successes += 1
-            else:
-                circuit.ending += 1
-                succeed(circuit, grant, result, began)
-            return result
-
-        return guarded
+        return wrap(self, func)
 
     async def acquire(self, *, wait: float | None = None, wait_for: WaitFor = "closed") -> Permit:
         """Return a permit for one call whose outcome is reported by hand.
