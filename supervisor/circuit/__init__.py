@@ -33,6 +33,7 @@ from supervisor.circuit.observers import CallObserver
 from supervisor.circuit.orders import (
     force,
     give_up,
+    let_go,
     observe_calls,
     order,
     outlive_actor,
@@ -95,6 +96,7 @@ __all__ = [
     "innermost",
     "is_among",
     "keep",
+    "let_go",
     "observe_calls",
     "order",
     "outlive_actor",
