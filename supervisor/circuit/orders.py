@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from supervisor.circuit.admission import answer_all
 from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.asking import answer_all
 from supervisor.circuit.observers import NO_OBSERVERS, CallObserver
 from supervisor.circuit.reading import project
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp, seed_for
