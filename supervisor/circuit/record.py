@@ -124,7 +124,7 @@ class Circuit:
         self.home = NOWHERE  # or its loop, while it has an actor that has taken a turn
         self.running = loop is not NOWHERE
         self.block_left = False  # that of its supervisor
-        self.retired_by: object | None = None  # that supervisor may have a successor
+        self.retired_by: object | None = None  # that supervisor, weakly, or CANCELLED
         self.given_up: GivenUp | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it

@@ -56,6 +56,10 @@ class LeasingMachine(Machine):
     def _places(self) -> int:
         return int(self.terms.spare is not None) if self._fleet_decides() else super()._places()
 
+    def would_only_wait(self, request: Acquire) -> bool:
+        """Whether he would; but in HALF_OPEN the fleet is asked for whoever waits."""
+        return self.would_be is not CircuitState.HALF_OPEN and super().would_only_wait(request)
+
     def _acquire(self, request: Acquire) -> Grant | Refusal | None:
         self.pass_time(request.at)
         if not self._may_ask():

@@ -67,6 +67,13 @@ _NEVER: Final[Ordered[tuple[float, int]]] = Ordered()
 _NO_HOLDS: Final[dict[int, float]] = {}
 """Who keeps it open by hand where nobody does: shared, and never changed."""
 
+_REASONS: Final[dict[CircuitState, Reason]] = {
+    CircuitState.OPEN: "open",
+    CircuitState.HALF_OPEN: "half_open",
+    CircuitState.FORCED_OPEN: "forced_open",
+}
+"""Why calls are refused in states where it is for the state alone."""
+
 _NOTHING: Final[list[Told]] = []
 """What has changed where nothing has: likewise."""
 
@@ -214,6 +221,17 @@ class Machine:
         if self.throttle is not None:
             self.throttle.recent.advance(self.latest)
 
+    def would_only_wait(self, request: Acquire) -> bool:
+        """Whether an asker would wait for what comes in any case before he gives up, so that nobody
+        need look at his request until then.
+        """
+        if request.wait_until is None or not request.at < self.deadline <= request.wait_until:
+            return False
+        if self.metrics_only or self.would_be not in _REASONS or self._places():
+            return False
+        refusal = Refusal(self.would_be, 0.0, None, _REASONS[self.would_be])
+        return self._waits(request, refusal, request.at)
+
     def lease(self) -> Lease:
         """Return what can be answered in advance."""
         slack, refuse_until = 0, -math.inf
@@ -321,12 +339,10 @@ class Machine:
         match self.would_be:
             case CircuitState.CLOSED:
                 return self._reason_to_share(draw, at)
-            case CircuitState.HALF_OPEN:
-                return None if self._places() else "half_open"
-            case CircuitState.FORCED_OPEN:
-                return "forced_open"
+            case CircuitState.HALF_OPEN if self._places():
+                return None
             case _:
-                return "open"
+                return _REASONS[self.would_be]
 
     def _reason_to_share(self, draw: float, at: float) -> Reason | None:
         ramp = ramp_share(self.policy, at - self.since) if self.ramp_step else 1.0

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Unpack
 
 from supervisor.arguments import check_count, check_name, shown
-from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of_all
+from supervisor.circuit import Circuit, Statistics, catch_up, let_go, statistics_of_all
 from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import Notices, OnChange, TraceRecorder
@@ -109,6 +109,12 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
     def find(self, name: str) -> Circuit | None:
         """Return the circuit of that name, or None."""
         return self._circuits.get(name)
+
+    def let_go(self) -> None:
+        """End, since the event loop has been closed without a word: nothing can be told there."""
+        self._closed = True
+        for circuit in self._circuits.values():
+            let_go(circuit)
 
     @property
     def fleet(self) -> Fleet | None:
