@@ -156,7 +156,8 @@ def drawn_from(
     """Return the figures of a circuit by a projection of its machine, and what has been counted."""
     started, succeeded, failed, ignored, cancelled, rejected = counts
     state, retry_after, origin = machine.would_be, 0.0, _HERE
-    if state is not _CLOSED or machine.metrics_only:
+    shared = machine.is_shared
+    if state is not _CLOSED or machine.metrics_only or shared:
         state, origin = machine.state, machine.origin_of_state
         retry_after = machine.retry_after(max(now or 0.0, machine.latest))
     record = Draft(
@@ -179,6 +180,7 @@ def drawn_from(
         machine.times_opened,
         circuit.restarts,
         machine.last_failure,
+        shared,
         origin,
         _refusals(rejected, circuit.refusals) if rejected else {},
         None if isinstance(tally, InARow) else _window(machine, tally),

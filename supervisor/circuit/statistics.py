@@ -69,8 +69,9 @@ class Statistics:
         times_opened: transitions to OPEN.
         restarts: how often the actor had to be restarted.
         last_failure: what has opened it, as text; None once it is closed, or let through by hand.
-        origin: who has brought about its state, if that is not CLOSED: "here", its own calls;
-            "fleet", those that it is shared with; "by hand", somebody by hand, here.
+        shared: whether it is shared with other supervisors.
+        origin: who has brought about its state: "here", its own calls and time; "fleet", those that
+            it is shared with; "by hand", somebody by hand, here.
         refusals: of the rejected calls, how many for which reason: those of
             `CircuitBreakerOpenError.reason`, "crashed" and "stopped". Nothing if there is none.
         window: its latest calls, if its policy has a window; else None.
@@ -98,6 +99,7 @@ class Statistics:
     times_opened: int
     restarts: int
     last_failure: str | None
+    shared: bool
     origin: Origin
     refusals: Mapping[str, int] = field(hash=False)
     window: Window | None

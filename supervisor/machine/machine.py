@@ -84,6 +84,8 @@ class Machine:
     `seed` is that of its random numbers, by which times are jittered.
     """
 
+    is_shared = False  # with a fleet; of its kind, not of its state
+
     # At most 30 attributes, or Python could not share their names among all machines. Their types
     # say also how a recording writes them down.
     policy: Policy

@@ -37,6 +37,8 @@ it has said is over already: that is known only so well.
 class SharedMachine(LeasingMachine):
     """The state of one circuit that is shared, and the rules by which it follows its fleet."""
 
+    is_shared = True
+
     @property
     def origin_of_state(self) -> Origin:
         """Who has brought it about."""

@@ -25,8 +25,8 @@ from supervisor.recording import Recording
 from supervisor.settings import Keep
 from supervisor.sharing import Sharing
 from supervisor.supervision.conflicts import check_policy
-from supervisor.supervision.figures import Figures, History
-from supervisor.supervision.membership import Fleet, membership
+from supervisor.supervision.figures import Figures, Fleet, History
+from supervisor.supervision.membership import membership
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
 from supervisor.supervision.tracing import Tracing
@@ -49,7 +49,7 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         self._history = History(self._circuits)
         self._publisher = Publisher(self._history)
         self._onlookers = Onlookers(self._publisher)
-        self._membership = membership(sharing, keep, self._circuits, self._publisher)
+        self._membership = membership(sharing, keep, self._circuits, self._publisher, self._history)
         self._tracing = Tracing()
         self._loop: EventLoop | None = None  # once it takes circuits
         self._closed = False
