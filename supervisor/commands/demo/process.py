@@ -52,6 +52,12 @@ def kept_process(
             child.kill()  # does nothing to a process that has ended
 
 
+def tell(child: subprocess.Popen[str], line: str) -> None:
+    """Give a process a line to read; whether it is still there shows elsewhere."""
+    with suppress(BrokenPipeError):
+        print(line, file=child.stdin, flush=True)
+
+
 @contextmanager
 def server_process(patience: float = 5.0) -> Generator[str, None, None]:
     """Run the server in a process of its own during the block, and give its base URL.

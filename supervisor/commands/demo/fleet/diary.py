@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from supervisor.commands.demo.plan import Backend
 from supervisor.commands.demo.workers import CallOutcome
@@ -81,8 +81,8 @@ class Diary:
         backend: its event loop.
         ready: what it said when it could begin; None before.
         changes, calls: in the order in which they came.
-        done: whether that is all.
-        broken: whether the process has ended without having told all.
+        done: whether it has told all.
+        ended: whether it is gone.
     """
 
     number: int
@@ -91,21 +91,29 @@ class Diary:
     changes: list[Change] = field(default_factory=list[Change])
     calls: list[Call] = field(default_factory=list[Call])
     done: bool = False
-    broken: bool = False
+    ended: bool = False
 
     def write(self, lines: Iterable[str]) -> None:
         """Write down all that a process tells, until it has nothing more to tell."""
-        for line in lines:
-            match read_fact(line):
-                case Ready() as ready:
-                    self.ready = ready
-                case Call() as call:
-                    self.calls.append(call)
-                case Change() as change:
-                    self.changes.append(change)
-                case Done():
-                    self.done = True
-        self.broken = not self.done
+        try:
+            for line in lines:
+                self.add(read_fact(line))
+        finally:
+            self.ended = True
+
+    def add(self, fact: Fact) -> None:
+        """Write down a fact."""
+        match fact:
+            case Ready():
+                self.ready = fact
+            case Call():
+                self.calls.append(fact)
+            case Change():
+                self.changes.append(fact)
+            case Done():
+                self.done = True
+            case _:
+                assert_never(fact)
 
     def state_at(self, at: float) -> CircuitState:
         """Return the circuit's state at that time."""

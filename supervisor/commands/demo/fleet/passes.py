@@ -15,15 +15,15 @@ from supervisor.commands.demo.fleet.diary import Diary
 from supervisor.commands.demo.fleet.worker import Job
 from supervisor.commands.demo.passes import Remote, begin, report
 from supervisor.commands.demo.plan import Backend, DemoError, Plan
-from supervisor.commands.demo.process import kept_process
+from supervisor.commands.demo.process import kept_process, tell
 from supervisor.commands.demo.server import ServerReport
 
 LOOPS: tuple[Backend, Backend] = ("asyncio", "trio")
 
-Tell = Callable[[float], None]
+Begin = Callable[[float], None]
 """Tells a process when the pass has begun."""
 
-Start = Callable[[Job, Diary], AbstractContextManager[Tell]]
+Start = Callable[[Job, Diary], AbstractContextManager[Begin]]
 """Starts a process, which lasts as long as the block, and writes down what it tells."""
 
 
@@ -62,19 +62,13 @@ class Scene:
 
 
 @contextmanager
-def started(job: Job, diary: Diary) -> Generator[Tell, None, None]:
+def started(job: Job, diary: Diary) -> Generator[Begin, None, None]:
     """Start a process for a job."""
     with kept_process("supervisor.commands.demo.fleet.worker", "run") as child:
-        out = child.stdout
-        assert child.stdin is not None
-        assert out is not None
-        print(job.line(), file=child.stdin, flush=True)
-        threading.Thread(target=diary.write, args=(out,), daemon=True).start()
-
-        def tell(began: float) -> None:
-            print(began, file=child.stdin, flush=True)
-
-        yield tell
+        assert child.stdout is not None
+        tell(child, job.line())
+        threading.Thread(target=diary.write, args=(child.stdout,), daemon=True).start()
+        yield lambda began: tell(child, str(began))
 
 
 def jobs_of(plan: Plan, store: str | None, url: str) -> list[Job]:
@@ -119,7 +113,7 @@ async def run_pass(
     diaries = [Diary(number, job.backend) for number, job in enumerate(jobs, 1)]
     async with remote.client() as control:
         with ExitStack() as processes:
-            tells = [
+            beginnings = [
                 processes.enter_context(start(job, diary))
                 for job, diary in zip(jobs, diaries, strict=True)
             ]
@@ -128,18 +122,18 @@ async def run_pass(
                 raise DemoError("a process has not reached the store in time; try again")
             origin = await begin(control, plan, remote.clock)
             began = remote.clock() - (anyio.current_time() - origin)
-            for tell in tells:
-                tell(began)
+            for begin_at in beginnings:
+                begin_at(began)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch, Scene(plan, store is not None, diaries, origin))
-                await _all(diaries, lambda diary: diary.done)
+                await _all(diaries, lambda diary: diary.ended)
                 tasks.cancel_scope.cancel()
         return FleetPass(store is not None, await report(control), tuple(diaries))
 
 
 async def _all(diaries: Sequence[Diary], holds: Callable[[Diary], bool]) -> None:
     while not all(map(holds, diaries)):
-        broken = [diary.number for diary in diaries if diary.broken]
+        broken = [diary.number for diary in diaries if diary.ended and not diary.done]
         if broken:
             raise DemoError(f"process {broken[0]} has ended before its time")
         await anyio.sleep(0.02)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from supervisor.commands.demo.plan import DemoError, UnusableError
-from supervisor.commands.demo.process import end_with, kept_process
+from supervisor.commands.demo.process import end_with, kept_process, tell
 from supervisor.commands.extra import advice
 from supervisor.sharing import RedisSharing, Store
 
@@ -60,9 +60,8 @@ def store_process(program: str) -> Generator[str, None, None]:
         DemoError: it has not started.
     """
     with kept_process(__name__, "keep") as child:
-        assert child.stdin is not None
         assert child.stdout is not None
-        print(program, file=child.stdin, flush=True)
+        tell(child, program)
         url = child.stdout.readline().strip()
         if not url:
             raise DemoError(f"{program} has not started")

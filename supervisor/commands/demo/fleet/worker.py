@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -124,10 +124,10 @@ async def work(
         began: waits until the pass has begun, and returns when, by the server's clock.
     """
     async with Supervisor(sharing=sharing) as supervisor, AsyncExitStack() as clients:
+        events = supervisor.events(BUFFER)
         breaker = supervisor.circuit(
             CIRCUIT, failure_threshold=FAILURE_THRESHOLD, recovery_timeout=job.recovery_timeout
         )
-        events = supervisor.events(BUFFER)
         agents: list[HttpxClient] = []
         for _ in range(job.agents):
             agents.append(HttpxClient(httpx, remote.client()))
@@ -144,7 +144,7 @@ async def work(
             async with anyio.create_task_group() as working:
                 for number, client in enumerate(agents, job.first):
                     working.start_soon(Agent(client, breaker, say, clock).work, job, number)
-                await anyio.sleep(job.seconds - clock())
+                await anyio.sleep_until(origin + job.seconds)
             tasks.cancel_scope.cancel()
     say(Done())
 
@@ -157,20 +157,27 @@ async def _tell_changes(events: EventStream, origin: float, say: Say) -> None:
 
 def run(lifeline: int = 0) -> None:
     """Do the job that is told by the file `lifeline`, and end at once when that ends."""
-    job = Job(**json.loads(read_line(lifeline)))
+    line = read_line(lifeline)
+    if not line:
+        return
+    job = Job(**json.loads(line))
     sharing = None if job.store is None else sharing_by(job.store, job.space)
-    began = partial(_begin, lifeline)
+    began = partial(wait_for_beginning, lifeline)
     anyio.run(work, job, Remote.at(job.url), sharing, _print, began, backend=job.backend)
 
 
-async def _begin(lifeline: int) -> float:
+async def wait_for_beginning(lifeline: int) -> float:
+    """Wait until the file `lifeline` tells when the pass has begun, and watch it from then on."""
     line = await anyio.to_thread.run_sync(read_line, lifeline)
-    threading.Thread(target=end_with, args=(lifeline, _vanish), daemon=True).start()
+    if not line:
+        vanish()
+    threading.Thread(target=end_with, args=(lifeline, vanish), daemon=True).start()
     return float(line)
 
 
-def _vanish() -> None:
-    os._exit(1)  # whoever has started this does not wait for anything
+def vanish() -> NoReturn:
+    """End this process at once: whoever has started it waits for nothing any more."""
+    os._exit(1)
 
 
 def _print(fact: Fact) -> None:
