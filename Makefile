@@ -32,7 +32,7 @@ MINUTES ?= 10
 JOBS ?= auto
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-plain test-meeting-loops test-eager test-others test-loops test-integrations test-fleet table page-picture fleet-picture lint generated prove soak mutate bench bench-quick \
+.PHONY: help demo test test-plain test-meeting-loops test-eager test-others test-loops test-integrations test-fleet table page-picture fleet-picture lint generated prove soak mutate bench bench-quick bench-fleet \
     pictures site clean
 
 help:
@@ -53,6 +53,7 @@ help:
 	@echo "make mutate                how many faults put into the core the tests would find"
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
 	@echo "make bench                 the same in full, in under ten"
+	@echo "make bench-fleet           processes that share circuits, beside the peers, in ten minutes"
 	@echo "make pictures              what policies do on traces: docs/images/policies-*.svg"
 	@echo "make site                  the documentation as a site in site/, with every link checked"
 	@echo "make clean                 remove what these commands have made"
@@ -213,11 +214,14 @@ mutate: $(MUTATE_VENV)/.up-to-date
 $(BENCH_VENV)/.up-to-date: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group bench
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo,redis]" --group bench
 	touch $@
 
 bench: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks
+
+bench-fleet: $(BENCH_VENV)/.up-to-date
+	$(BENCH_VENV)/bin/python -m benchmarks.fleet
 
 bench-quick: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks --quick

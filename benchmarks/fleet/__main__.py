@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.fleet.crew import crew
-from benchmarks.fleet.experiments import FULL, ON_TRIO, QUICK, Experiments, Plan
+from benchmarks.fleet.experiments import EXPERIMENTS, FULL, ON_TRIO, QUICK, Experiments, Plan
 from benchmarks.fleet.report import markdown
 from benchmarks.fleet.server import running
 from benchmarks.fleet.sharers import OURS, SHARERS, missing
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     names = [name for name, what in lacking.items() if not what]
     names.insert(1, ON_TRIO)
-    experiments = measured(plan, names, program)
+    experiments = measured(plan, names, program, arguments.experiment)
     text = f"{machine()}. {markdown(experiments, plan, Path(program).name, left_out)}"
     print(text)
     if arguments.output is not None:
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measured(plan: Plan, names: Sequence[str], program: str) -> Experiments:
-    """Run all experiments."""
+def measured(plan: Plan, names: Sequence[str], program: str, chosen: Sequence[str]) -> Experiments:
+    """Run these experiments."""
     began = time.monotonic()
 
     def tell(what: str) -> None:
@@ -60,7 +60,7 @@ def measured(plan: Plan, names: Sequence[str], program: str) -> Experiments:
             for backend in ("asyncio", "trio")
         }
         experiments = Experiments(plan, names, program, crews, url)
-        experiments.run(tell)
+        experiments.run(tell, chosen)
         return experiments
 
 
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="a minute or two, instead of ten")
     add("--processes", type=int, default=FULL.processes, metavar="N", help="that share a circuit")
+    add("--experiment", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, help="all by default")
     add("--output", type=Path, metavar="MD", help="a file for what is printed")
     return parser
 

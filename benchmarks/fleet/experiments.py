@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +17,12 @@ from benchmarks.fleet.sharers import LOCAL, OURS, SHARERS
 
 ON_TRIO: Final = "shared, trio"
 """Ours on the other kind of event loop, beside the one that all of them run on."""
+
+
+EXPERIMENTS: Final = ("propagation", "outage", "commands", "cost", "kill", "down")
+
+PROBED_AFTER: Final = 4.0
+"""Seconds that a circuit is open whose probe is to be killed: all know of it by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +118,8 @@ class Experiments:
         self._url = url
         self._names = (f"circuit {number}" for number in itertools.count())
 
-    def run(self, tell: Tell) -> None:
-        """Let the contestants take turns in each experiment."""
+    def run(self, tell: Tell, chosen: Collection[str] = EXPERIMENTS) -> None:
+        """Let the contestants take turns in each of these experiments."""
         plan = self._plan
         for what, times, experiment in (
             ("propagation", plan.rounds, self._propagation),
@@ -121,9 +127,9 @@ class Experiments:
             ("commands", 1, self._commands),
             ("cost", plan.costs, self._cost),
             ("kill", plan.kills, self._kill),
-            ("store down", 1, self._down),
+            ("down", 1, self._down),
         ):
-            for number in range(times):
+            for number in range(times if what in chosen else 0):
                 tell(f"{what} {number + 1} of {times}")
                 for name in random.sample(sorted(self.results), len(self.results)):
                     with self._reported(name, what):
@@ -218,14 +224,18 @@ class Experiments:
         if who == LOCAL:
             return
         backend = "trio" if name == ON_TRIO else "asyncio"
-        circuit = {"who": who, "name": next(self._names)}
+        circuit = {"who": who, "name": next(self._names), "recovery": PROBED_AFTER}
         with crew(backend, 2) as both:
             prober, other = ([child] for child in both.children)
             both.ask("connect", who=who, url=self._url)
-            both.ask("hold", prober, **circuit, recovery=1.0)
+            both.ask("trip", prober, **circuit)
+            within = self._plan.patience
+            if both.ask("seek", other, **circuit, within=within, admitted=False) == [None]:
+                raise ProblemError("the other process does not know that it is open")
+            both.ask("hold", prober, **circuit)
             prober[0].kill()
             killed = time.monotonic()
-            (at,) = both.ask("seek", other, **circuit, recovery=1.0, within=self._plan.patience)
+            (at,) = both.ask("seek", other, **circuit, within=within, admitted=True)
             found.after_kill.append(None if at is None else at - killed)
 
     def _down(self, name: str, found: Found) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from benchmarks.contestants.interface import Guard, Setup
 from supervisor import CircuitBreakerOpenError, RedisSharing, Supervisor
@@ -50,13 +51,19 @@ async def _ours(sharing: RedisSharing | None) -> AsyncGenerator[Make]:
         yield make
 
 
+def _place(url: str) -> dict[str, Any]:
+    """Return where a server is: as the peers' own examples make their clients."""
+    parts = urlsplit(url)
+    return {"host": parts.hostname, "port": parts.port}
+
+
 @asynccontextmanager
 async def _interlock(url: str) -> AsyncGenerator[Make]:
     import interlock  # noqa: PLC0415  (it need not be there)
     import redis.asyncio  # noqa: PLC0415
     from interlock.integrations.redis import AsyncRedisStorage  # noqa: PLC0415
 
-    async with redis.asyncio.Redis.from_url(url) as client, AsyncExitStack() as breakers:
+    async with redis.asyncio.Redis(**_place(url)) as client, AsyncExitStack() as breakers:
         storage = AsyncRedisStorage(client)
 
         def make(setup: Setup) -> Guard:
@@ -81,13 +88,13 @@ async def _nopanic(url: str) -> AsyncGenerator[Make]:
     import redis.asyncio  # noqa: PLC0415
     from nopanic_redis import redis_circuit_breaker  # noqa: PLC0415
 
-    async with redis.asyncio.Redis.from_url(url) as client:
+    async with redis.asyncio.Redis(**_place(url)) as client:
 
         def make(setup: Setup) -> Guard:
             breaker = redis_circuit_breaker(
                 client,
                 name=setup.name,
-                failure_threshold=1.0,
+                failure_threshold=0.5,  # its default; the fleet's successes count, too
                 min_calls=setup.failure_threshold,
                 reset_timeout=setup.recovery_timeout,
                 half_open_max_calls=setup.success_threshold,
@@ -106,7 +113,7 @@ async def _pybreaker(url: str) -> AsyncGenerator[Make]:
     import pybreaker  # noqa: PLC0415
     import redis  # noqa: PLC0415
 
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis(**_place(url)) as client:
 
         def make(setup: Setup) -> Guard:
             storage = pybreaker.CircuitRedisStorage(

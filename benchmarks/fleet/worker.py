@@ -73,11 +73,7 @@ class Worker:
         for _ in range(THRESHOLD):
             with suppress(DownError):
                 await guard(fail)
-        opened = time.monotonic()
-        with suppress(SHARERS[who].refusal()):
-            await guard(succeed)
-            raise RuntimeError(f"{THRESHOLD} failures in a row have not opened it")
-        return opened
+        return time.monotonic()
 
     async def watch(self, who: str, name: str, within: float) -> dict[str, Any]:
         """Return when the first call was refused, if that was so in time; and by how much this
@@ -150,13 +146,12 @@ class Worker:
                 await guard(succeed)
         return clock.seconds / calls
 
-    async def hold(self, who: str, name: str, recovery: float) -> float:
-        """Open a circuit, be its probe, and stay in it; returns nothing, but says when it is."""
-        await self.trip(who, name, recovery)
+    async def hold(self, who: str, name: str, recovery: float) -> None:
+        """Be the probe of a circuit that is open, say so, and stay in it."""
         guard, refusal = self._guard(who, name, recovery), SHARERS[who].refusal()
 
         async def stay() -> None:
-            say(time.monotonic())
+            say("holding")
             await anyio.sleep_forever()
 
         while True:
@@ -164,14 +159,21 @@ class Worker:
                 await guard(stay)
             await anyio.sleep(SEEK)
 
-    async def seek(self, who: str, name: str, recovery: float, within: float) -> float | None:
-        """Return when the first call was admitted, if that was so in time."""
+    async def seek(
+        self, who: str, name: str, recovery: float, within: float, admitted: bool
+    ) -> float | None:
+        """Return when a call was admitted first, or refused, if that was so in time."""
         guard, refusal = self._guard(who, name, recovery), SHARERS[who].refusal()
         ends = time.monotonic() + within
         while time.monotonic() < ends:
-            with suppress(refusal):
+            try:
                 await guard(succeed)
-                return time.monotonic()
+            except refusal:
+                if not admitted:
+                    return time.monotonic()
+            else:
+                if admitted:
+                    return time.monotonic()
             await anyio.sleep(SEEK)
         return None
 
