@@ -21,6 +21,10 @@ _MOST_LEAVES: Final = 10
 """Errors of a group that its text looks at."""
 
 
+class SupervisorWarning(UserWarning):
+    """Circuits are probably not set up as they were meant to be: it is said once."""
+
+
 class CircuitBreakerOpenError(Exception):
     """The circuit refused the call without running it.
 

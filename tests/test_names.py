@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 from loguru import logger
 
 from supervisor import (
     CircuitBreaker,
     SettingsError,
+    SupervisorWarning,
     app_settings,
     execute_with_retry,
     get_circuit_breaker,
@@ -22,7 +25,7 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
-from supervisor.instrumentation import log_disabled
+from supervisor.instrumentation import advice
 from supervisor.settings import files
 from tests.support.logs import Records, handled_by
 
@@ -69,8 +72,7 @@ async def test_names_can_be_qualified() -> None:
 
 @pytest.mark.usefixtures("enabled")
 async def test_functions_that_share_a_name_are_told_of() -> None:
-    """Also those that `with_circuit_breaker` guards, once."""
-    app_settings.circuit_breaker.logs = "logging"
+    """Once, at the line of the second one, whether or not anything is logged."""
     name = f"fetch_{next(NUMBERS)}"
 
     def function(module: str) -> Any:
@@ -80,11 +82,64 @@ async def test_functions_that_share_a_name_are_told_of() -> None:
         fetch.__module__, fetch.__qualname__ = module, name
         return fetch
 
-    with handled_by(Records()) as records:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for module in ("mail", "mail", "chat", "news"):
             await with_circuit_breaker()(function(module))()
-    (line,) = [record.getMessage() for record in records.records if "shared" in record.msg]
-    assert line.startswith(f"circuit {name}: shared by mail.{name} and chat.{name}, whose failures")
+    (warning,) = caught
+    assert warning.category is SupervisorWarning
+    assert str(warning.message).startswith(
+        f"circuit {name}: shared by mail.{name} and chat.{name}, whose failures"
+    )
+    line = function.__code__.co_firstlineno + 1
+    assert (warning.filename, warning.lineno) == (__file__, line)
+
+
+async def test_they_are_told_of_when_circuits_are_enabled_later() -> None:
+    """Until then, nothing is shared."""
+    name = f"fetch_{next(NUMBERS)}"
+    functions: list[Any] = []
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for module in ("mail", "chat"):
+
+            async def fetch() -> str:
+                return "done"
+
+            fetch.__module__, fetch.__name__ = module, name
+            functions.append(retry_api_call()(fetch))
+            await functions[-1]()
+        told = [str(each.message) for each in caught]
+        assert not [text for text in told if name in text]
+        app_settings.circuit_breaker.enabled = True
+        for function in functions * 2:
+            await function()
+    assert len([each for each in caught if name in str(each.message)]) == 1
+
+
+class Awaited:
+    """What is no function of Python's, and still returns an awaitable."""
+
+    def __await__(self) -> Generator[None, None, str]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        return "done"
+
+
+@pytest.mark.usefixtures("enabled")
+async def test_what_has_no_line_is_told_of_where_it_is_called() -> None:
+    """A type, here: there may be another one of its name."""
+    name = f"Awaited{next(NUMBERS)}"
+    first, second = (type(name, (Awaited,), {"__module__": each}) for each in ("mail", "chat"))
+    await execute_with_retry(first)
+    with pytest.warns(SupervisorWarning, match=f"shared by mail.{name} and chat.{name}, "):
+        await execute_with_retry(second)
+
+
+async def test_a_warning_that_is_an_error_is_raised_once() -> None:
+    """In the place of the first call only."""
+    advice.untold.add("disabled")
+    with warnings.catch_warnings(action="error"):
+        with pytest.raises(SupervisorWarning):
+            await with_circuit_breaker()(run)()
+        assert await with_circuit_breaker()(run)() == "done"
 
 
 # What is disabled
@@ -93,9 +148,9 @@ async def test_functions_that_share_a_name_are_told_of() -> None:
 @pytest.fixture
 def untold() -> Iterator[None]:
     """Nothing has been said yet in this process."""
-    log_disabled.cache_clear()
+    advice.untold.add("disabled")
     yield
-    log_disabled.cache_clear()
+    advice.untold.discard("disabled")
 
 
 @pytest.mark.parametrize("logs", ["loguru", "logging"])
@@ -134,6 +189,44 @@ async def test_it_is_said_by_each_way(untold: None, wrapped: Callable[[], Any]) 
     finally:
         logging.getLogger("supervisor").setLevel(logging.NOTSET)
     assert len(records.records) == 1
+
+
+@pytest.mark.parametrize("logs", ["loguru", "logging"])
+async def test_it_is_a_warning_if_nobody_takes_the_line(untold: None, logs: Any) -> None:
+    """By default, no log line would be seen."""
+    app_settings.circuit_breaker.logs = logs
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for _ in range(2):
+            await retry_api_call()(Mail.run)()
+    (warning,) = caught
+    assert str(warning.message).startswith("circuits are disabled, so decorated functions")
+    assert warning.category is SupervisorWarning
+    assert (warning.filename, warning.lineno) == (__file__, Mail.run.__code__.co_firstlineno)
+
+
+async def test_who_has_disabled_them_is_not_warned(
+    untold: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a variable or in code: it was on purpose."""
+    monkeypatch.setenv("BINDU_CB_ENABLED", "false")
+    with warnings.catch_warnings(action="error"):
+        await with_circuit_breaker()(run)()
+        app_settings.circuit_breaker.enabled = False
+        advice.untold.add("disabled")
+        await with_circuit_breaker()(run)()
+
+
+async def test_a_logger_that_hands_nothing_on_is_no_reader(untold: None) -> None:
+    """Whatever handlers there are above it."""
+    standard = logging.getLogger("supervisor")
+    standard.setLevel(logging.INFO)
+    standard.propagate = False
+    try:
+        with pytest.warns(SupervisorWarning, match="circuits are disabled"):
+            await with_circuit_breaker()(run)()
+    finally:
+        standard.propagate = True
+        standard.setLevel(logging.NOTSET)
 
 
 async def test_nothing_is_said_of_a_breaker_of_ones_own(untold: None) -> None:

@@ -63,14 +63,25 @@ def write(
 
 def write_of_setup(
     level: Level, text: str, values: tuple[object, ...], fields: Mapping[str, object]
-) -> None:
+) -> bool:
     """Write a line about how the application is set up: for a handler of `logging`, whatever
     library circuits log to, since whoever has to read it may not know yet that they log at all.
+
+    Return whether there is such a handler.
     """
     write(level, text, values, fields)
-    if _library() != "logging":
+    heard = _standard.isEnabledFor(_NUMBERS[level]) and _has_handler(_standard)
+    if heard and _library() != "logging":
         with suppress(Exception):
             _standard.log(_NUMBERS[level], text, *values, extra=fields)
+    return heard
+
+
+def _has_handler(logger: logging.Logger) -> bool:
+    """Whether the application has one for the lines of that logger."""
+    if not all(isinstance(each, logging.NullHandler) for each in logger.handlers):
+        return True
+    return logger.propagate and logger.parent is not None and _has_handler(logger.parent)
 
 
 class _Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import assert_never
 
 from supervisor.errors import describe
@@ -17,7 +16,7 @@ from supervisor.events import (
     FleetLost,
     StateChanged,
 )
-from supervisor.instrumentation.lines import write, write_of_setup
+from supervisor.instrumentation.lines import write
 from supervisor.loop import is_cancellation
 from supervisor.machine import CircuitState
 
@@ -43,28 +42,6 @@ def log_retry(circuit: str, attempt: int, wait: float, error: BaseException | No
         "%s: attempt %d failed, next one in %.2f s",
         (circuit, attempt, wait),
         {"circuit": circuit, "attempt": attempt, "wait": wait, "error": text},
-    )
-
-
-def log_shared_name(circuit: str, first: str, second: str) -> None:
-    """Log that two functions share a circuit by the name that was generated for both."""
-    write(
-        "WARNING",
-        "circuit %s: shared by %s and %s, whose failures count together; name=... tells them apart",
-        (circuit, first, second),
-        {"circuit": circuit, "functions": (first, second)},
-    )
-
-
-@functools.cache
-def log_disabled() -> None:
-    """Log, once in a process, that decorated functions run unguarded."""
-    write_of_setup(
-        "INFO",
-        "circuits are disabled, so decorated functions run unguarded; BINDU_CB_ENABLED=true"
-        " enables them",
-        (),
-        {},
     )
 
 

@@ -14,7 +14,7 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import log_disabled
+from supervisor.instrumentation import tell_of_disabled
 from supervisor.loop import run_in_worker, running_loop
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
 from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
@@ -189,7 +189,7 @@ def with_circuit_breaker(
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not app_settings.circuit_breaker.enabled:
-                log_disabled()
+                tell_of_disabled(func)
                 return await func(*args, **kwargs)
             if "fallback" in kwargs:  # is the function's own here
                 return await breaker.get().call(partial(func, *args, **kwargs))
