@@ -6,17 +6,22 @@ import itertools
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from loguru import logger
 
 from supervisor import (
     CircuitBreaker,
+    CircuitBreakerOpenError,
+    RetrySettings,
     SettingsError,
+    Supervisor,
     SupervisorWarning,
     app_settings,
     execute_with_retry,
@@ -258,15 +263,150 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    "first", [lambda: get_circuit_breaker("a"), lambda: execute_with_retry(run)], ids=["get", "run"]
-)
-async def test_files_are_not_read_on_the_event_loop(readers: list[int], first: Any) -> None:
+async def by_block() -> None:
+    async with CircuitBreaker("a"):
+        pass
+
+
+async def by_permit() -> None:
+    (await CircuitBreaker("a").acquire()).succeed()
+
+
+async def items() -> AsyncIterator[int]:
+    yield 1
+
+
+async def by_stream() -> None:
+    async with CircuitBreaker("a").stream(items) as stream:
+        assert [item async for item in stream] == [1]
+
+
+async def by_thread() -> None:
+    await anyio.to_thread.run_sync(CircuitBreaker("a").call_from_thread, int)
+
+
+async def in_a_block() -> None:
+    async with Supervisor() as supervisor:
+        await supervisor.circuit("a").call(run)
+        while not app_settings.knows_circuits:  # noqa: ASYNC110  (a task of its own sees to it)
+            await anyio.sleep(0.001)
+
+
+async def by_decorator() -> None:
+    await CircuitBreaker("a")(run)()
+
+
+async def sent() -> None:
+    """Call a decorated function in another process, to which it has been sent."""
+    func = with_circuit_breaker("a")(run)
+    vars(app_settings).clear()
+    await func()
+
+
+async def sent_with_retries() -> None:
+    func = retry_api_call()(run)
+    vars(app_settings).clear()
+    await func()
+
+
+FIRST: dict[str, Callable[[], Awaitable[Any]]] = {
+    "by name": lambda: get_circuit_breaker("a"),
+    "retries": lambda: execute_with_retry(run),
+    "call": lambda: CircuitBreaker("a").call(run),
+    "call with fallback": lambda: CircuitBreaker("a").call(run, fallback=None),
+    "retry": lambda: CircuitBreaker("a").retry(run),
+    "spend_retry": lambda: CircuitBreaker("a").spend_retry(),
+    "waiting": lambda: CircuitBreaker("a").waiting(1).call(run),
+    "decorated": by_decorator,
+    "block": by_block,
+    "permit": by_permit,
+    "stream": by_stream,
+    "thread": by_thread,
+    "supervisor": in_a_block,
+    "sent": sent,
+    "sent with retries": sent_with_retries,
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
+async def test_files_are_not_read_on_the_event_loop(
+    readers: list[int], first: Callable[[], Awaitable[Any]]
+) -> None:
     """A worker thread reads them, once; what has been given or read is not read again."""
     await first()
     assert (await get_circuit_breaker("b")).failure_threshold == 7
-    (reader,) = readers
-    assert reader != threading.get_ident()
+    assert threading.get_ident() not in readers[-1:]
+    assert len(readers) <= 2
+
+
+@pytest.mark.parametrize("retry_on", [None, ConnectionError])
+async def test_settings_of_retries_are_not_read_there_either(
+    monkeypatch: pytest.MonkeyPatch, retry_on: Any
+) -> None:
+    """They are, before the first attempt, if they are needed."""
+    readers: list[int] = []
+
+    class Read(RetrySettings):
+        def __init__(self) -> None:
+            readers.append(threading.get_ident())
+            super().__init__()
+
+    monkeypatch.setattr("supervisor.settings.app.RetrySettings", Read)
+
+    async def fail() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await execute_with_retry(fail, retry_on=retry_on)
+    assert len(readers) == (retry_on is None)
+    assert threading.get_ident() not in readers
+
+
+async def test_reading_a_breaker_reads_no_file(readers: list[int]) -> None:
+    """Nothing is started by it, so nothing has to be known."""
+    breaker = CircuitBreaker("a")
+    assert breaker.state == "closed"
+    assert breaker.statistics().started == 0
+    assert readers == []
+
+
+async def test_a_wrong_setting_is_told_by_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a breaker that needs the settings; one of a supervisor's that was entered does not."""
+    monkeypatch.setenv("BINDU_CB_KEPE", "process")
+    breaker = CircuitBreaker("a", 1)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="BINDU_CB_KEPE"):
+            await breaker.call(run)
+    with pytest.raises(SettingsError, match="BINDU_CB_KEPE"):
+        await anyio.to_thread.run_sync(breaker.call_from_thread, int)
+    async with Supervisor():
+        assert await breaker.call(run) == "done"
+        (await breaker.acquire()).fail()
+        with pytest.raises(CircuitBreakerOpenError):
+            await breaker.call(run)
+
+
+async def test_without_threads_files_are_read_all_the_same(
+    readers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Python has none, or the process may have no more."""
+
+    async def cannot(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", cannot)
+    assert await CircuitBreaker("a").call(run) == "done"
+    assert readers == [threading.get_ident()]
+
+
+async def test_of_many_first_calls_one_reads(readers: list[int]) -> None:
+    """Or some, if they begin at once; not each."""
+    breaker = CircuitBreaker("a")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(breaker.call, run)
+    assert breaker.statistics().succeeded == 200
+    assert len(readers) < 100
 
 
 def test_files_are_read_while_decorating(readers: list[int]) -> None:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from loguru import logger
 
+from supervisor.loop import running_loop
 from supervisor.settings import Logs, SettingsError, app_settings
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -98,6 +99,8 @@ class _Text:
 
 
 def _library() -> Logs:
+    if not app_settings.knows_circuits and running_loop() is not None:
+        return "loguru"  # an event loop must not wait for files here; its supervisor has them read
     try:
         return app_settings.circuit_breaker.logs
     except SettingsError:  # whoever uses the settings is told

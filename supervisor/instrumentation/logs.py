@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import assert_never
 
 from supervisor.errors import describe
@@ -17,13 +18,16 @@ from supervisor.events import (
     StateChanged,
 )
 from supervisor.instrumentation.lines import write
-from supervisor.loop import is_cancellation
+from supervisor.loop import is_cancellation, read_settings
 from supervisor.machine import CircuitState
+from supervisor.settings import SettingsError
 
 
 async def log_events(stream: EventStream) -> None:
     """Log what the stream delivers, until it ends. Runs in a task of its own, never an actor's."""
     try:
+        with suppress(SettingsError):  # who needs them is told; lines go where they do by default
+            await read_settings()
         async for event in stream:
             _log(event)
     except BaseException as end:
