@@ -35,6 +35,7 @@ from supervisor.errors import (
     NoneHealthyError,
     PermitSettledError,
     PolicyConflictError,
+    SupervisorWarning,
     TooManyCircuitsError,
 )
 from supervisor.events import (
@@ -144,6 +145,7 @@ __all__ = [
     "StateChanged",
     "Statistics",
     "Supervisor",
+    "SupervisorWarning",
     "TooManyCircuitsError",
     "Totals",
     "TraceRecorder",

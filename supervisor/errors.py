@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from typing import Final, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
 from supervisor.policy import held_by, within
-from supervisor.settings import SettingsError, app_settings
+from supervisor.settings import app_settings
 
 LONGEST_FAILURE: Final = 200
 """Characters that are kept of a failure's text."""
@@ -19,6 +18,10 @@ LONGEST_FAILURE: Final = 200
 _RETURNED: Final = "returned "
 _MOST_LEAVES: Final = 10
 """Errors of a group that its text looks at."""
+
+
+class SupervisorWarning(UserWarning):
+    """Circuits are probably not set up as they were meant to be: it is said once."""
 
 
 class CircuitBreakerOpenError(Exception):
@@ -219,9 +222,9 @@ def shown_to_others(failure: str | None) -> str | None:
     """
     if failure is None:
         return None
-    with suppress(SettingsError):  # whoever is refused is not told of that
-        if app_settings.circuit_breaker.show_failures:
-            return failure
+    # An event loop must not wait for files here; its supervisor has them read.
+    if app_settings.knows_circuits and app_settings.circuit_breaker.show_failures:
+        return failure
     if failure.startswith(_RETURNED):
         return f"{_RETURNED}a failure"
     return failure.partition(": ")[0]

@@ -53,6 +53,7 @@ def catch_up(circuit: Circuit, emit: Emit) -> None:
             raise
         except Exception:  # noqa: S112  (each one drops the message that raised it)
             continue
+    _hand_out(circuit, emit)  # what there was before the first turn, if there was none yet
     circuit.mailbox.ring()  # the actor sleeps until a time that may have changed
 
 

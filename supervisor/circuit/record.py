@@ -128,6 +128,8 @@ class Circuit:
         self.given_up: GivenUp | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
+        if policy.initial_state != "closed":
+            self.machine.begin(0.0 if loop is NOWHERE else loop.clock.time())
         self.observers = NO_OBSERVERS
         self.on_refusal: Callable[[Circuit], None] | None = None  # wants to know of the next one
         self.started = self.rejected = self.ending = self.restarts = 0

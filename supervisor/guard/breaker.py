@@ -98,12 +98,12 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             TypeError: `func` is not an async function.
         """
         if "fallback" in kwargs:
-            return await make_call(self._here(), func, args, kwargs, kwargs.pop("fallback"))
+            return await make_call(await self._here(), func, args, kwargs, kwargs.pop("fallback"))
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant
@@ -152,7 +152,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             Exception: any other error of `call`.
         """
         fallback = kwargs.pop("fallback", RAISE)
-        return await make_call(self._here(), func, args, kwargs, fallback, retry=True)
+        return await make_call(await self._here(), func, args, kwargs, fallback, retry=True)
 
     def waiting(self, wait: float, wait_for: WaitFor = "closed") -> WaitingBreaker:
         """Return the same circuit for callers who would rather wait than be refused at once.
@@ -179,7 +179,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             CircuitBreakerOpenError: the budget is spent; its reason is "retry_budget".
             CircuitCrashedError, CircuitStoppedError, PolicyConflictError: see `call`.
         """
-        await spend_retry(self._here())
+        await spend_retry(await self._here())
 
     def __call__(
         self, func: Callable[P, Coroutine[Any, Any, R]]
@@ -211,7 +211,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         if wait is not None:
             check_seconds("wait", wait)
         check_choice("wait_for", wait_for, get_args(WaitFor))
-        circuit = self._here()
+        circuit = await self._here()
         return Permit(circuit, await admit(circuit, False, wait, wait_for))
 
     async def __aenter__(self) -> None:
@@ -223,7 +223,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         """
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant

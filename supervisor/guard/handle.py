@@ -14,10 +14,13 @@ from supervisor.circuit import (
 )
 from supervisor.guard.by_hand import ByHand
 from supervisor.guard.copies import Copied
+from supervisor.guard.entered import entered_last
 from supervisor.guard.joining import BY_NAME, OWNED
 from supervisor.guard.streaming import Streaming
+from supervisor.loop import read_settings
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
+from supervisor.settings import app_settings
 
 
 class CircuitHandle(ByHand, Streaming, Copied):
@@ -164,12 +167,18 @@ class CircuitHandle(ByHand, Streaming, Copied):
             state = ""
         return f"<CircuitBreaker {self.name!r}{state}>"
 
-    def _here(self) -> Circuit:
+    async def _here(self) -> Circuit:
         """Return the circuit to call; the shortest paths have these lines written out."""
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         return circuit
+
+    async def _begin(self) -> Circuit:
+        """Join, and let the event loop go on while the files are read that this may need."""
+        if not app_settings.knows_circuits and entered_last() is None:
+            await read_settings()
+        return self._join()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""

@@ -54,7 +54,7 @@ class WaitingBreaker(FallingBack, Streaming):
         fallback = kwargs.pop("fallback", RAISE)
         wait = self._wait
         return await make_call(
-            self._here(), func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
+            await self._here(), func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
         )
 
     def __call__(
@@ -78,8 +78,8 @@ class WaitingBreaker(FallingBack, Streaming):
         return guarded
 
     async def _admit_call(self, retry: bool = False) -> tuple[Circuit, Ticket]:
-        circuit = self._here()
+        circuit = await self._here()
         return circuit, await admit(circuit, retry, self._wait, self._wait_for)
 
-    def _here(self) -> Circuit:
-        return self._breaker._here()  # pyright: ignore[reportPrivateUsage]
+    async def _here(self) -> Circuit:
+        return await self._breaker._here()  # pyright: ignore[reportPrivateUsage]

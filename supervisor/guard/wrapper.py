@@ -29,7 +29,7 @@ def make($breaker, $func):
     async def guarded({parameters}):
 {filled_in}        $circuit = $breaker._circuit
         if ($home := $circuit.home).where() != $home.place or $home.turn not in $home.turns:
-            $circuit = $breaker._join()
+            $circuit = await $breaker._begin()
         if $circuit.headroom > 0:
             $began = $circuit.started = $circuit.started + 1
             $grant = $circuit.grant
@@ -113,7 +113,7 @@ def wrap_plainly(
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         circuit = breaker._circuit  # pyright: ignore[reportPrivateUsage]
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = breaker._join()  # pyright: ignore[reportPrivateUsage]
+            circuit = await breaker._begin()  # pyright: ignore[reportPrivateUsage]
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant

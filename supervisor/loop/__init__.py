@@ -10,7 +10,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
     limits         what not every loop of asyncio's knows
     forks          what has to be known in a process that was forked
     turns          what holds until the next one
-    workers        what would keep it waiting
+    workers        what would keep it waiting: settings that are read from files
     posting        what it is asked to do later, by worker threads above all
     cancellation   which errors are that
     time_limits    for what one task does, as the event loop's own
@@ -31,7 +31,7 @@ from supervisor.loop.time_limits import TimeLimit, run_limited, time_limit
 from supervisor.loop.turns import ForThisTurn
 from supervisor.loop.variables import LoopVar
 from supervisor.loop.wakeup import Bell
-from supervisor.loop.workers import run_in_worker
+from supervisor.loop.workers import read_settings
 
 __all__ = [
     "LONGEST_TIMER",
@@ -55,7 +55,7 @@ __all__ = [
     "is_collecting",
     "post",
     "raise_later",
-    "run_in_worker",
+    "read_settings",
     "run_limited",
     "running_loop",
     "someone_goes_on",

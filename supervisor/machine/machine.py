@@ -147,6 +147,10 @@ class Machine:
         self.times_opened = 0
         self.would_have_refused = 0
 
+    def begin(self, at: float) -> None:
+        """Enter the state that its policy begins with, as nothing has happened yet."""
+        self.apply(Force(CircuitState(self.policy.initial_state), at))
+
     @property
     def state(self) -> CircuitState:
         """The state that callers see."""
@@ -648,6 +652,9 @@ class Machine:
         if state is before or (state is CircuitState.CLOSED and before not in BY_HAND):
             return
         self.metrics_only = state is CircuitState.METRICS_ONLY
+        if state is CircuitState.OPEN:  # not by hand: a policy begins so
+            self._open(at, None)
+            return
         self.would_be = CircuitState.CLOSED if self.metrics_only else state
         self._begin_period(at)
         self._add_transition(before, state, metrics_only=False, origin=origin)

@@ -2,7 +2,7 @@
 
 May know nothing but how arguments are checked: neither machines nor settings.
 
-    policy     the fields of a policy, each defined once, and what they need of each other
+    policy     the fields of a policy, each defined once; rules, what they need of each other
     kinds      what values they may have
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
@@ -22,13 +22,16 @@ from supervisor.policy.kinds import (
     Factor,
     Failures,
     Flag,
+    InitialState,
     JudgeOfBoth,
     JudgeOfResults,
     JudgeOfTime,
+    Requests,
     Seconds,
     Share,
     ShareFromZero,
     SomeErrors,
+    State,
     TimeLimit,
     WindowCalls,
     WindowSeconds,
@@ -54,6 +57,7 @@ __all__ = [
     "Failures",
     "Flag",
     "FurtherFields",
+    "InitialState",
     "JudgeOfBoth",
     "JudgeOfResults",
     "JudgeOfTime",
@@ -61,10 +65,12 @@ __all__ = [
     "Outcome",
     "Policy",
     "PolicyFields",
+    "Requests",
     "Seconds",
     "Share",
     "ShareFromZero",
     "SomeErrors",
+    "State",
     "TimeLimit",
     "WindowCalls",
     "WindowSeconds",

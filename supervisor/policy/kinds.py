@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from supervisor.arguments import (
     check_count,
@@ -26,6 +26,10 @@ either.
 
 Classifier = Callable[[Any], Failure | Outcome | None]
 """What an error that was raised, or a result that was returned, counts as; None: by the rest."""
+
+
+InitialState = Literal["closed", "open", "forced_open", "forced_closed", "disabled", "metrics_only"]
+"""The states that a circuit may begin in."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,7 +86,18 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
+def _check_state(field: str, value: object) -> object:
+    """Return the very word for a state, also of what is equal to it."""
+    for state in _STATES:
+        if state == value:
+            return state
+    wrong = ValueError if isinstance(value, str) else TypeError
+    raise wrong(f"{field} must be one of {', '.join(_STATES)}, got {shown(value)}")
+
+
+_STATES: Final = get_args(InitialState)
 _check_count_from_zero = functools.partial(check_count, at_least=0)
+_check_requests = functools.partial(check_factor, at_least=1.01)
 _check_share_from_zero = functools.partial(check_share, zero=True)
 
 Count = Annotated[int, Kind(check_count, "whole number, 1 or more")]
@@ -94,6 +109,8 @@ WindowSeconds = Annotated[float, Kind(check_window, "seconds, 0.001 to 1e9")]
 Share = Annotated[float, Kind(check_share, "share, more than 0, at most 1")]
 ShareFromZero = Annotated[float, Kind(_check_share_from_zero, "share, 0 to 1")]
 Factor = Annotated[float, Kind(check_factor, "1 or more")]
+# With less, a throttle would hardly, or never, let a server have its calls back.
+Requests = Annotated[float, Kind(_check_requests, "1.01 or more")]
 SomeErrors = Annotated[
     Errors, Kind(_check_errors, "types or functions of an error, or several", for_callers=True)
 ]
@@ -107,6 +124,7 @@ JudgeOfResults = Annotated[
 JudgeOfBoth = Annotated[
     Classifier, Kind(check_function, "a function of an error or a result", for_callers=True)
 ]
+State = Annotated[InitialState, Kind(_check_state, "the word for a state", for_callers=True)]
 JudgeOfTime = Annotated[
     Callable[[BaseException], float | None],
     Kind(check_function, "a function of an error", for_callers=True),

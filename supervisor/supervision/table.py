@@ -251,7 +251,7 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
     def _catch_up_all(self) -> None:
         """Tell all that has been reported so far: who listens from now on must not hear of it."""
         for circuit in list(self._circuits.values()):
-            if circuit.running and circuit.messages():
+            if circuit.running and (circuit.messages() or circuit.machine.transitions):
                 self._catch_up(circuit)
 
     def _catch_up(self, circuit: Circuit) -> None:

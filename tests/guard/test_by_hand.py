@@ -749,7 +749,7 @@ class TestMetricsOnly:
         breaker = CircuitBreaker(
             "x",
             10**6,
-            throttle=1,
+            throttle=1.01,
             throttle_floor=0.001,
             retry_budget=0.001,
             retry_budget_minimum=0,

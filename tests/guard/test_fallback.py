@@ -138,7 +138,7 @@ class TestWhen:
             ("open", {}),
             ("half_open", {}),
             ("ramp", {"ramp": 1e6, "ramp_start": 1e-9}),
-            ("throttled", {"throttle": 1, "failure_threshold": 10**6}),
+            ("throttled", {"throttle": 1.01, "failure_threshold": 10**6}),
         ],
     )
     async def test_a_refusal_of_any_kind(

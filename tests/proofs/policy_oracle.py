@@ -515,6 +515,13 @@ class PolicyOracle:
             self.empty()
         self.enter(inside, metrics_only)
 
+    def begin(self, state: str) -> None:
+        """Be in the state that a policy begins with."""
+        if state == "open":
+            self.enter_open(None)
+        else:
+            self.force(state)
+
     def reconfigure(self, policy: Policy) -> None:
         windows = (policy.window_calls, policy.window_seconds)
         if windows != (self.policy.window_calls, self.policy.window_seconds):
