@@ -183,6 +183,7 @@ def drawn_from(
         _refusals(rejected, circuit.refusals) if rejected else {},
         None if isinstance(tally, InARow) else Window(tally.calls, tally.failures, tally.slow),
         age,
+        circuit.loop.clock_zero,
     )
     record.__class__ = Statistics
     return cast("Statistics", record)

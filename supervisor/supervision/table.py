@@ -151,7 +151,8 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit = self._circuits[name]
         check_count("limit", limit)
         self._catch_up(circuit)
-        recording = Recording(name, circuit.machine, limit, partial(self._catch_up, circuit))
+        catch_up = partial(self._catch_up, circuit)
+        recording = Recording(name, circuit.machine, limit, catch_up, circuit.loop.clock_zero)
         others = (each for each in circuit.observers if not isinstance(each, Recording))
         circuit.observers = (*others, recording)
         return recording
