@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NoReturn
 
 import anyio
 
@@ -168,6 +168,12 @@ class EventStream:
         self._missed = 0
         self._last_missed = 0
         self.closed = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an EventStream is for one listener, and cannot be copied or sent elsewhere; ask the"
+            " supervisor for another one"
+        )
 
     def put(self, event: Event) -> None:
         """Deliver `event` if there is room."""

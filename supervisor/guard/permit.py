@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from supervisor.circuit import (
     NO_RESULT,
@@ -128,6 +128,11 @@ class Permit:
     ) -> None:
         if not self.settled:
             settle_block(self._circuit, self._settle(), self._began, self._block, exc)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Permit is for one call, and cannot be copied or sent elsewhere; acquire another one"
+        )
 
     def __repr__(self) -> str:
         return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"

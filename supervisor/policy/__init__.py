@@ -11,7 +11,7 @@ May know nothing but how arguments are checked: neither machines nor settings.
 """
 
 from supervisor.policy import explained as explained
-from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, within
+from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, plain_answer, within
 from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
@@ -85,5 +85,6 @@ __all__ = [
     "hinted",
     "is_group_meant",
     "is_meant",
+    "plain_answer",
     "within",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from supervisor.machine import Machine, Message
 from supervisor.recording.format import FORMAT, Entry, Turn, plain
@@ -40,6 +41,11 @@ class Recording:
         self._catch_up = catch_up
         self._earlier: _Stretch | None = None
         self._latest = _Stretch(machine.copy())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Recording goes on, and cannot be copied or sent elsewhere; send its lines()"
+        )
 
     def turn_taken(self, messages: Sequence[Message], machine: Machine, at: float | None) -> None:
         """Keep what a turn has taken, as an observer of the actor's turns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 from supervisor.arguments import check_count, check_name, shown
 from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of_all
@@ -263,6 +263,12 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         del self._breakers[circuit.name]
         self._onlookers.refusals.forget(circuit)
         self._tracing.end(circuit)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Supervisor belongs to its event loop, and cannot be copied or sent elsewhere; enter"
+            " another one there"
+        )
 
     def __eq__(self, other: object) -> bool:
         return self is other  # whatever circuits they have
