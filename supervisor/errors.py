@@ -55,7 +55,7 @@ class CircuitBreakerOpenError(Exception):
             state = CircuitState(state)
         if retry_after is None:  # likewise: so some write infinity
             retry_after = math.inf
-        if not self.args:  # given by name, which `BaseException` does not keep
+        if len(self.args) < 5:  # what is given by name, `BaseException` does not keep
             self.args = (operation_name, retry_after, state, last_failure, reason)
         self.operation_name = operation_name
         self.retry_after = retry_after + 0.0  # a float, also if it was given as an int
