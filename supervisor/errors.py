@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Final, cast
+from typing import ClassVar, Final, NoReturn, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
@@ -24,6 +24,23 @@ class SupervisorWarning(UserWarning):
     """Circuits are probably not set up as they were meant to be: it is said once."""
 
 
+class Uncopied:
+    """What belongs to one event loop, or to one caller: half a copy of it would be of no use.
+
+    Attributes:
+        no_copies: why, with what it is.
+        instead: what to do.
+    """
+
+    __slots__ = ()
+
+    no_copies: ClassVar[str]
+    instead: ClassVar[str]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self.no_copies}, and cannot be copied or sent elsewhere; {self.instead}")
+
+
 class CircuitBreakerOpenError(Exception):
     """The circuit refused the call without running it.
 
@@ -31,7 +48,7 @@ class CircuitBreakerOpenError(Exception):
         operation_name: the circuit's name.
         retry_after: seconds until a call may be admitted; 0.0 when that cannot be known
             since a probe is running or only a share of calls is admitted, infinite when the
-            circuit has given up for good, or is isolated until it is released.
+            circuit has given up for good, or is isolated until somebody releases it.
         state: the state that refused.
         last_failure: what has opened the circuit, or None. Of an error, its type; its text may be
             another caller's, and is shown if `app_settings.circuit_breaker.show_failures` is set.
@@ -70,7 +87,9 @@ class CircuitBreakerOpenError(Exception):
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.reason in _TEXTS:
+        if self.reason == "forced_open" and 0 < self.retry_after < math.inf:
+            what = f"was opened by hand; retry after {self.retry_after:.1f} s"
+        elif self.reason in _TEXTS:
             what = _TEXTS[self.reason]
         elif self.retry_after == math.inf:
             what = "has been given up and refuses every call"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from supervisor.circuit.admission import answer_asker
+from supervisor.circuit.asking import answer_asker
 from supervisor.circuit.observers import TurnObserver
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError, shown_to_others

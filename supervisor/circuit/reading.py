@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 from supervisor.circuit.record import AT_REST, Circuit
 from supervisor.circuit.statistics import Draft, Statistics, Window
@@ -156,7 +156,8 @@ def drawn_from(
     """Return the figures of a circuit by a projection of its machine, and what has been counted."""
     started, succeeded, failed, ignored, cancelled, rejected = counts
     state, retry_after, origin = machine.would_be, 0.0, _HERE
-    if state is not _CLOSED or machine.metrics_only:
+    shared = machine.is_shared
+    if state is not _CLOSED or machine.metrics_only or shared:
         state, origin = machine.state, machine.origin_of_state
         retry_after = machine.retry_after(max(now or 0.0, machine.latest))
     record = Draft(
@@ -166,27 +167,28 @@ def drawn_from(
         circuit.running,
         tally.failures,
         retry_after,
-        started,
-        succeeded,
-        failed,
-        ignored,
-        cancelled,
-        rejected,
+        *counts,
         machine.would_have_refused,
-        len(machine.waiting) if circuit.running else 0,
+        machine.waiting.size if circuit.running else 0,
         max(0, started - rejected - succeeded - failed - ignored - cancelled),
         machine.stale,
         machine.times_opened,
         circuit.restarts,
         machine.last_failure,
+        shared,
         origin,
         _refusals(rejected, circuit.refusals) if rejected else {},
-        None if isinstance(tally, InARow) else Window(tally.calls, tally.failures, tally.slow),
+        None if isinstance(tally, InARow) else _window(machine, tally),
         age,
         circuit.loop.clock_zero,
     )
     record.__class__ = Statistics
-    return cast("Statistics", record)
+    statistics: Statistics = record
+    return statistics
+
+
+def _window(machine: Machine, tally: Tally) -> Window:
+    return Window(tally.calls, tally.failures, tally.slow, machine.trip.counts_successes)
 
 
 def _refusals(rejected: int, but_open: dict[str, int]) -> Mapping[str, int]:
@@ -207,7 +209,7 @@ def _is_at_rest(circuit: Circuit, machine: Machine, now: float | None) -> bool:
         return False  # it ends a row of failures, is in the window, or comes too late
     if now is not None and now > tally.expires:
         return False
-    changes = machine.would_be is not _CLOSED or machine.ramp_step or machine.waiting
+    changes = machine.would_be is not _CLOSED or machine.ramp_step or machine.waiting.size
     if now is None or (circuit.allowance is None and not changes):
         return True
     allowance = circuit.allowance

@@ -14,6 +14,7 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.circuit import Circuit, Ticket, admit
+from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.running import RAISE, make_call
 from supervisor.guard.streaming import Streaming
@@ -23,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class WaitingBreaker(Streaming):
+class WaitingBreaker(FallingBack, Streaming):
     """A circuit for callers who are ready to wait to be admitted; see `CircuitBreaker.waiting`.
 
     Who came first is admitted first, as a probe or once the circuit is closed. Each caller has

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from supervisor.errors import describe
 from supervisor.events import (
+    CallsRefused,
     CircuitGivenUp,
     CircuitRestarted,
     CircuitRetired,
@@ -139,6 +140,8 @@ def _log(event: Event | EventsMissed) -> None:
             )
         case FleetJoined() | FleetLost():
             _log_link(event)
+        case CallsRefused():
+            pass  # whoever has counted them has logged that, also where no stream is left
         case EventsMissed():
             write("WARNING", "%d events were not logged", (event.count,), {"count": event.count})
         case Event():

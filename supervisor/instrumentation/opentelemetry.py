@@ -10,9 +10,9 @@ UpDownCounter that is 1 for one state, and 0 for each other one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from weakref import WeakSet
 
 from opentelemetry.metrics import (
@@ -26,7 +26,8 @@ from opentelemetry.trace import get_current_span
 from supervisor import CircuitState, Supervisor
 from supervisor.arguments import shown
 from supervisor.circuit import add_witness, remove_witness
-from supervisor.instrumentation.sums import Labels, Sums
+from supervisor.instrumentation.sums import Labels, Links, Sums, Told
+from supervisor.machine import Origin
 
 SCOPE: Final = "supervisor"
 """The instrumentation scope of all instruments."""
@@ -83,6 +84,18 @@ _INSTRUMENTS: Final[dict[str, tuple[Literal["counter", "up_down_counter", "gauge
     ),
     "circuit_breaker.window.failure_ratio": ("gauge", "1", "Share of them that failed."),
     "circuit_breaker.window.slow_ratio": ("gauge", "1", "Share of them that were slow."),
+    "circuit_breaker.state_origin": (
+        "up_down_counter",
+        "1",
+        "1 for who has brought about the state of a shared circuit, else 0.",
+    ),
+    "circuit_breaker.fleet.linked": (
+        "gauge",
+        "1",
+        "1 if the store that circuits are shared through is reached, else 0.",
+    ),
+    "circuit_breaker.fleet.joined": ("counter", "{time}", "Times that the store was reached."),
+    "circuit_breaker.fleet.lost": ("counter", "{time}", "Times that the store was lost."),
 }
 """Kind, unit and description, by name."""
 
@@ -191,13 +204,21 @@ class _Observations(dict[str, list[Observation]]):
         self[f"circuit_breaker.{instrument}"].append(Observation(value, {NAME: name, **further}))
 
 
-def _observations(labels: Mapping[str, Sums]) -> _Observations:
+def _observations(told: Told) -> _Observations:
     observations = _Observations()
-    for name, sums in labels.items():
+    if told.links is not None:
+        _add_links(observations, told.links)
+    for name, sums in told.labels.items():
         _add_counters(observations, name, sums)
         if sums.circuits:
             _add_present(observations, name, sums)
     return observations
+
+
+def _add_links(observations: _Observations, links: Links) -> None:
+    numbers = {name: value for name, value in links._asdict().items() if value is not None}
+    for name, value in numbers.items():
+        observations[f"circuit_breaker.fleet.{name}"].append(Observation(int(value)))
 
 
 def _add_counters(observations: _Observations, name: str, sums: Sums) -> None:
@@ -219,13 +240,16 @@ def _add_present(observations: _Observations, name: str, sums: Sums) -> None:
     states = {each.state for each in circuits}
     for state in CircuitState:
         observations.add("status", int(state in states), name, state=state.value)
+    if origins := sums.origins:
+        for origin in get_args(Origin):
+            observations.add("state_origin", int(origin in origins), name, origin=origin)
     observations.add("active_calls", sum(each.in_flight for each in circuits), name)
     observations.add("waiting_calls", sum(each.waiting for each in circuits), name)
     retry_after = max(each.retry_after for each in circuits)
     if retry_after < math.inf:  # the SDK drops what is not finite, with a warning each time
         observations.add("retry_after", retry_after, name)
     if (window := sums.window) is not None:
-        some = max(window.calls, 1)
         observations.add("window.calls", window.calls, name)
-        observations.add("window.failure_ratio", window.failures / some, name)
-        observations.add("window.slow_ratio", window.slow / some, name)
+        if window.complete:  # or a failure would be all that there is
+            observations.add("window.failure_ratio", window.failure_rate or 0.0, name)
+            observations.add("window.slow_ratio", window.slow_call_rate or 0.0, name)

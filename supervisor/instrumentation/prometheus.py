@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, Sample
@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from supervisor import CircuitState, Supervisor
 from supervisor.arguments import check_choice
-from supervisor.instrumentation.sums import Labels, Sums
+from supervisor.instrumentation.sums import Labels, Links, Sums, Told
+from supervisor.machine import Origin
 
 Names = Literal["circuit", "resilience4j"]
 
@@ -21,7 +22,10 @@ _SUMMED: Final = {
     "circuit_window_calls",
     "resilience4j_circuitbreaker_buffered_calls",
 }
-"""Gauges whose value, for several processes, is the sum of theirs; of others, it is the highest."""
+"""Gauges whose value, for several processes, is the sum of theirs."""
+
+_LINKED: Final = "circuit_fleet_linked"
+"""The gauge whose value is the lowest of theirs; of others, it is the highest."""
 
 _STATES: Final = [(state, state.value) for state in CircuitState]
 
@@ -57,7 +61,7 @@ class CircuitCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return all metrics without values, so that a registry knows their names."""
-        return self._families({})
+        return self._families(Told({}, Links(None, 0, 0)))
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics with the values of this moment."""
@@ -93,7 +97,7 @@ class CircuitWriter:
                         self._metric(family, sample)
                         self._set(series, sample.value)
         for series in gone:
-            self._set(series, 0)  # nothing can be removed
+            self._set(series, int(series[0] == _LINKED))  # nothing can be removed
 
     def _metric(self, family: Metric, sample: Sample) -> None:
         if family.name not in self._metrics:
@@ -106,13 +110,14 @@ class CircuitWriter:
                     text,
                     labels,
                     registry=None,
-                    multiprocess_mode="livesum" if name in _SUMMED else "livemax",
+                    multiprocess_mode=_mode_of(name),
                 )
             )
 
     def _set(self, series: tuple[str, tuple[str, ...]], value: float) -> None:
         name, labels = series
-        child = self._metrics[name].labels(*labels)
+        metric = self._metrics[name]
+        child = metric.labels(*labels) if labels else metric
         if isinstance(child, Counter):
             child.inc(value - self._written.get(series, 0))
         else:
@@ -120,12 +125,20 @@ class CircuitWriter:
         self._written[series] = value
 
 
-def _own(labels: Mapping[str, Sums]) -> list[Metric]:
+def _mode_of(gauge: str) -> Literal["livesum", "livemin", "livemax"]:
+    if gauge in _SUMMED:
+        return "livesum"
+    return "livemin" if gauge == _LINKED else "livemax"
+
+
+def _own(told: Told) -> list[Metric]:
+    labels = told.labels
     return [
         _state("circuit_state", "circuit", labels),
         *_counters(labels),
         *_gauges(labels),
         *_windows(labels),
+        *([] if told.links is None else _of_fleet(labels, told.links)),
     ]
 
 
@@ -188,11 +201,33 @@ def _windows(labels: Mapping[str, Sums]) -> list[Metric]:
     slow = _gauge("circuit_window_slow_ratio", "Share of them that were slow, 0 to 1.")
     for label, sums in labels.items():
         if (window := sums.window) is not None:
-            of, some = (label,), max(window.calls, 1)
-            calls.add_metric(of, window.calls)
-            failures.add_metric(of, window.failures / some)
-            slow.add_metric(of, window.slow / some)
+            calls.add_metric((label,), window.calls)
+            if window.complete:  # or a failure would be all that there is
+                failures.add_metric((label,), window.failure_rate or 0.0)
+                slow.add_metric((label,), window.slow_call_rate or 0.0)
     return [calls, failures, slow]
+
+
+def _of_fleet(labels: Mapping[str, Sums], links: Links) -> list[Metric]:
+    linked = GaugeMetricFamily(
+        _LINKED, "1 if the store that circuits are shared through is reached, else 0."
+    )
+    if links.linked is not None:
+        linked.add_metric((), int(links.linked))
+    joined = CounterMetricFamily("circuit_fleet_joined", "Times that the store was reached.")
+    joined.add_metric((), links.joined)
+    lost = CounterMetricFamily("circuit_fleet_lost", "Times that the store was lost.")
+    lost.add_metric((), links.lost)
+    origin = GaugeMetricFamily(
+        "circuit_state_origin",
+        "1 for who has brought about the state of a shared circuit, else 0.",
+        labels=("circuit", "origin"),
+    )
+    for label, sums in labels.items():
+        if origins := sums.origins:
+            for each in get_args(Origin):
+                origin.add_metric((label, each), int(each in origins))
+    return [linked, joined, lost, origin]
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:
@@ -203,8 +238,9 @@ def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, labels=("circuit", *labels))
 
 
-def _resilience4j(labels: Mapping[str, Sums]) -> list[Metric]:
+def _resilience4j(told: Told) -> list[Metric]:
     """Name all as resilience4j's `TaggedCircuitBreakerMetrics` does by way of Micrometer."""
+    labels = told.labels
     prefix = "resilience4j_circuitbreaker"
     calls = Metric(f"{prefix}_calls_seconds", "Calls that have ended, by kind.", "summary")
     refused = CounterMetricFamily(
@@ -232,10 +268,10 @@ def _resilience4j(labels: Mapping[str, Sums]) -> list[Metric]:
         if (window := sums.window) is not None:
             buffered.add_metric((label, "failed"), window.failures)
             buffered.add_metric((label, "successful"), window.calls - window.failures)
-            failures.add_metric((label,), _percentage(window.failures, window.calls))
-            slow.add_metric((label,), _percentage(window.slow, window.calls))
+            failures.add_metric((label,), _percentage(window.failure_rate))
+            slow.add_metric((label,), _percentage(window.slow_call_rate))
     return [_state(f"{prefix}_state", "name", labels), calls, refused, buffered, failures, slow]
 
 
-def _percentage(some: int, calls: int) -> float:
-    return 100 * some / calls if calls else -1.0
+def _percentage(rate: float | None) -> float:
+    return -1.0 if rate is None else 100 * rate

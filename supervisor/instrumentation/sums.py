@@ -15,8 +15,18 @@ from operator import add, attrgetter
 from os import getpid
 from typing import Final, NamedTuple, TypeVar
 
-from supervisor import CircuitState, Figures, Statistics, Supervisor, Totals, Window, all_figures
+from supervisor import (
+    CircuitState,
+    Figures,
+    Fleet,
+    Statistics,
+    Supervisor,
+    Totals,
+    Window,
+    all_figures,
+)
 from supervisor.arguments import check_count, shown
+from supervisor.machine import Origin
 
 OTHER: Final = "other"
 """The label of all circuits that have none of their own."""
@@ -69,7 +79,13 @@ class Sums:
             sum(each.calls for each in windows),
             sum(each.failures for each in windows),
             sum(each.slow for each in windows),
+            all(each.complete for each in windows),
         )
+
+    @property
+    def origins(self) -> set[Origin]:
+        """Who has brought about the states of those that are shared."""
+        return {each.origin for each in self.circuits if each.shared}
 
     def add(self, figures: Statistics | Totals) -> None:
         """Add what has been counted, but for the transitions."""
@@ -82,6 +98,31 @@ class Sums:
         self.counts = Counts._make(map(max, self.counts, told.counts))
         _keep_to(told.refusals, self.refusals)
         _keep_to(told.transitions, self.transitions)
+
+
+class Links(NamedTuple):
+    """How supervisors stand with the stores that they share circuits through.
+
+    Attributes:
+        linked: whether each of them reaches its store; None if all of them have ended.
+        joined, lost: how often any of them has reached one, and lost it.
+    """
+
+    linked: bool | None
+    joined: int
+    lost: int
+
+
+class Told(NamedTuple):
+    """All that there is to tell at one moment.
+
+    Attributes:
+        labels: the sums of each label that has ever been used.
+        links: None if no supervisor shares circuits.
+    """
+
+    labels: dict[str, Sums]
+    links: Links | None
 
 
 class Labels:
@@ -109,8 +150,8 @@ class Labels:
         self._labels: dict[str, str] = {}
         self._told: dict[str, Sums] = {}
 
-    def read(self) -> dict[str, Sums]:
-        """Return the sums of each label that has ever been used.
+    def read(self) -> Told:
+        """Return what there is to tell now.
 
         No counter is less than it was before. Without this, those of a circuit that is kept for the
         next event loop would be gone for a while, and those of a report that is on its way in
@@ -119,7 +160,8 @@ class Labels:
         if self._process != getpid():  # a forked one, whose figures begin with none, too
             self._begin()
         sums: defaultdict[str, Sums] = defaultdict(Sums)
-        for figures in self._figures():
+        read = self._figures()
+        for figures in read:
             for name, statistics in figures.circuits.items():
                 of_label = sums[self._label(name, figures)]
                 of_label.add(statistics)
@@ -131,7 +173,7 @@ class Labels:
         for label, told in self._told.copy().items():
             sums[label].keep_to(told)
         self._told.update(sums)
-        return sums
+        return Told(sums, _links([each.fleet for each in read if each.fleet is not None]))
 
     def _figures(self) -> list[Figures]:
         return all_figures() if self._supervisor is None else [self._supervisor.figures()]
@@ -146,6 +188,17 @@ class Labels:
                 return OTHER
             label = self._labels.setdefault(name, _label_of(name))
         return label
+
+
+def _links(fleets: list[Fleet]) -> Links | None:
+    if not fleets:
+        return None
+    present = [each.linked for each in fleets if each.owner]
+    return Links(
+        all(present) if present else None,
+        sum(each.joined for each in fleets),
+        sum(each.lost for each in fleets),
+    )
 
 
 def _keep_to(told: Mapping[K, int], counts: Counter[K]) -> None:

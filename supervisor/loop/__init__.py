@@ -4,8 +4,9 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 
     event_loop     the one that a circuit lives on: whether it runs here, and its time
     variables      what there is one of for each event loop
-    wakeup         what one task sleeps on until somebody wakes it
+    wakeup         what one task sleeps on until somebody, or a time, wakes it
     tasks          those of a supervisor, which end when they are told to
+    collecting     what the collector has to be told of those that are closed
     limits         what not every loop of asyncio's knows
     forks          what has to be known in a process that was forked
     turns          what holds until the next one
@@ -18,6 +19,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 """
 
 from supervisor.loop.cancellation import is_cancellation
+from supervisor.loop.collecting import when_closed
 from supervisor.loop.deadlines import deadline, deadline_here
 from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
 from supervisor.loop.forks import in_forked_process
@@ -58,4 +60,5 @@ __all__ = [
     "someone_goes_on",
     "time_in_process",
     "time_limit",
+    "when_closed",
 ]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from supervisor.errors import Uncopied
 from supervisor.machine import Machine, Message
 from supervisor.recording.format import FORMAT, Entry, Turn, plain
 
 
-class Recording:
+class Recording(Uncopied):
     """The last messages of one circuit, and the changes that they have brought about.
 
     It keeps at least the last `limit` entries, as far as there are any, and at most twice as
@@ -26,6 +26,9 @@ class Recording:
         circuit: the circuit's name.
         clock_zero: when its event loop's clock was at 0, in seconds of Unix time.
     """
+
+    no_copies = "a Recording goes on"
+    instead = "send its lines()"
 
     def __init__(
         self,
@@ -41,11 +44,6 @@ class Recording:
         self._catch_up = catch_up
         self._earlier: _Stretch | None = None
         self._latest = _Stretch(machine.copy())
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Recording goes on, and cannot be copied or sent elsewhere; send its lines()"
-        )
 
     def turn_taken(self, messages: Sequence[Message], machine: Machine, at: float | None) -> None:
         """Keep what a turn has taken, as an observer of the actor's turns."""

@@ -20,9 +20,9 @@ from supervisor.supervision.current import (
     supervisors_here,
     tell_other_threads,
 )
-from supervisor.supervision.figures import Figures, Totals, all_figures
+from supervisor.supervision.figures import Figures, Fleet, Totals, all_figures
 from supervisor.supervision.keeping import forget_kept
-from supervisor.supervision.membership import Fleet, sharing_by
+from supervisor.supervision.membership import sharing_by
 from supervisor.supervision.supervisor import Supervisor
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import get_ident
 from typing import Final
@@ -59,6 +59,25 @@ NOTHING: Final = Totals()
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """How a supervisor stands with those that it shares circuits with.
+
+    Attributes:
+        linked: whether the store is reached; if not, every circuit decides alone.
+        members: how many supervisors there are, this one included; 0 if it is not reached.
+        owner: the name of this one among them; empty in `Figures` of those that have ended.
+        joined, lost: how often the store has been reached, and lost, as `FleetJoined` and
+            `FleetLost` tell; it counts as lost also if it is not there at the start.
+    """
+
+    linked: bool
+    members: int
+    owner: str
+    joined: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What a supervisor's circuits have counted, as of one moment.
 
@@ -69,11 +88,14 @@ class Figures:
         circuits: the figures of those that there are, by name.
         ended: the sums of those that have ended, by name.
         transitions: how often any of them has gone from which state to which, by name.
+        fleet: how things stand with those that circuits are shared with; None if none are. Of what
+            has ended, only `joined` and `lost` are told.
     """
 
     circuits: Mapping[str, Statistics] = field(hash=False)
     ended: Mapping[str | None, Totals] = field(hash=False)
     transitions: Mapping[str | None, Mapping[Way, int]] = field(hash=False)
+    fleet: Fleet | None = None
 
     def tells_apart(self, name: str) -> bool:
         """Whether that circuit's counts will still be under its name once it has ended."""
@@ -94,6 +116,7 @@ class History:
 
     Attributes:
         closed: whether all of that has been left to the process.
+        fleet: returns how things stand with those that circuits are shared with, in any thread.
     """
 
     def __init__(self, circuits: Mapping[str, Circuit]) -> None:
@@ -102,6 +125,7 @@ class History:
         self._latest: Circuit | None = None  # that has ended
         self._transitions: dict[str | None, Counter[Way]] = {}
         self.closed = False
+        self.fleet: Callable[[], Fleet | None] = lambda: None
         _histories[self] = None
 
     def begin(self, circuit: Circuit) -> None:
@@ -138,8 +162,9 @@ class History:
             name = _key(latest.name)
             ended[name] = ended.get(name, NOTHING) + figures_of(latest, now)
         figures = {each.name: figures_of(each, now) for each in present if each is not latest}
-        ways = list(self._transitions.items())
-        return Figures(figures, ended, {name: counts.copy() for name, counts in ways})
+        ways = {name: counts.copy() for name, counts in list(self._transitions.items())}
+        fleet = self.fleet()
+        return Figures(figures, ended, ways, _ended(fleet) if self.closed else fleet)
 
     def close(self, goes_on: bool) -> None:
         """Leave all that to the process, since the supervisor ends, or its event loop.
@@ -176,7 +201,15 @@ def _sum_of(past: Figures, figures: Figures) -> Figures:
         ended[name] = ended.get(name, NOTHING) + total
     for name, ways in figures.transitions.items():
         transitions[name] = Counter(transitions.get(name, {})) + Counter(ways)
-    return Figures({}, ended, transitions)
+    return Figures({}, ended, transitions, _ended(past.fleet, figures.fleet))
+
+
+def _ended(*fleets: Fleet | None) -> Fleet | None:
+    told = [each for each in fleets if each is not None]
+    if not told:
+        return None
+    joined, lost = sum(each.joined for each in told), sum(each.lost for each in told)
+    return Fleet(linked=False, members=0, owner="", joined=joined, lost=lost)
 
 
 def _key(name: str) -> str | None:

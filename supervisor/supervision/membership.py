@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from supervisor.arguments import shown
 from supervisor.circuit import Circuit
@@ -13,22 +12,8 @@ from supervisor.loop import EventLoop, Tasks
 from supervisor.machine import CircuitState
 from supervisor.settings import CircuitBreakerSettings, Keep, SettingsError
 from supervisor.sharing import Member, RedisSharing, Sharing
+from supervisor.supervision.figures import Fleet, History
 from supervisor.supervision.publishing import Publisher
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """How a supervisor stands with those that it shares circuits with.
-
-    Attributes:
-        linked: whether the store is reached; if not, every circuit decides alone.
-        members: how many supervisors there are, this one included; 0 if it is not reached.
-        owner: the name of this one among them.
-    """
-
-    linked: bool
-    members: int
-    owner: str
 
 
 class Membership:
@@ -69,20 +54,28 @@ class InFleet(Membership):
         sharing: what they are shared through.
         circuits: those of the supervisor, by name, at any time.
         publisher: is told when the store is reached, and when it is not any more.
+        history: has to say how things stand.
     """
 
     def __init__(
-        self, sharing: Sharing, circuits: Mapping[str, Circuit], publisher: Publisher
+        self,
+        sharing: Sharing,
+        circuits: Mapping[str, Circuit],
+        publisher: Publisher,
+        history: History,
     ) -> None:
         self._publisher = publisher
         self._member = Member(sharing, circuits, self._link_changed)
         self._loop: EventLoop | None = None
+        self._joined = self._lost = 0
         publisher.tell_fleet = self._member.tell
+        history.fleet = lambda: self.status
 
     @property
-    def status(self) -> Fleet | None:  # type: ignore[override]
-        """How things stand."""
-        return Fleet(self._member.linked, self._member.members, self._member.owner)
+    def status(self) -> Fleet:  # type: ignore[override]
+        """How things stand, for any thread."""
+        member = self._member
+        return Fleet(member.linked, member.members, member.owner, self._joined, self._lost)
 
     def open(self, loop: EventLoop, tasks: Tasks[Callable[[], None]]) -> None:
         """Join, by a task of those."""
@@ -114,9 +107,11 @@ class InFleet(Membership):
         assert self._loop is not None
         at = self._loop.clock.time()
         if error is None:
-            self._publisher.publish_of_all(FleetJoined, at, members=members)
+            self._joined += 1
+            self._publisher.publish_of("", FleetJoined, at, members=members)
         else:
-            self._publisher.publish_of_all(FleetLost, at, error=describe(error))
+            self._lost += 1
+            self._publisher.publish_of("", FleetLost, at, error=describe(error))
 
 
 def membership(
@@ -124,6 +119,7 @@ def membership(
     keep: Keep | None,
     circuits: Mapping[str, Circuit],
     publisher: Publisher,
+    history: History,
 ) -> Membership:
     """Return what a supervisor is to have.
 
@@ -137,7 +133,7 @@ def membership(
         raise ValueError(
             f"keep={keep!r} does not go with sharing: what is shared outlives event loops anyway"
         )
-    return InFleet(sharing, circuits, publisher)
+    return InFleet(sharing, circuits, publisher, history)
 
 
 def sharing_by(settings: CircuitBreakerSettings) -> Sharing | None:

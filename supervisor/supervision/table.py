@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import NoReturn, Unpack
+from typing import Unpack
 
 from supervisor.arguments import check_count, check_name, shown
-from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of_all
+from supervisor.circuit import Circuit, Statistics, catch_up, let_go, statistics_of_all
+from supervisor.errors import Uncopied
 from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import Notices, OnChange, TraceRecorder
@@ -25,14 +26,14 @@ from supervisor.recording import Recording
 from supervisor.settings import Keep
 from supervisor.sharing import Sharing
 from supervisor.supervision.conflicts import check_policy
-from supervisor.supervision.figures import Figures, History
-from supervisor.supervision.membership import Fleet, membership
+from supervisor.supervision.figures import Figures, Fleet, History
+from supervisor.supervision.membership import membership
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
 from supervisor.supervision.tracing import Tracing
 
 
-class CircuitTable(Mapping[str, CircuitBreaker]):
+class CircuitTable(Uncopied, Mapping[str, CircuitBreaker]):
     """A mapping from names to breakers, which is no other one's equal.
 
     Args:
@@ -40,6 +41,9 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         sharing: what circuits are shared through, if they are.
         keep: where they outlive their event loop.
     """
+
+    no_copies = "a Supervisor belongs to its event loop"
+    instead = "enter another one there"
 
     def __init__(
         self, on_change: OnChange | None, sharing: Sharing | None, keep: Keep | None
@@ -49,7 +53,7 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         self._history = History(self._circuits)
         self._publisher = Publisher(self._history)
         self._onlookers = Onlookers(self._publisher)
-        self._membership = membership(sharing, keep, self._circuits, self._publisher)
+        self._membership = membership(sharing, keep, self._circuits, self._publisher, self._history)
         self._tracing = Tracing()
         self._loop: EventLoop | None = None  # once it takes circuits
         self._closed = False
@@ -110,6 +114,12 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         """Return the circuit of that name, or None."""
         return self._circuits.get(name)
 
+    def let_go(self) -> None:
+        """End, since the event loop has been closed without a word: nothing can be told there."""
+        self._closed = True
+        for circuit in self._circuits.values():
+            let_go(circuit)
+
     @property
     def fleet(self) -> Fleet | None:
         """How it stands with those that it shares circuits with; None if it shares none."""
@@ -157,21 +167,24 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit.observers = (*others, recording)
         return recording
 
-    def events(self, buffer: int = 1024) -> EventStream:
+    def events(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
         """Return a stream of everything that happens to circuits from now on.
 
         Args:
             buffer: events, 1 or more, that may wait for a listener before it misses some.
+            circuit: the name of the one whose events it is told, which need not be there yet;
+                None: those of all, and of the fleet.
 
         Raises:
             RuntimeError: this is not the supervisor's event loop.
-            TypeError, ValueError: `buffer` is of the wrong type or out of range.
+            TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` is no
+                name.
         """
         if not self._closed and self._loop is not None and not self._loop.runs_here():
-            check_count("buffer", buffer)
+            EventStream(buffer, circuit)  # the arguments are looked at first
             raise RuntimeError("events must be asked for on the supervisor's event loop")
         self._catch_up_all()
-        return self._publisher.stream(buffer)
+        return self._publisher.stream(buffer, circuit)
 
     def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
         """Let a function be told of each change of state from now on, in a task of its own.
@@ -263,12 +276,6 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         del self._breakers[circuit.name]
         self._onlookers.refusals.forget(circuit)
         self._tracing.end(circuit)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Supervisor belongs to its event loop, and cannot be copied or sent elsewhere; enter"
-            " another one there"
-        )
 
     def __eq__(self, other: object) -> bool:
         return self is other  # whatever circuits they have

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from supervisor import CircuitState, Supervisor
+from supervisor import CircuitState, MemorySharing, Supervisor
 from supervisor.instrumentation.prometheus import CircuitCollector
 from supervisor.testing import run_in_virtual_time
 from tests.docs.documents import DOCS
@@ -33,6 +33,7 @@ VALUES: Final = {
     "state": {state.value for state in CircuitState},
     "from": {state.value for state in CircuitState},
     "to": {state.value for state in CircuitState},
+    "origin": {"here", "fleet", "by hand"},
     "outcome": {"succeeded", "failed", "ignored", "cancelled"},
 }
 """What labels of a few values may be."""
@@ -49,7 +50,7 @@ def told() -> bytes:
     async def work() -> None:
         registry = CollectorRegistry()
         registry.register(CircuitCollector())
-        async with Supervisor() as supervisor:
+        async with Supervisor(sharing=MemorySharing()) as supervisor:
             await busy(supervisor)
             scrapes.append(generate_latest(registry))
 
@@ -64,8 +65,8 @@ def exported(told: bytes) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in told.decode().splitlines():
         if not line.startswith("#"):
-            name, _, labels = line.partition("{")
-            found[name] = {"circuit", *re.findall(r'(\w+)="', labels)}
+            name = re.split(r"[{ ]", line, maxsplit=1)[0]
+            found[name] = set(re.findall(r'(\w+)="', line))
     return found
 
 

@@ -31,6 +31,7 @@ from supervisor import CircuitBreakerOpenError, CircuitStoppedError, Supervisor
 from supervisor.circuit import add_witness, remove_witness
 from supervisor.instrumentation import opentelemetry, sums
 from supervisor.instrumentation.opentelemetry import mark_spans, observe_circuits
+from tests.sharing.fleets import fleet, heard
 from tests.support.observed import busy, counted_anew, refused
 from tests.support.worlds import fail, fail_times, succeed
 
@@ -92,7 +93,7 @@ def values_in(data: MetricsData) -> dict[str, dict[Any, float]]:
         of_metric = found.setdefault(metric.name.removeprefix("circuit_breaker."), {})
         for point in metric.data.data_points:
             labels = tuple(value for _, value in sorted(point.attributes.items()))
-            of_metric[labels if len(labels) > 1 else labels[0]] = point.value
+            of_metric[labels[0] if len(labels) == 1 else labels] = point.value
     return found
 
 
@@ -148,6 +149,44 @@ async def test_every_instrument() -> None:
             "window.slow_ratio": ("1", "gauge"),
         }
         permit.succeed()
+
+
+async def test_a_window_without_successes_has_no_ratio() -> None:
+    """It remembers failures alone, which would be all of its calls."""
+    reader = Reader()
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", window_seconds=60, failure_threshold=5)
+        (await breaker.acquire()).succeed()
+        (await breaker.acquire()).fail()
+        supervisor.events()  # so that all has been counted
+        told = reader.read()
+        assert told["window.calls"] == {"x": 1}
+        assert "window.failure_ratio" not in told
+        assert "window.slow_ratio" not in told
+
+
+async def test_circuits_that_are_shared() -> None:
+    """Whether their store is reached, and who has brought about the state of each."""
+    reader = Reader()
+    async with fleet(2) as (store, _supervisors, (_, there)):
+        await fail_times(there, 1)
+        await heard()
+        told = reader.read()
+        assert told["fleet.linked"] == {(): 1}
+        assert told["fleet.joined"] == {(): 2}
+        assert told["fleet.lost"] == {(): 0}
+        assert told["state_origin"] == {("x", "here"): 1, ("x", "fleet"): 1, ("x", "by hand"): 0}
+        store.cut()
+        await heard()
+        told = reader.read()
+        assert (told["fleet.linked"], told["fleet.lost"]) == ({(): 0}, {(): 2})
+        kinds = reader.kinds
+        assert kinds["fleet.linked"] == ("1", "gauge")
+        assert kinds["fleet.joined"] == kinds["fleet.lost"] == ("{time}", "counter")
+        assert kinds["state_origin"] == ("1", "up_down_counter")
+    told = reader.read()
+    assert not {"fleet.linked", "state_origin"} & set(told)
+    assert told["fleet.lost"] == {(): 2}
 
 
 async def test_what_has_ended(caplog: pytest.LogCaptureFixture) -> None:

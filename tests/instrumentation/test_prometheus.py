@@ -22,11 +22,12 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from supervisor import Supervisor
+from supervisor import MemorySharing, Supervisor
 from supervisor.instrumentation import sums
 from supervisor.instrumentation.prometheus import CircuitCollector
 from supervisor.supervision import figures
 from supervisor.testing import Backend, run_in_virtual_time
+from tests.sharing.fleets import FaultyStore, fleet, heard
 from tests.support.observed import busy, counted_anew, refused
 from tests.support.worlds import BACKENDS, fail_times, succeed
 
@@ -64,7 +65,7 @@ def values_in(text: str) -> dict[str, dict[Any, float]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = tuple(value for _, value in sorted(sample.labels.items()))
-            key = labels if len(labels) > 1 else labels[0]
+            key = labels[0] if len(labels) == 1 else labels
             of_name = found.setdefault(sample.name, {})
             assert key not in of_name, "a series is told twice"
             of_name[key] = sample.value
@@ -164,6 +165,69 @@ async def test_states_by_hand_and_an_empty_window() -> None:
         assert told["circuit_window_failure_ratio"] == {"one": 0}
         told = scraped(registry_of(names="resilience4j"))
         assert told["resilience4j_circuitbreaker_failure_rate"] == {"one": -1}
+
+
+def origins(circuit: str, *there: str) -> dict[tuple[str, str], float]:
+    """The series of a shared circuit whose state was brought about by these."""
+    return {(circuit, each): float(each in there) for each in ("here", "fleet", "by hand")}
+
+
+async def test_circuits_that_are_shared() -> None:
+    """Whether their store is reached, and who has brought about the state of each."""
+    registry = registry_of()
+    async with Supervisor() as alone:
+        await alone.circuit("local").call(succeed)
+        assert not [line for line in generate_latest(registry).splitlines() if b"fleet" in line]
+    async with fleet(2, FaultyStore(local=("local",))) as (store, (first, _), (here, there)):
+        first.circuit("local").force_open()
+        first.circuit("by hand").force_open()
+        await fail_times(there, 1)
+        await heard()
+        told = scraped(registry)
+        assert told["circuit_fleet_linked"] == {(): 1}
+        assert told["circuit_fleet_joined_total"] == {(): 2}
+        assert told["circuit_fleet_lost_total"] == {(): 0}
+        assert told["circuit_state_origin"] == {
+            **origins("x", "here", "fleet"),
+            **origins("by hand", "by hand"),
+        }
+        assert here.statistics().origin == "fleet"
+        store.cut()
+        await heard()
+        told = scraped(registry)
+        assert told["circuit_fleet_linked"] == {(): 0}
+        assert told["circuit_fleet_lost_total"] == {(): 2}
+        store.mend()
+        await anyio.sleep(5)
+        told = scraped(registry)
+        assert told["circuit_fleet_linked"] == {(): 1}
+        assert told["circuit_fleet_joined_total"] == {(): 4}
+    told = scraped(registry)
+    assert "circuit_fleet_linked" not in told
+    assert "circuit_state_origin" not in told
+    assert told["circuit_fleet_joined_total"] == {(): 4}
+
+
+async def test_one_lost_link_is_a_lost_link() -> None:
+    """Of several event loops, or supervisors, of a process."""
+    registry = registry_of()
+    lost = FaultyStore()
+    lost.cut()
+    async with fleet(1), Supervisor(sharing=lost):
+        await anyio.sleep(1)
+        told = scraped(registry)
+        assert told["circuit_fleet_linked"] == {(): 0}
+        assert told["circuit_fleet_joined_total"] == {(): 1}
+        assert told["circuit_fleet_lost_total"] == {(): 1}
+
+
+async def test_a_supervisor_that_has_ended_has_lost_no_link() -> None:
+    """Its collector tells what it has counted, and no more."""
+    async with Supervisor(sharing=MemorySharing()) as supervisor:
+        registry = registry_of(supervisor)
+        assert scraped(registry)["circuit_fleet_linked"] == {(): 1}
+    assert "circuit_fleet_linked" not in scraped(registry)
+    assert scraped(registry)["circuit_fleet_joined_total"] == {(): 1}
 
 
 @pytest.mark.parametrize("names", ["circuit", "resilience4j"])
@@ -443,16 +507,32 @@ async def test_a_forked_process_begins_anew(monkeypatch: pytest.MonkeyPatch) -> 
     assert scraped(registry) == {}
 
 
+async def test_a_window_without_successes_has_no_ratio() -> None:
+    """It remembers failures alone, which would be all of its calls; resilience4j says -1 then."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", window_seconds=60, failure_threshold=5)
+        (await breaker.acquire()).succeed()
+        (await breaker.acquire()).fail()
+        supervisor.events()  # so that all has been counted
+        told = scraped(registry_of())
+        assert told["circuit_window_calls"] == {"x": 1}
+        assert not told.get("circuit_window_failure_ratio")
+        told = scraped(registry_of(names="resilience4j"))
+        assert told["resilience4j_circuitbreaker_failure_rate"] == {"x": -1}
+
+
 # Several processes
 
 WORKER = """
 import sys
 import anyio
-from supervisor import Supervisor
+from supervisor import MemorySharing, Supervisor
 from supervisor.instrumentation.prometheus import CircuitCollector, CircuitWriter
 
 async def work(names, failures):
     writer = CircuitWriter(CircuitCollector(names=names))
+    async with Supervisor(sharing=MemorySharing()):
+        writer.write()
     async with Supervisor() as supervisor:
         writer.write()
         llm = supervisor.circuit("llm", failure_threshold=2, window_calls=10)
@@ -514,6 +594,8 @@ def test_workers_write_their_values(tmp_path: Path) -> None:
     assert told["circuit_window_failure_ratio"] == {"llm": 1}
     assert told["circuit_calls_in_flight"] == {"llm": 0, "gone": 0, "held": 2}
     assert 0 < told["circuit_retry_after_seconds"]["llm"] <= 30
+    assert told["circuit_fleet_joined_total"] == {(): 2}
+    assert told["circuit_fleet_linked"] == {(): 1}  # nobody is left whose link might be lost
 
 
 def test_workers_write_resilience4js_names(tmp_path: Path) -> None:

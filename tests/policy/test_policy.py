@@ -115,10 +115,10 @@ ERRORS = [
     *FUNCTION[:2],
     FUNCTION[3],
     (int, TypeError, "types of exceptions, got <class 'int'>"),
-    ((ValueError, 3), TypeError, "types of exceptions, got (<class 'ValueError'>, 3)"),
-    ([judge], TypeError, f"types of exceptions, got {[judge]}"),
+    ((judge, 3), TypeError, f"types of exceptions or functions, got ({judge!r}, 3)"),
+    ([ValueError, int], TypeError, f"types of exceptions or functions, got {[ValueError, int]}"),
     (ValueError(), TypeError, "a function, got ValueError()"),
-    (((OSError,),), TypeError, "types of exceptions, got ((<class 'OSError'>,),)"),
+    (((OSError,),), TypeError, "types of exceptions or functions, got ((<class 'OSError'>,),)"),
 ]
 FAILURES = [
     *ERRORS,
@@ -200,8 +200,8 @@ LIMITS: list[tuple[list[Any], list[Any]]] = [
     (REQUESTS, [1.01, 2, 1e300]),
     (STATE, list(get_args(InitialState))),
     (FUNCTION, [judge, len]),
-    (ERRORS, [ValueError, KeyboardInterrupt, (), (OSError, ValueError), judge]),
-    (FAILURES, [ValueError, KeyboardInterrupt, (OSError, ValueError), judge]),
+    (ERRORS, [ValueError, KeyboardInterrupt, (), (OSError, ValueError), judge, (judge, OSError)]),
+    (FAILURES, [ValueError, KeyboardInterrupt, (OSError, ValueError), judge, (OSError, judge)]),
     (TRUTH, [True, False]),
 ]
 """What is taken where, at the ends of each range."""
@@ -276,6 +276,7 @@ def test_a_field_that_is_always_there_cannot_be_none(field: str) -> None:
 def test_types_of_errors_may_be_a_list() -> None:
     """It is kept as a tuple, which nobody can change later."""
     assert Policy(failure_on=[OSError, ValueError]).failure_on == (OSError, ValueError)  # type: ignore[arg-type]
+    assert Policy(failure_on=[OSError, judge]).failure_on == (OSError, judge)  # type: ignore[arg-type]
     assert Policy(ignore=[]).ignore == ()  # type: ignore[arg-type]
 
 

@@ -475,12 +475,37 @@ class PolicyHistories(RuleBasedStateMachine):
         self.force_both("closed")
         self.compare()
 
+    @rule(owner=st.sampled_from([0, 1, 2]), seconds=SHORT_SECONDS | st.just(math.inf))
+    def isolate(self, owner: int, seconds: float) -> None:
+        self.tell(Force(CircuitState.FORCED_OPEN, self.now, hold=owner, seconds=seconds))
+        self.oracle.isolate(owner, seconds)
+        self.done("isolate", owner, seconds)
+        self.compare()
+
+    @precondition(lambda self: self.oracle.owners)
+    @rule(owner=st.sampled_from([1, 2, 3]))
+    def let_go(self, owner: int) -> None:
+        """Of owners there may be none of any more."""
+        self.tell(Force(CircuitState.CLOSED, self.now, hold=owner))
+        self.oracle.let_go(owner)
+        self.done("let_go", owner)
+        self.compare()
+
+    @precondition(lambda self: self.oracle.state != "half_open")
+    @rule()
+    def half_open(self) -> None:
+        self.force_both("half_open")
+        self.compare()
+
     def reset_both(self) -> None:
         self.tell(Reset(self.now))
         self.oracle.reset()
         self.done("reset")
 
     def force_both(self, state: str) -> None:
+        if state == "forced_open":
+            self.isolate(0, math.inf)
+            return
         self.tell(Force(CircuitState(state), self.now))
         self.oracle.force(state)
         self.done("force", state)

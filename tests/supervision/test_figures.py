@@ -18,6 +18,7 @@ from supervisor import (
     CircuitState,
     CircuitStoppedError,
     Figures,
+    Fleet,
     Supervisor,
     Totals,
     Window,
@@ -30,6 +31,7 @@ from supervisor.circuit.record import Circuit
 from supervisor.machine import Machine, Withdraw
 from supervisor.supervision import current_supervisor, figures
 from supervisor.testing import Backend, run_in_virtual_time
+from tests.sharing.fleets import FaultyStore, fleet, heard
 from tests.support.worlds import (
     BACKENDS,
     Down,
@@ -405,3 +407,41 @@ async def test_a_caller_who_has_left() -> None:
         read = current_supervisor().figures().circuits["dependency"]
         assert (read.cancelled, read.in_flight) == (1, 0)
         assert breaker.statistics().cancelled == 1
+
+
+async def test_how_things_stand_with_a_fleet() -> None:
+    """As `supervisor.fleet` says, in any thread; what has ended leaves its counts."""
+    async with Supervisor() as alone:
+        assert alone.figures().fleet is None
+    assert [each.fleet for each in all_figures()] == [None]
+    async with fleet(2) as (store, (first, second), _):
+        assert first.fleet == in_thread(first.figures).fleet
+        assert first.fleet is not None
+        assert (first.fleet.linked, first.fleet.joined, first.fleet.lost) == (True, 1, 0)
+        store.cut()
+        await heard()
+        fleets = [each.figures().fleet for each in (first, second)]
+        assert [each and (each.linked, each.lost) for each in fleets] == [(False, 1)] * 2
+    assert first.figures().fleet == Fleet(linked=False, members=0, owner="", joined=1, lost=1)
+    (past,) = all_figures()
+    assert past.fleet == Fleet(linked=False, members=0, owner="", joined=2, lost=2)
+
+
+async def test_who_has_brought_about_the_state_of_a_circuit() -> None:
+    """Of one that is shared, also who has closed it."""
+    store = FaultyStore(local=("local",))
+    async with fleet(2, store) as (_, (first, _second), (here, there)):
+        local = first.circuit("local").statistics()
+        assert (local.shared, local.origin) == (False, "here")
+        await fail_times(there, 1)
+        await heard()
+        assert [each.statistics().origin for each in (here, there)] == ["fleet", "here"]
+        await anyio.sleep(10.1)
+        await here.call(succeed)
+        await heard()
+        told = [each.statistics() for each in (here, there)]
+        assert [(each.state, each.shared, each.origin) for each in told] == [
+            (CLOSED, True, "here"),
+            (CLOSED, True, "fleet"),
+        ]
+        assert first.figures().circuits["x"].origin == "here"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from supervisor.commands.top.process import Process
 from supervisor.commands.top.reading import Row, needs_attention, rank_of
-from supervisor.commands.top.words import counted, sentence_of, word_of
+from supervisor.commands.top.words import counted, link_of, sentence_of, word_of
 
 
 def news_of(process: Process, known: Sequence[Row], problem: str, now: float) -> Iterator[str]:
@@ -27,6 +27,8 @@ def news_of(process: Process, known: Sequence[Row], problem: str, now: float) ->
     if process.has_begun_anew:
         yield "began anew, or is another process"
         known = ()
+    if process.fleet is not None and process.fleet.linked is not process.had_link:
+        yield link_of(process.fleet)
     for name, told in changes_of(known, process.rows, now):
         yield f"{name}: {told}"
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from supervisor.commands.texts import printable
 from supervisor.commands.top.plan import Sorting
-from supervisor.machine import CircuitState
+from supervisor.machine import CircuitState, Origin
 
 # By whoever answers: nothing that is not printable gets further than this.
 Printable = Annotated[str, AfterValidator(printable)]
@@ -40,6 +40,19 @@ class Circuit(BaseModel):
     restarts: Count
     refusals: dict[Printable, Count]
     since: FiniteFloat | None = None
+    shared: bool = False
+    origin: Origin = "here"
+
+
+class Fleet(BaseModel):
+    """How a process stands with those that it shares circuits with, as `supervisor.fleet` says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    linked: bool
+    members: Count
+    joined: Count
+    lost: Count
 
 
 class Reading(BaseModel):
@@ -50,6 +63,7 @@ class Reading(BaseModel):
         run: names the start of its supervisor: all is counted from there.
         now: seconds by its event loop's clock.
         circuits: in any order.
+        fleet: None if it shares none of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +72,7 @@ class Reading(BaseModel):
     run: Printable
     now: FiniteFloat
     circuits: tuple[Circuit, ...]
+    fleet: Fleet | None = None
 
 
 @dataclass(frozen=True, slots=True)

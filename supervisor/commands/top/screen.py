@@ -12,7 +12,7 @@ from supervisor.commands.top.plan import Plan
 from supervisor.commands.top.process import Process
 from supervisor.commands.top.reading import in_order
 from supervisor.commands.top.table import encodable, style_of, table_of
-from supervisor.commands.top.words import counted, headline
+from supervisor.commands.top.words import counted, headline, link_of
 
 AROUND: Final = 4
 """Lines for the table's head, and for what is above and below it."""
@@ -44,6 +44,19 @@ def problems(processes: Sequence[Process]) -> list[str]:
     return [f"{process.name}: {process.problem}" for process in processes if process.problem]
 
 
+def links(processes: Sequence[Process]) -> str:
+    """Return how those stand that share circuits with their fleets; empty if none does."""
+    fleets = [each.fleet for each in processes if each.fleet is not None and not each.problem]
+    if not fleets:
+        return ""
+    joined, lost = sum(each.joined for each in fleets), sum(each.lost for each in fleets)
+    counts = f"joined {counted(joined, 'time')}, lost {counted(lost, 'time')}"
+    if len(fleets) == 1:
+        return f"{link_of(fleets[0])} ({counts})"
+    linked = sum(each.linked for each in fleets)
+    return f"{linked:,} of {len(fleets):,} processes are linked to their fleet ({counts})"
+
+
 def screen_of(
     plan: Plan, processes: Sequence[Process], now: float, console: Console, *, whole: bool
 ) -> RenderableType:
@@ -63,6 +76,8 @@ def screen_of(
         Text(encodable(line, console.encoding), style)
         for line in (sentence(plan, processes, now), *silent)
     ]
+    if linked := links(processes):
+        told.append(Text(encodable(linked, console.encoding)))
     if not rows:
         return Group(*told)
     above = sum(len(line.wrap(console, console.width)) for line in told)

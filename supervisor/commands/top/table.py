@@ -66,6 +66,11 @@ def _probe(row: Row, now: float) -> str:
     return until(row.probe, now) if rank_of(row.circuit) is CircuitState.OPEN else ""
 
 
+def _origin(circuit: Circuit) -> str:
+    is_closed = rank_of(circuit) is CircuitState.CLOSED
+    return "" if is_closed or not circuit.shared else circuit.origin
+
+
 def _count(number: int) -> str:
     return f"{number:,}" if number else ""
 
@@ -84,6 +89,7 @@ COLUMNS: Final = (
     Column("restarts", lambda row, _: _count(row.circuit.restarts), 10),
 )
 
+ORIGIN: Final = Column("origin", lambda row, _: _origin(row.circuit), 2, justify="left")
 PROCESS: Final = Column("process", lambda row, _: row.process, 2, justify="left")
 
 GAP: Final = 2
@@ -107,7 +113,11 @@ def table_of(
         encoding: of the terminal; what it lacks is escaped.
         of_several: whether to tell which process each is of.
     """
-    columns = [*COLUMNS, PROCESS] if of_several else list(COLUMNS)
+    columns = list(COLUMNS)
+    if any(row.circuit.shared for row in rows):
+        columns.append(ORIGIN)
+    if of_several:
+        columns.append(PROCESS)
     texts = [
         [cut(encodable(column.cell(row, now), encoding), LONGEST_NAME) for row in rows]
         for column in columns

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from supervisor.commands.top.reading import RANKS, Circuit, Row, rank_of
+from supervisor.commands.top.reading import RANKS, Circuit, Fleet, Row, rank_of
 from supervisor.machine import CircuitState
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
@@ -63,6 +63,13 @@ def until(time: float | None, now: float) -> str:
     return f"in {duration(math.ceil(time - now))}" if time > now else "now"
 
 
+def link_of(fleet: Fleet) -> str:
+    """Return how a process stands with those that it shares circuits with."""
+    if fleet.linked:
+        return f"the fleet has {counted(fleet.members, 'supervisor')}"
+    return "the fleet is lost: each circuit decides alone"
+
+
 def sentence_of(row: Row, now: float) -> str:
     """Return how a circuit is that is not closed."""
     return f"{word_of(rank_of(row.circuit))}{''.join(_more_of(row, now))}"
@@ -70,6 +77,8 @@ def sentence_of(row: Row, now: float) -> str:
 
 def _more_of(row: Row, now: float) -> Iterator[str]:
     circuit, rank = row.circuit, rank_of(row.circuit)
+    if circuit.running and circuit.origin == "fleet":
+        yield " by the fleet"
     if row.since is not None:
         yield f" for {duration(now - row.since)}"
     if rank is CircuitState.OPEN:

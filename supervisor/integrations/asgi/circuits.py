@@ -118,7 +118,10 @@ class CircuitsApp(HttpApp):
         await send({"type": "http.response.body", "body": b""})
 
     def _parts(self, supervisor: Supervisor, history: History) -> Iterator[bytes]:
-        begin = json.dumps(state_of(history)).removesuffix("}")
+        told = state_of(history)
+        if (fleet := supervisor.fleet) is not None:
+            told["fleet"] = as_json(fleet, self._show_failures)
+        begin = json.dumps(told).removesuffix("}")
         yield f'{begin}, "circuits": ['.encode()
         left = iter(list(supervisor))
         comma = ""

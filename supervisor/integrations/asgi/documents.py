@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any, Final, cast
 
-from supervisor import Event, EventsMissed, Statistics, Window
+from supervisor import Event, EventsMissed, Fleet, Statistics, Window
 
 _TEXTS: Final = frozenset({"error", "last_failure"})
 """Fields that are the texts of callers' failures."""
@@ -17,7 +17,9 @@ _TEXTS: Final = frozenset({"error", "last_failure"})
 _NO_JSON: Final = frozenset({"policy"})
 
 
-def as_json(record: Statistics | Event | EventsMissed, show_failures: bool) -> dict[str, Any]:
+def as_json(
+    record: Statistics | Fleet | Event | EventsMissed, show_failures: bool
+) -> dict[str, Any]:
     """Return what a record says, but texts of failures only if they are to be shown."""
     kind: Any = type(record)
     return {name: _plain(getattr(record, name)) for name in _names(kind, show_failures)}

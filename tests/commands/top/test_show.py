@@ -14,6 +14,7 @@ from supervisor.commands.top.screen import is_live
 from supervisor.commands.top.show import watch
 from tests.commands.top.worlds import PLAN, URL, Net, Pipe, Terminal, console_of, plain, server
 from tests.integrations.asgi.driver import Client
+from tests.sharing.fleets import FaultyStore, heard
 from tests.support.worlds import fail_times, settle_down
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +110,42 @@ async def test_several_processes() -> None:
     assert [re.sub(r"\d+@", "", line.split()[-1]) for line in lines[5:]] == ["other", "server"]
 
 
+async def test_circuits_that_are_shared() -> None:
+    """Who has brought about their states, and whether their store is reached."""
+    store = FaultyStore()
+    async with server(store) as one, server(store) as other:
+        await opened(one)
+        other.supervisor.circuit("search")
+        other.supervisor.circuit("payments")
+        await settle_down()
+        await heard()
+        status, lines = await seen_once(ONCE, Net(server=other), Pipe())
+        assert status == 0
+        assert re.match("payments: open by the fleet for 1 s, next probe in ", lines[0])
+        assert lines[1] == "the fleet has 2 supervisors (joined 1 time, lost 0 times)"
+        assert lines[3].endswith("restarts  origin")
+        assert [line.split()[0] for line in lines[5:]] == ["payments", "search"]
+        assert lines[5].endswith("fleet")
+        store.cut()
+        await settle_down()
+        _, lines = await seen_once(ONCE, Net(server=other), Pipe())
+        told = "the fleet is lost: each circuit decides alone (joined 1 time, lost 1 time)"
+        assert lines[1] == told
+
+
+async def test_several_processes_and_their_fleets() -> None:
+    """How many of those that share circuits reach their store."""
+    cut = FaultyStore()
+    plan = Plan((URL, "http://other/", "http://third/", "http://fourth/"), once=True)
+    async with server(FaultyStore()) as one, server(cut) as other, server() as third:
+        cut.cut()
+        await settle_down()
+        net = Net(server=one, other=other, third=third, fourth=refuse)
+        _, lines = await seen_once(plan, net, Pipe())
+    told = "1 of 2 processes are linked to their fleet (joined 2 times, lost 1 time)"
+    assert lines[2] == told
+
+
 # In lines
 
 
@@ -156,6 +193,26 @@ async def test_a_line_for_each_change() -> None:
         "payments: open for 0 s after 2 failures, next probe in 4 s, was closed",
         "payments: closed for 0 s, was open",
         "payments: stopped",
+    ]
+
+
+async def test_a_fleet_that_is_lost() -> None:
+    """And is there again."""
+    store = FaultyStore()
+
+    async def cut() -> None:
+        store.cut()
+
+    async def mend() -> None:
+        store.mend()
+        await anyio.sleep(2.0)
+
+    async with server(store) as client:
+        lines = await printed(PLAN, Net(server=client), cut, mend)
+    assert lines == [
+        "No circuits yet",
+        "the fleet is lost: each circuit decides alone",
+        "the fleet has 1 supervisor",
     ]
 
 

@@ -44,7 +44,12 @@ def test_durations(seconds: float, told: str) -> None:
             OPEN | {"retry_after": None},
             "open for 14 s after 5 failures, next probe at a time not known",
         ),
+        (
+            OPEN | {"origin": "fleet"},
+            "open by the fleet for 14 s after 5 failures, next probe in 16 s",
+        ),
         (OPEN | {"running": False}, "given up for 14 s"),
+        (OPEN | {"running": False, "origin": "fleet"}, "given up for 14 s"),
         ({"state": "half_open", "since": 98.0}, "half-open for 2 s, probes decide"),
         ({"state": "forced_open"}, "forced open, refuses every call until it is released"),
         ({"state": "forced_closed"}, "forced closed, admits every call until it is released"),

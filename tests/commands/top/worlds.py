@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from supervisor import Supervisor
 from supervisor.commands.top.plan import Plan
 from supervisor.commands.top.process import Process
 from supervisor.commands.top.reading import Circuit, Reading, Row, rows_of
 from supervisor.commands.top.source import Source, new_client
-from supervisor.integrations.asgi import CircuitsApp
+from supervisor.integrations.asgi import CircuitsApp, SupervisorMiddleware
+from supervisor.sharing import Sharing
 from tests.integrations.asgi.driver import Client, serving
 
 URL = "http://server/circuits/"
@@ -74,9 +76,10 @@ async def process_at(net: Net, url: str = URL, plan: Plan = PLAN) -> AsyncIterat
 
 
 @asynccontextmanager
-async def server() -> AsyncIterator[Client]:
-    """An application that has started, and shows its circuits."""
-    async with serving(CircuitsApp()) as client:
+async def server(sharing: Sharing | None = None) -> AsyncIterator[Client]:
+    """An application that has started, and shows its circuits, which it may share."""
+    app = SupervisorMiddleware(CircuitsApp(), make=lambda: Supervisor(sharing=sharing))
+    async with serving(app, supervised=False) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ from supervisor.integrations.asgi import CircuitsApp, SupervisorMiddleware
 from supervisor.integrations.asgi.history import MOST_EVENTS, MOST_OF_ONE
 from supervisor.integrations.asgi.streams import KEEP_ALIVE
 from tests.integrations.asgi.driver import Client, Exchange, Lifespan, serving
+from tests.sharing.fleets import FaultyStore, heard
 from tests.support.worlds import (
     collect_garbage,
     fail_times,
@@ -98,6 +99,33 @@ async def test_a_circuit_that_only_measures_enters_no_other_state() -> None:
         assert payments["since"] == 3.0
 
 
+async def test_circuits_that_are_shared() -> None:
+    """Whether their store is reached, and which they are; nothing where none is shared."""
+    store = FaultyStore(local=("mail",))
+    app = SupervisorMiddleware(CircuitsApp(), make=lambda: Supervisor(sharing=store))
+    async with serving(app, supervised=False) as client:
+        await opened(client, "payments")
+        client.supervisor.circuit("mail")
+        await heard()
+        shown = (await client.ask("/")).json
+        assert client.supervisor.fleet is not None
+        assert shown["fleet"] == {
+            "linked": True,
+            "members": 1,
+            "owner": client.supervisor.fleet.owner,
+            "joined": 1,
+            "lost": 0,
+        }
+        told = [(each["name"], each["shared"], each["origin"]) for each in shown["circuits"]]
+        assert told == [("payments", True, "here"), ("mail", False, "here")]
+        store.cut()
+        await settle_down()
+        shown = (await client.ask("/")).json["fleet"]
+        assert (shown["linked"], shown["members"], shown["lost"]) == (False, 0, 1)
+    async with serving(CircuitsApp()) as client:
+        assert "fleet" not in (await client.ask("/")).json
+
+
 async def test_refusals_by_reason_and_windows_are_shown() -> None:
     """As objects of their own."""
     async with serving(CircuitsApp()) as client:
@@ -108,7 +136,7 @@ async def test_refusals_by_reason_and_windows_are_shown() -> None:
         assert await is_refused(breaker)
         circuit = (await client.ask("/payments")).json["circuit"]
         assert circuit["refusals"] == {"open": 1}
-        assert set(circuit["window"]) == {"calls", "failures", "slow"}
+        assert set(circuit["window"]) == {"calls", "failures", "slow", "complete"}
         client.supervisor.circuit("search")
         assert (await client.ask("/search")).json["circuit"]["window"] is None
 

@@ -27,6 +27,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from supervisor import Supervisor
 from supervisor.integrations.asgi import CircuitsApp, Reply, SupervisorMiddleware
+from supervisor.sharing import Sharing
 
 Seen = TypeVar("Seen")
 
@@ -214,9 +215,17 @@ class Site:
 
     Attributes:
         url: where its circuits are shown.
+        sharing: what it shares them through, if it does.
     """
 
-    def __init__(self, port: int = 0, mount: str = "/circuits", **options: Any) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        mount: str = "/circuits",
+        sharing: Sharing | None = None,
+        **options: Any,
+    ) -> None:
+        self.sharing = sharing
         self._circuits = CircuitsApp(**options)
         self._mount = mount
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -235,7 +244,7 @@ class Site:
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
 
     def _make(self) -> Supervisor:
-        self.supervisor = Supervisor(on_give_up="refuse", max_restarts=0)
+        self.supervisor = Supervisor(on_give_up="refuse", max_restarts=0, sharing=self.sharing)
         return self.supervisor
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:

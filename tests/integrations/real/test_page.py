@@ -13,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.integrations.real.browser import Site, Tab, balanced, browsing
 from tests.integrations.real.test_asgi_servers import running
+from tests.sharing.fleets import Cut, FaultyStore
 from tests.support.worlds import crash, fail_times, is_refused, succeed
 
 NAMES = [
@@ -123,6 +124,29 @@ def test_the_table_has_the_figures(tab: Tab, site: Site) -> None:
     tab.until(lambda: tab.rows()["search"][:5] == ["closed", "0", "3", "0", "0"])
     site.do(site.supervisor.stop, "mail")
     tab.until(lambda: list(tab.rows()) == ["payments", "search"])
+
+
+def test_circuits_that_are_shared(tab: Tab) -> None:
+    """Who has opened one, how many there are, and whether their store is reached."""
+    store = FaultyStore()
+    with Site(sharing=store) as site, Site(sharing=store) as other:
+        site.circuit("payments", recovery_timeout=90.0)
+        tab.open(site.url)
+        tab.until(lambda: "the fleet has 2 supervisors" in tab.text_of("#about"))
+        assert list(tab.rows()) == ["payments"]
+        open_it(other, "payments", failures=1)
+        tab.until(
+            lambda: re.fullmatch(
+                r"payments: open by the fleet for \d+ s, next probe in \d+ s", tab.headline
+            )
+        )
+        tab.until(lambda: "open by the fleet, was closed" in tab.text_of("#log"))
+        store.error = Cut("cut")  # as a beat will notice
+        tab.until(lambda: "the fleet is lost: each circuit decides alone" in tab.text_of("#about"))
+        tab.until(lambda: "the fleet is lost: each circuit decides" in tab.text_of("#log"))
+        store.mend()
+        tab.until(lambda: "the fleet is reached, of" in tab.text_of("#log"))
+        assert list(tab.rows()) == ["payments"]
 
 
 def test_a_circuits_course_and_the_list_of_what_has_happened(tab: Tab, site: Site) -> None:

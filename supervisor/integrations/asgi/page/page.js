@@ -2,7 +2,7 @@
 
 import { Feed } from "./feed.js";
 import { SHOWN, Table, mark, write, writePieces } from "./table.js";
-import { count, rankOf, sentence, told } from "./words.js";
+import { count, link, rankOf, sentence, told } from "./words.js";
 
 const LOGGED = 50; // events that are listed
 const REDRAWN = 5; // seconds after which courses that move are drawn anew
@@ -18,6 +18,7 @@ class Page {
     this.isArranged = this.isLogged = true;
     this.ahead = 0; // seconds by which the clock of the process is ahead of ours
     this.lostAt = null;
+    this.fleet = null; // how the process stands with those that it shares circuits with
     this.table = new Table((name, action) => this.order(name, action));
     part("filter").addEventListener("input", () => this.arrange());
     this.feed = new Feed(base, this);
@@ -42,6 +43,7 @@ class Page {
 
   figures(figures) {
     this.timeOf(figures);
+    this.fleet = figures.fleet ?? null;
     const there = new Set();
     for (const each of figures.circuits) {
       there.add(each.name);
@@ -61,7 +63,7 @@ class Page {
     this.isLogged = false;
     if (["CircuitStopped", "CircuitRetired"].includes(event.type)) {
       this.remove(event.circuit);
-    } else {
+    } else if (event.circuit !== "") { // else it is no single circuit's
       this.note(this.circuits.get(event.circuit) ?? this.add(event.circuit), event);
     }
     this.showing ??= setTimeout(() => this.show(), 50); // many may come at once
@@ -85,6 +87,7 @@ class Page {
       would_be: "closed",
       running: true,
       since: null, // when it entered its state
+      origin: "here", // who has brought that about
       failures: null, // that have opened it
       probe: null, // when the next one may be
       verdict: null, // what becomes of its calls, once it was given up
@@ -113,14 +116,14 @@ class Page {
 
   take(figures, sequence) {
     const circuit = this.circuits.get(figures.name) ?? this.add(figures.name);
-    const { state, would_be, running, retry_after, since, ...others } = figures;
+    const { state, would_be, running, retry_after, since, origin, ...others } = figures;
     this.rate(circuit, figures.started);
     Object.assign(circuit, others);
     if (circuit.sequence <= sequence) { // else an event has told what is newer than that
       if (rankOf(circuit) !== rankOf(figures)) this.isArranged = false;
       if (circuit.sequence === 0) circuit.state = state; // events will tell when it came to that
       else if (circuit.state !== state) this.enter(circuit, state, null);
-      Object.assign(circuit, { would_be, running, since: since ?? circuit.since });
+      Object.assign(circuit, { would_be, running, origin, since: since ?? circuit.since });
       circuit.probe = state === "open" && retry_after !== null ? this.now + retry_after : null;
     }
     this.dirty.add(circuit.name);
@@ -148,6 +151,7 @@ class Page {
       circuit.course.at(-1).state ??= event.from_state;
       this.enter(circuit, event.to_state, event.at);
       circuit.failures = event.failure_count;
+      circuit.origin = event.origin;
       circuit.probe = event.to_state === "open" ? event.at + event.retry_after : null;
     }
     this.dirty.add(circuit.name);
@@ -194,7 +198,7 @@ class Page {
     const { process, others } = this.feed ?? { others: new Set() };
     if (!process) return;
     const more = others.size > 0 ? `, and not ${[...others].join(", ")}: each has circuits of its own` : "";
-    write(part("about"), `${count(this.circuits.size, "circuit")} of process ${process}${more}`);
+    write(part("about"), `${count(this.circuits.size, "circuit")} of process ${process}${more}${link(this.fleet)}`);
   }
 
   pieces() {

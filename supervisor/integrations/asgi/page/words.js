@@ -19,6 +19,8 @@ const UNTIL_RELEASED = {
 
 const GIVEN_UP = { allow: "its calls pass unguarded", refuse: "it refuses every call" };
 
+const BY_FLEET = " by the fleet";
+
 /** The states in the order in which they need attention. */
 export const RANKS = ["given_up", ...Object.keys(STATES)];
 
@@ -50,6 +52,7 @@ export function count(number, one, many = `${one}s`) {
 /** What is to be said of one circuit, in pieces; those with seconds in them change by the second. */
 export function piecesOf(circuit, now) {
   const pieces = [];
+  if (circuit.running && circuit.origin === "fleet") pieces.push({ text: BY_FLEET });
   if (circuit.since !== null) {
     pieces.push({ text: ` for ${duration(Math.floor(now - circuit.since))}`, ticks: true });
   }
@@ -100,6 +103,12 @@ export function sentence(circuits, now) {
   return pieces;
 }
 
+/** How it stands with those that circuits are shared with, if they are. */
+export function link(fleet) {
+  if (fleet === null) return "";
+  return fleet.linked ? `; the fleet has ${count(fleet.members, "supervisor")}` : "; the fleet is lost: each circuit decides alone";
+}
+
 /** Refusals by reason, most frequent first. */
 export function reasonsOf(refusals) {
   const some = Object.entries(refusals).filter(([, number]) => number > 0);
@@ -114,8 +123,9 @@ export function told(event) {
     case "StateChanged": {
       const failures = event.to_state === "open" && event.failure_count > 0;
       const after = failures ? ` after ${count(event.failure_count, "failure")}` : "";
+      const by = event.origin === "fleet" ? BY_FLEET : "";
       const would = event.metrics_only ? "would be " : "";
-      return `${would}${STATES[event.to_state]}${after}, was ${STATES[event.from_state]}`;
+      return `${would}${STATES[event.to_state]}${by}${after}, was ${STATES[event.from_state]}`;
     }
     case "CircuitStarted":
       return "started";
@@ -127,6 +137,10 @@ export function told(event) {
       return `given up, ${GIVEN_UP[event.verdict] ?? "and its supervisor ends"}`;
     case "CircuitRetired":
       return event.reason === "full" ? "retired, to make room" : "retired, since nobody called it";
+    case "FleetJoined":
+      return `the fleet is reached, of ${count(event.members, "supervisor")}`;
+    case "FleetLost":
+      return "the fleet is lost: each circuit decides alone";
     default:
       return "stopped";
   }
