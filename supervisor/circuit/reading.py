@@ -180,6 +180,7 @@ def drawn_from(
         _refusals(rejected, circuit.refusals) if rejected else {},
         None if isinstance(tally, InARow) else _window(machine, tally),
         age,
+        circuit.loop.clock_zero,
     )
     record.__class__ = Statistics
     statistics: Statistics = record
