@@ -32,17 +32,19 @@ MINUTES ?= 10
 JOBS ?= auto
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-plain test-meeting-loops test-eager test-others test-loops test-integrations test-fleet table page-picture lint generated prove soak mutate bench bench-quick \
+.PHONY: help demo test test-plain test-meeting-loops test-eager test-others test-loops test-integrations test-fleet table page-picture fleet-picture lint generated prove soak mutate bench bench-quick bench-fleet \
     pictures site clean
 
 help:
 	@echo "make demo [BACKEND=trio]   agents against a failing server, without and with circuits"
+	@echo "make demo FLEET=4          the same in so many processes, without and with sharing a circuit"
 	@echo "make test                  the test suite"
 	@echo "make test-others           the same, without coverage, on Python $(OTHER_VERSIONS), where they are found"
 	@echo "make test-loops            a part of it on other packages' event loops, as far as they are found"
 	@echo "make test-integrations     what real clients raise, against servers on this machine that fail"
 	@echo "make test-fleet            circuits that processes share, through servers on this machine"
 	@echo "make page-picture          the page of circuits after five minutes: docs/images/page.png"
+	@echo "make fleet-picture         a run of make demo FLEET=4: docs/images/fleet-demo.svg"
 	@echo "make table                 what each client makes of each fault: docs/reference/faults.md"
 	@echo "make lint                  ruff, mypy, pyright and the architecture test"
 	@echo "make generated             what follows from the fields of a policy: keywords, settings, tables"
@@ -51,6 +53,7 @@ help:
 	@echo "make mutate                how many faults put into the core the tests would find"
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
 	@echo "make bench                 the same in full, in under ten"
+	@echo "make bench-fleet           processes that share circuits, beside the peers, in ten minutes"
 	@echo "make pictures              what policies do on traces: docs/images/policies-*.svg"
 	@echo "make site                  the documentation as a site in site/, with every link checked"
 	@echo "make clean                 remove what these commands have made"
@@ -63,8 +66,16 @@ $(VENV)/.up-to-date: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group test --group lint
 	touch $@
 
+ifdef FLEET
+demo: $(FLEET_VENV)/.up-to-date
+	$(FLEET_VENV)/bin/python -m supervisor demo --fleet $(FLEET)
+else
 demo: $(VENV)/.up-to-date
 	$(BIN)/python -m supervisor demo --backend $(BACKEND)
+endif
+
+fleet-picture: $(FLEET_VENV)/.up-to-date
+	$(FLEET_VENV)/bin/python -m supervisor demo --fleet 4 --output docs/images/fleet-demo.svg
 
 # What has a command of its own: the proofs, and what needs other people's clients and real time.
 ELSEWHERE := --ignore=tests/proofs --ignore=tests/integrations/real --ignore=tests/integrations/jobs --ignore=tests/sharing/real
@@ -156,7 +167,7 @@ test-integrations: $(INTEGRATIONS_VENV)/.up-to-date $(JOBS_VENV)/.up-to-date
 $(FLEET_VENV)/.up-to-date: pyproject.toml
 	$(PYTHON) -m venv $(FLEET_VENV)
 	$(FLEET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(FLEET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[redis]" --group test --group fleet
+	$(FLEET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[demo,redis]" --group test --group fleet
 	touch $@
 
 test-fleet: $(FLEET_VENV)/.up-to-date
@@ -203,11 +214,14 @@ mutate: $(MUTATE_VENV)/.up-to-date
 $(BENCH_VENV)/.up-to-date: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group bench
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo,redis]" --group bench
 	touch $@
 
 bench: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks
+
+bench-fleet: $(BENCH_VENV)/.up-to-date
+	$(BENCH_VENV)/bin/python -m benchmarks.fleet
 
 bench-quick: $(BENCH_VENV)/.up-to-date
 	$(BENCH_VENV)/bin/python -m benchmarks --quick
@@ -230,4 +244,4 @@ site: $(SITE_VENV)/.up-to-date
 	$(SITE_VENV)/bin/python -m tests.docs.site site
 
 clean:
-	rm -rf $(VENV) .venv-* site mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png
+	rm -rf $(VENV) .venv-* site mutants mutants.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache demo.png fleet-demo.svg

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -127,6 +128,9 @@ def _where(curve: str) -> tuple[Backend, ...]:
 
 RETRY: Final = "retry, circuits"
 
+DECORATOR: Final = 0.22 if sys.version_info < (3, 14) else 0.28
+"""Later versions of Python have made the lock cheaper."""
+
 LINEAR: Final = (
     "failures in one turn, each read",
     "clean-up as the loop ends",
@@ -160,7 +164,8 @@ GOALS: Final[tuple[Goal, ...]] = (
         Goal(f"success, {policy}", "× plain", times("policies", policy, "plain"), 2.0)
         for policy in (*WINDOWS, *SLOW_CALLS)
     ),
-    Goal("decorator", "× call", times("success", "decorator", "call"), 1.25),
+    Goal("decorator", "× lock", times("success", "decorator", "lock"), DECORATOR, LOOPS),
+    Goal("decorator", "× inline", times("success", "decorator", "inline"), 1.0),
     Goal("context manager", "× call", times("success", "context-manager", "call"), 1.25),
     *_both("failure", "closed failure", 0.50),
     *_both("reject", "open reject, whole cost", 0.95),

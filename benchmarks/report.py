@@ -90,10 +90,10 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {cores} cores, {python}"
 
 
-def packages() -> dict[str, str]:
+def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of what is measured, or measured with."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -135,7 +135,7 @@ def table(rows: Sequence[Row], whole: bool) -> str:
     ordered = list(rows)
     if "growth" not in figures:  # curves stay together
         ordered.sort(key=lambda row: row.overhead.median if row.overhead else 0.0)
-    return _table(heads, [list(_cells(row, ratios, figures)) for row in ordered])
+    return table_of(heads, [list(_cells(row, ratios, figures)) for row in ordered])
 
 
 def _cells(row: Row, ratios: Sequence[str], figures: Sequence[str]) -> Iterator[str]:
@@ -161,7 +161,7 @@ def behaviour_table(behaviours: Behaviours) -> str:
         [name, *(answers.get(question, "") for question in questions)]
         for name, answers in behaviours.items()
     ]
-    return _table(["contestant", *questions], rows)
+    return table_of(["contestant", *questions], rows)
 
 
 def goal_table(found: Sequence[Verdict]) -> str:
@@ -177,14 +177,14 @@ def goal_table(found: Sequence[Verdict]) -> str:
         for verdict in found
     ]
     counts = ", ".join(f"{count} {what}" for what, count in tally(found).items())
-    return _table(["case", "backend", "goal", "seen", "holds"], rows) + f"\n\n{counts}."
+    return table_of(["case", "backend", "goal", "seen", "holds"], rows) + f"\n\n{counts}."
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3f}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table that can be read in plain text, too: its columns are aligned."""
     lines = [heads, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]

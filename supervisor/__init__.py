@@ -35,9 +35,11 @@ from supervisor.errors import (
     NoneHealthyError,
     PermitSettledError,
     PolicyConflictError,
+    SupervisorWarning,
     TooManyCircuitsError,
 )
 from supervisor.events import (
+    CallsRefused,
     CircuitGivenUp,
     CircuitReconfigured,
     CircuitRestarted,
@@ -51,7 +53,7 @@ from supervisor.events import (
     FleetLost,
     StateChanged,
 )
-from supervisor.guard import CircuitBreaker, GuardedStream, Permit, WaitingBreaker
+from supervisor.guard import CircuitBreaker, GuardedStream, Isolation, Permit, WaitingBreaker
 from supervisor.instrumentation import Notices, TraceRecorder
 from supervisor.loop import deadline
 from supervisor.machine import CircuitState
@@ -98,6 +100,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TRANSIENT_EXCEPTIONS",
     "CallTimeoutError",
+    "CallsRefused",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitBreakerSettings",
@@ -123,6 +126,7 @@ __all__ = [
     "FleetLost",
     "GuardedStream",
     "IncompleteStreamError",
+    "Isolation",
     "MemorySharing",
     "NoneHealthyError",
     "Notices",
@@ -141,6 +145,7 @@ __all__ = [
     "StateChanged",
     "Statistics",
     "Supervisor",
+    "SupervisorWarning",
     "TooManyCircuitsError",
     "Totals",
     "TraceRecorder",

@@ -185,11 +185,11 @@ def check_share(field: str, value: object, zero: bool = False) -> float:
     return share
 
 
-def check_factor(field: str, value: object) -> float:
-    """Return `value` as a float if it is finite and at least 1."""
+def check_factor(field: str, value: object, at_least: float = 1) -> float:
+    """Return `value` as a float if it is finite and at least that."""
     factor = _as_float(field, value, "a number")
-    if not (math.isfinite(factor) and factor >= 1):
-        raise ValueError(f"{field} must be at least 1 and finite, got {shown(value)}")
+    if not (math.isfinite(factor) and factor >= at_least):
+        raise ValueError(f"{field} must be at least {at_least:g} and finite, got {shown(value)}")
     return factor
 
 

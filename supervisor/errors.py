@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from typing import Final, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
 from supervisor.policy import held_by, within
-from supervisor.settings import SettingsError, app_settings
+from supervisor.settings import app_settings
 
 LONGEST_FAILURE: Final = 200
 """Characters that are kept of a failure's text."""
@@ -21,6 +20,10 @@ _MOST_LEAVES: Final = 10
 """Errors of a group that its text looks at."""
 
 
+class SupervisorWarning(UserWarning):
+    """Circuits are probably not set up as they were meant to be: it is said once."""
+
+
 class CircuitBreakerOpenError(Exception):
     """The circuit refused the call without running it.
 
@@ -28,7 +31,7 @@ class CircuitBreakerOpenError(Exception):
         operation_name: the circuit's name.
         retry_after: seconds until a call may be admitted; 0.0 when that cannot be known
             since a probe is running or only a share of calls is admitted, infinite when the
-            circuit has given up for good, or is isolated until it is released.
+            circuit has given up for good, or is isolated until somebody releases it.
         state: the state that refused.
         last_failure: what has opened the circuit, or None. Of an error, its type; its text may be
             another caller's, and is shown if `app_settings.circuit_breaker.show_failures` is set.
@@ -67,7 +70,9 @@ class CircuitBreakerOpenError(Exception):
 
     def __str__(self) -> str:
         because = f" (last failure: {self.last_failure})" if self.last_failure else ""
-        if self.reason in _TEXTS:
+        if self.reason == "forced_open" and 0 < self.retry_after < math.inf:
+            what = f"was opened by hand; retry after {self.retry_after:.1f} s"
+        elif self.reason in _TEXTS:
             what = _TEXTS[self.reason]
         elif self.retry_after == math.inf:
             what = "has been given up and refuses every call"
@@ -217,9 +222,9 @@ def shown_to_others(failure: str | None) -> str | None:
     """
     if failure is None:
         return None
-    with suppress(SettingsError):  # whoever is refused is not told of that
-        if app_settings.circuit_breaker.show_failures:
-            return failure
+    # An event loop must not wait for files here; its supervisor has them read.
+    if app_settings.knows_circuits and app_settings.circuit_breaker.show_failures:
+        return failure
     if failure.startswith(_RETURNED):
         return f"{_RETURNED}a failure"
     return failure.partition(": ")[0]

@@ -9,7 +9,7 @@ from typing import Literal
 
 import anyio
 
-from supervisor.arguments import check_count
+from supervisor.arguments import check_count, check_name
 from supervisor.circuit import GivenUp
 from supervisor.machine import CircuitState, Origin
 from supervisor.policy import Policy
@@ -58,6 +58,24 @@ class StateChanged(Event):
     last_failure: str | None
     metrics_only: bool = False
     origin: Origin = "here"
+
+    @property
+    def manual(self) -> bool:
+        """Whether somebody has brought that about by hand, here: by a reset, or by a state set."""
+        return self.origin == "by hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsRefused(Event):
+    """A circuit has refused calls: told of one once a minute at most, and when the supervisor ends.
+
+    Attributes:
+        count: how many since this was told last.
+        seconds: for how long calls have been counted for that.
+    """
+
+    count: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,13 +173,15 @@ class EventStream:
 
     Args:
         buffer: events, 1 or more, that may wait for the listener.
+        circuit: the name of the one whose events are delivered; None: those of all.
 
     Raises:
-        TypeError, ValueError: `buffer` is of the wrong type or out of range.
+        TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` no name.
     """
 
-    def __init__(self, buffer: int) -> None:
+    def __init__(self, buffer: int, circuit: str | None = None) -> None:
         self._buffer = check_count("buffer", buffer)
+        self._circuit = None if circuit is None else check_name(circuit)
         self._waiting: list[Event] = []
         self._taken: list[Event | EventsMissed] = []  # out of those, newest first
         self._news: anyio.Event | None = None  # for who finds nothing
@@ -170,8 +190,8 @@ class EventStream:
         self.closed = False
 
     def put(self, event: Event) -> None:
-        """Deliver `event` if there is room."""
-        if self.closed:
+        """Deliver `event` if it is one of those that are listened to, and there is room."""
+        if self.closed or self._circuit not in (None, event.circuit):
             return
         if len(self._waiting) < self._buffer:
             self._waiting.append(event)

@@ -197,6 +197,12 @@ def fresh_settings(monkeypatch: pytest.MonkeyPatch, empty_directory: Path) -> It
 
 
 @pytest.fixture
+def known_settings() -> None:
+    """Have the settings read, so that a first call has no turns of its own for that."""
+    supervisor.app_settings.read(retries=True)
+
+
+@pytest.fixture
 def enabled() -> None:
     """Switch circuits on for the decorators."""
     supervisor.app_settings.circuit_breaker.enabled = True

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import supervisor
+from supervisor.guard.wrapper import Shape, source_for
 
 PACKAGE = Path(supervisor.__file__).parent
 ROOMS = [
@@ -273,22 +274,21 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 # The shortest path
 
 
-def test_the_shortest_path_is_the_same_in_its_three_places() -> None:
+def test_the_shortest_path_is_the_same_in_its_places() -> None:
     """`call`, a decorated function and a block have it written out, since a function would cost as
-    much as the guard: all three find the circuit, are admitted, and count a success alike.
+    much as the guard: all find the circuit, are admitted, and count a success alike.
     """
-    tree = tree_of(PACKAGE / "guard" / "breaker.py")
-    call, decorated, entered, left = (
-        list(statements_of(tree, name)) for name in ("call", "guarded", "__aenter__", "__aexit__")
+    breaker = tree_of(PACKAGE / "guard" / "breaker.py")
+    call, entered, left = (
+        list(statements_of(breaker, name)) for name in ("call", "__aenter__", "__aexit__")
     )
-    joining = "circuit = self._circuit"
-    begin = {
-        name: body.index(joining)
-        for name, body in (("call", call), ("guarded", decorated), ("__aenter__", entered))
-    }
-    for body, name in ((decorated, "guarded"), (entered, "__aenter__")):
-        same = call[begin["call"] : begin["call"] + 2]
-        assert body[begin[name] : begin[name] + 2] == same, name
+    decorated = list(statements_of(tree_of(PACKAGE / "guard" / "wrapper.py"), "guarded"))
+    begin = "circuit = self._circuit"
+    found = call.index(begin)
+    for body in (decorated, entered):
+        same = [each.replace("breaker.", "self.") for each in body]
+        at = same.index(begin)
+        assert same[at : at + 2] == call[found : found + 2]
     assert admission_of(call) == admission_of(decorated) == admission_of(entered)
     success = (
         "if grant is circuit.grant:\n    circuit.unsent_successes += 1"
@@ -301,6 +301,16 @@ def test_the_shortest_path_is_the_same_in_its_three_places() -> None:
         "\n    circuit.unsent_successes += 1"
     )
     assert sum(success in statement for statement in left) == 1
+
+
+def test_a_written_wrapper_is_the_plain_one() -> None:
+    """Of a function that takes whatever it is given, it is that word for word."""
+    plain = statements_of(tree_of(PACKAGE / "guard" / "wrapper.py"), "guarded")
+    shape = Shape((), 0, 0, (), frozenset(), ("args",), ("kwargs",))
+    written = statements_of(ast.parse(source_for(shape, "")), "guarded")
+    assert [each.replace("(*args,), {**kwargs}", "args, kwargs") for each in written] == [
+        each.replace("grant: Ticket =", "grant =") for each in plain
+    ]
 
 
 def statements_of(tree: ast.Module, name: str) -> Iterator[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import anyio
 import pytest
 
 from supervisor import (
+    CallsRefused,
     CircuitBreaker,
     CircuitGivenUp,
     CircuitRestarted,
@@ -21,7 +23,14 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from tests.support.worlds import collect_garbage, crash, fail_times, settle_down, succeed
+from tests.support.worlds import (
+    collect_garbage,
+    crash,
+    fail_times,
+    is_refused,
+    settle_down,
+    succeed,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +120,67 @@ async def test_a_reset_is_a_change_only_where_it_changes_the_state() -> None:
         StateChanged,
         CircuitStopped,
     ]
+
+
+@pytest.mark.parametrize("by_hand", ["reset", "force_open", "release", "half_open"])
+async def test_what_is_done_by_hand_says_so(by_hand: str) -> None:
+    """And what the circuit does by itself does not."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", failure_threshold=1)
+        if by_hand == "release":
+            breaker.disable()
+        await fail_times(breaker, 1)
+        stream = supervisor.events()
+        getattr(breaker, by_hand)()
+        if breaker.state == "half_open":
+            await breaker.call(succeed)
+        else:
+            breaker.reset() if breaker.state == "forced_open" else await fail_times(breaker, 1)
+    changes = [each for each in await collect(stream) if isinstance(each, StateChanged)]
+    assert [change.manual for change in changes] == [True, False][: len(changes)]
+    assert len(changes) == (1 if by_hand == "force_open" else 2)
+
+
+async def test_the_events_of_one_circuit() -> None:
+    """From its start to its end, and of no other; nothing is missed for others' sake."""
+    async with Supervisor() as supervisor:
+        stream = supervisor.events(buffer=3, circuit="x")
+        for name in ("a", "x", "b"):
+            breaker = supervisor.circuit(name, failure_threshold=1)
+            await fail_times(breaker, 1)
+        await settle_down()
+    events = await collect(stream)
+    assert [type(event) for event in events] == [CircuitStarted, StateChanged, CircuitStopped]
+    assert {event.circuit for event in events if isinstance(event, Event)} == {"x"}
+
+
+@pytest.mark.parametrize("circuit", ["", "x" * 256, 7])
+async def test_a_circuit_that_cannot_be(circuit: Any) -> None:
+    """Nothing would ever be told of it."""
+    async with Supervisor() as supervisor:
+        with pytest.raises((TypeError, ValueError), match="name"):
+            supervisor.events(circuit=circuit)
+
+
+async def test_refusals_are_told_together() -> None:
+    """By one event a minute at most for each circuit, and the rest when the supervisor ends."""
+    async with Supervisor() as supervisor:
+        stream = supervisor.events()
+        breaker, other = (supervisor.circuit(name) for name in "xy")
+        for each in (breaker, other):
+            each.force_open()
+        for each, times in ((breaker, 3), (other, 2), (breaker, 4)):
+            for _ in range(times):
+                assert await is_refused(each)
+            await anyio.sleep(20)
+        await anyio.sleep(40)
+        for _ in range(5):
+            assert await is_refused(breaker)
+        await anyio.sleep(10)
+    told = [event for event in await collect(stream) if isinstance(event, CallsRefused)]
+    assert [(event.circuit, event.count) for event in told] == [("x", 7), ("y", 2), ("x", 5)]
+    times = [(round(event.at, 1), round(event.seconds, 1)) for event in told]
+    assert times == [(60.0, 60.0), (60.0, 60.0), (110.0, 10.0)]
 
 
 async def test_it_ends_with_the_supervisor() -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from loguru import logger
 
 from supervisor import (
     CircuitBreaker,
+    CircuitBreakerOpenError,
+    RetrySettings,
     SettingsError,
+    Supervisor,
+    SupervisorWarning,
     app_settings,
     execute_with_retry,
     get_circuit_breaker,
@@ -22,7 +30,7 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
-from supervisor.instrumentation import log_disabled
+from supervisor.instrumentation import advice
 from supervisor.settings import files
 from tests.support.logs import Records, handled_by
 
@@ -69,8 +77,7 @@ async def test_names_can_be_qualified() -> None:
 
 @pytest.mark.usefixtures("enabled")
 async def test_functions_that_share_a_name_are_told_of() -> None:
-    """Also those that `with_circuit_breaker` guards, once."""
-    app_settings.circuit_breaker.logs = "logging"
+    """Once, at the line of the second one, whether or not anything is logged."""
     name = f"fetch_{next(NUMBERS)}"
 
     def function(module: str) -> Any:
@@ -80,11 +87,64 @@ async def test_functions_that_share_a_name_are_told_of() -> None:
         fetch.__module__, fetch.__qualname__ = module, name
         return fetch
 
-    with handled_by(Records()) as records:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for module in ("mail", "mail", "chat", "news"):
             await with_circuit_breaker()(function(module))()
-    (line,) = [record.getMessage() for record in records.records if "shared" in record.msg]
-    assert line.startswith(f"circuit {name}: shared by mail.{name} and chat.{name}, whose failures")
+    (warning,) = caught
+    assert warning.category is SupervisorWarning
+    assert str(warning.message).startswith(
+        f"circuit {name}: shared by mail.{name} and chat.{name}, whose failures"
+    )
+    line = function.__code__.co_firstlineno + 1
+    assert (warning.filename, warning.lineno) == (__file__, line)
+
+
+async def test_they_are_told_of_when_circuits_are_enabled_later() -> None:
+    """Until then, nothing is shared."""
+    name = f"fetch_{next(NUMBERS)}"
+    functions: list[Any] = []
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for module in ("mail", "chat"):
+
+            async def fetch() -> str:
+                return "done"
+
+            fetch.__module__, fetch.__name__ = module, name
+            functions.append(retry_api_call()(fetch))
+            await functions[-1]()
+        told = [str(each.message) for each in caught]
+        assert not [text for text in told if name in text]
+        app_settings.circuit_breaker.enabled = True
+        for function in functions * 2:
+            await function()
+    assert len([each for each in caught if name in str(each.message)]) == 1
+
+
+class Awaited:
+    """What is no function of Python's, and still returns an awaitable."""
+
+    def __await__(self) -> Generator[None, None, str]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        return "done"
+
+
+@pytest.mark.usefixtures("enabled")
+async def test_what_has_no_line_is_told_of_where_it_is_called() -> None:
+    """A type, here: there may be another one of its name."""
+    name = f"Awaited{next(NUMBERS)}"
+    first, second = (type(name, (Awaited,), {"__module__": each}) for each in ("mail", "chat"))
+    await execute_with_retry(first)
+    with pytest.warns(SupervisorWarning, match=f"shared by mail.{name} and chat.{name}, "):
+        await execute_with_retry(second)
+
+
+async def test_a_warning_that_is_an_error_is_raised_once() -> None:
+    """In the place of the first call only."""
+    advice.untold.add("disabled")
+    with warnings.catch_warnings(action="error"):
+        with pytest.raises(SupervisorWarning):
+            await with_circuit_breaker()(run)()
+        assert await with_circuit_breaker()(run)() == "done"
 
 
 # What is disabled
@@ -93,9 +153,9 @@ async def test_functions_that_share_a_name_are_told_of() -> None:
 @pytest.fixture
 def untold() -> Iterator[None]:
     """Nothing has been said yet in this process."""
-    log_disabled.cache_clear()
+    advice.untold.add("disabled")
     yield
-    log_disabled.cache_clear()
+    advice.untold.discard("disabled")
 
 
 @pytest.mark.parametrize("logs", ["loguru", "logging"])
@@ -136,6 +196,44 @@ async def test_it_is_said_by_each_way(untold: None, wrapped: Callable[[], Any]) 
     assert len(records.records) == 1
 
 
+@pytest.mark.parametrize("logs", ["loguru", "logging"])
+async def test_it_is_a_warning_if_nobody_takes_the_line(untold: None, logs: Any) -> None:
+    """By default, no log line would be seen."""
+    app_settings.circuit_breaker.logs = logs
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for _ in range(2):
+            await retry_api_call()(Mail.run)()
+    (warning,) = caught
+    assert str(warning.message).startswith("circuits are disabled, so decorated functions")
+    assert warning.category is SupervisorWarning
+    assert (warning.filename, warning.lineno) == (__file__, Mail.run.__code__.co_firstlineno)
+
+
+async def test_who_has_disabled_them_is_not_warned(
+    untold: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a variable or in code: it was on purpose."""
+    monkeypatch.setenv("BINDU_CB_ENABLED", "false")
+    with warnings.catch_warnings(action="error"):
+        await with_circuit_breaker()(run)()
+        app_settings.circuit_breaker.enabled = False
+        advice.untold.add("disabled")
+        await with_circuit_breaker()(run)()
+
+
+async def test_a_logger_that_hands_nothing_on_is_no_reader(untold: None) -> None:
+    """Whatever handlers there are above it."""
+    standard = logging.getLogger("supervisor")
+    standard.setLevel(logging.INFO)
+    standard.propagate = False
+    try:
+        with pytest.warns(SupervisorWarning, match="circuits are disabled"):
+            await with_circuit_breaker()(run)()
+    finally:
+        standard.propagate = True
+        standard.setLevel(logging.NOTSET)
+
+
 async def test_nothing_is_said_of_a_breaker_of_ones_own(untold: None) -> None:
     """It guards all the same."""
     logging.getLogger("supervisor").setLevel(logging.INFO)
@@ -165,15 +263,150 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    "first", [lambda: get_circuit_breaker("a"), lambda: execute_with_retry(run)], ids=["get", "run"]
-)
-async def test_files_are_not_read_on_the_event_loop(readers: list[int], first: Any) -> None:
+async def by_block() -> None:
+    async with CircuitBreaker("a"):
+        pass
+
+
+async def by_permit() -> None:
+    (await CircuitBreaker("a").acquire()).succeed()
+
+
+async def items() -> AsyncIterator[int]:
+    yield 1
+
+
+async def by_stream() -> None:
+    async with CircuitBreaker("a").stream(items) as stream:
+        assert [item async for item in stream] == [1]
+
+
+async def by_thread() -> None:
+    await anyio.to_thread.run_sync(CircuitBreaker("a").call_from_thread, int)
+
+
+async def in_a_block() -> None:
+    async with Supervisor() as supervisor:
+        await supervisor.circuit("a").call(run)
+        while not app_settings.knows_circuits:  # noqa: ASYNC110  (a task of its own sees to it)
+            await anyio.sleep(0.001)
+
+
+async def by_decorator() -> None:
+    await CircuitBreaker("a")(run)()
+
+
+async def sent() -> None:
+    """Call a decorated function in another process, to which it has been sent."""
+    func = with_circuit_breaker("a")(run)
+    vars(app_settings).clear()
+    await func()
+
+
+async def sent_with_retries() -> None:
+    func = retry_api_call()(run)
+    vars(app_settings).clear()
+    await func()
+
+
+FIRST: dict[str, Callable[[], Awaitable[Any]]] = {
+    "by name": lambda: get_circuit_breaker("a"),
+    "retries": lambda: execute_with_retry(run),
+    "call": lambda: CircuitBreaker("a").call(run),
+    "call with fallback": lambda: CircuitBreaker("a").call(run, fallback=None),
+    "retry": lambda: CircuitBreaker("a").retry(run),
+    "spend_retry": lambda: CircuitBreaker("a").spend_retry(),
+    "waiting": lambda: CircuitBreaker("a").waiting(1).call(run),
+    "decorated": by_decorator,
+    "block": by_block,
+    "permit": by_permit,
+    "stream": by_stream,
+    "thread": by_thread,
+    "supervisor": in_a_block,
+    "sent": sent,
+    "sent with retries": sent_with_retries,
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
+async def test_files_are_not_read_on_the_event_loop(
+    readers: list[int], first: Callable[[], Awaitable[Any]]
+) -> None:
     """A worker thread reads them, once; what has been given or read is not read again."""
     await first()
     assert (await get_circuit_breaker("b")).failure_threshold == 7
-    (reader,) = readers
-    assert reader != threading.get_ident()
+    assert threading.get_ident() not in readers[-1:]
+    assert len(readers) <= 2
+
+
+@pytest.mark.parametrize("retry_on", [None, ConnectionError])
+async def test_settings_of_retries_are_not_read_there_either(
+    monkeypatch: pytest.MonkeyPatch, retry_on: Any
+) -> None:
+    """They are, before the first attempt, if they are needed."""
+    readers: list[int] = []
+
+    class Read(RetrySettings):
+        def __init__(self) -> None:
+            readers.append(threading.get_ident())
+            super().__init__()
+
+    monkeypatch.setattr("supervisor.settings.app.RetrySettings", Read)
+
+    async def fail() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await execute_with_retry(fail, retry_on=retry_on)
+    assert len(readers) == (retry_on is None)
+    assert threading.get_ident() not in readers
+
+
+async def test_reading_a_breaker_reads_no_file(readers: list[int]) -> None:
+    """Nothing is started by it, so nothing has to be known."""
+    breaker = CircuitBreaker("a")
+    assert breaker.state == "closed"
+    assert breaker.statistics().started == 0
+    assert readers == []
+
+
+async def test_a_wrong_setting_is_told_by_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a breaker that needs the settings; one of a supervisor's that was entered does not."""
+    monkeypatch.setenv("BINDU_CB_KEPE", "process")
+    breaker = CircuitBreaker("a", 1)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="BINDU_CB_KEPE"):
+            await breaker.call(run)
+    with pytest.raises(SettingsError, match="BINDU_CB_KEPE"):
+        await anyio.to_thread.run_sync(breaker.call_from_thread, int)
+    async with Supervisor():
+        assert await breaker.call(run) == "done"
+        (await breaker.acquire()).fail()
+        with pytest.raises(CircuitBreakerOpenError):
+            await breaker.call(run)
+
+
+async def test_without_threads_files_are_read_all_the_same(
+    readers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Python has none, or the process may have no more."""
+
+    async def cannot(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", cannot)
+    assert await CircuitBreaker("a").call(run) == "done"
+    assert readers == [threading.get_ident()]
+
+
+async def test_of_many_first_calls_one_reads(readers: list[int]) -> None:
+    """Or some, if they begin at once; not each."""
+    breaker = CircuitBreaker("a")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(breaker.call, run)
+    assert breaker.statistics().succeeded == 200
+    assert len(readers) < 100
 
 
 def test_files_are_read_while_decorating(readers: list[int]) -> None:

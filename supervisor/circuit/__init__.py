@@ -3,7 +3,8 @@
 May know the machine, the policy and the event loop; knows no supervisor and no other circuit.
 
     record       what is shared, and the way to the actor
-    admission    a call is admitted, refused, or asks the actor; askers, those who wait for it
+    admission    a call is admitted or refused at once, by the lease
+    asking       or it asks the actor; askers, those who wait for it
     settlement   a call ends, and the actor is told; judging, what it counts as by its policy
     streams      a call whose answer comes in parts
     nesting      which calls of the circuit a call is inside of
@@ -17,7 +18,8 @@ May know the machine, the policy and the event loop; knows no supervisor and no 
 """
 
 from supervisor.circuit.actor import catch_up, run_actor
-from supervisor.circuit.admission import admit, admit_at_once, ask, spend_retry
+from supervisor.circuit.admission import admit, admit_at_once
+from supervisor.circuit.asking import ask, spend_retry
 from supervisor.circuit.calls import Observed, Part, Ticket
 from supervisor.circuit.figures import figures_of
 from supervisor.circuit.judging import settle_error, settle_result
@@ -33,6 +35,7 @@ from supervisor.circuit.observers import CallObserver
 from supervisor.circuit.orders import (
     force,
     give_up,
+    let_go,
     observe_calls,
     order,
     outlive_actor,
@@ -95,6 +98,7 @@ __all__ = [
     "innermost",
     "is_among",
     "keep",
+    "let_go",
     "observe_calls",
     "order",
     "outlive_actor",

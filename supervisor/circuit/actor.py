@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from supervisor.circuit.admission import answer_asker
+from supervisor.circuit.asking import answer_asker
 from supervisor.circuit.observers import TurnObserver
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError, shown_to_others
@@ -53,6 +53,7 @@ def catch_up(circuit: Circuit, emit: Emit) -> None:
             raise
         except Exception:  # noqa: S112  (each one drops the message that raised it)
             continue
+    _hand_out(circuit, emit)  # what there was before the first turn, if there was none yet
     circuit.mailbox.ring()  # the actor sleeps until a time that may have changed
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 from supervisor.arguments import shown
 from supervisor.errors import (
@@ -31,6 +31,7 @@ from supervisor.policy import (
     hinted,
     is_group_meant,
     is_meant,
+    parts_of,
     within,
 )
 
@@ -225,13 +226,14 @@ def _with_exceptions(error: BaseException) -> set[int]:
 
 
 def _at_an_end(errors: Errors, error: BaseException) -> Errors:
-    """Return what `failure_on` means: of the end of a stream, only types that are about ends."""
-    if not isinstance(error, StopAsyncIteration) or not isinstance(errors, type | tuple):
+    """Return what `failure_on` means: of the end of a stream, no types but those of ends."""
+    if not isinstance(error, StopAsyncIteration):
         return errors
-    types = cast(
-        "tuple[type[BaseException], ...]", errors if isinstance(errors, tuple) else (errors,)
+    return tuple(
+        each
+        for each in parts_of(errors)
+        if not isinstance(each, type) or issubclass(each, StopAsyncIteration)
     )
-    return tuple(each for each in types if issubclass(each, StopAsyncIteration))
 
 
 def _classify(classify: Classifier, ended_with: object) -> Judgement | None:

@@ -57,13 +57,16 @@ class Kept:
     @property
     def forgettable_at(self) -> float:
         """When there is nothing to remember any more, in seconds of the process's clock; infinite
-        while its state is set by hand.
+        while its state is set by hand, unless it begins in that or it is for a time.
         """
+        until = self.at + self.machine.retry_after(self.machine.latest)
         match self.machine.state:
             case CircuitState.CLOSED | CircuitState.HALF_OPEN:
                 return self.at
-            case CircuitState.OPEN:
-                return self.at + self.machine.retry_after(self.machine.latest)
+            case CircuitState.OPEN | CircuitState.FORCED_OPEN if until < math.inf:
+                return until
+            case state if state.value == self.machine.policy.initial_state:
+                return self.at
             case _:
                 return math.inf
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from supervisor.circuit.admission import answer_all
+import math
+
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.observers import CallObserver
+from supervisor.circuit.asking import answer_all
+from supervisor.circuit.observers import NO_OBSERVERS, CallObserver
 from supervisor.circuit.reading import project
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp, seed_for
 from supervisor.loop import NOWHERE
@@ -17,9 +19,15 @@ def reset(circuit: Circuit) -> None:
     order(circuit, Reset(circuit.now()))
 
 
-def force(circuit: Circuit, state: CircuitState, everywhere: bool = False) -> None:
-    """Enter a state by hand, or leave one for CLOSED, if it is running."""
-    order(circuit, Force(state, circuit.now(), everywhere))
+def force(
+    circuit: Circuit,
+    state: CircuitState,
+    everywhere: bool = False,
+    hold: int = 0,
+    seconds: float = math.inf,
+) -> None:
+    """Enter a state by hand, or leave one for CLOSED, if it is running; see `Force`."""
+    order(circuit, Force(state, circuit.now(), everywhere, hold, seconds))
 
 
 def reconfigure(circuit: Circuit, policy: Policy) -> None:
@@ -55,11 +63,18 @@ def stop(circuit: Circuit) -> None:
     _end(circuit)
 
 
+def let_go(circuit: Circuit) -> None:
+    """Stop it, since its event loop has been closed without a word, and refer to nobody there."""
+    stop(circuit)
+    circuit.observers, circuit.on_refusal = NO_OBSERVERS, None
+
+
 def _allowance_of(circuit: Circuit) -> Allowance:
     """Return that of a circuit, which may go by more than its first policy from now on."""
     if circuit.allowance is None:
         origin = circuit.machine.origin
-        circuit.allowance = Allowance(circuit.lease, circuit.policy, circuit.loop.clock, origin)
+        clock = circuit.loop.clock if circuit.running else circuit.loop
+        circuit.allowance = Allowance(circuit.lease, circuit.policy, clock, origin)
     return circuit.allowance
 
 
@@ -77,5 +92,7 @@ def order(circuit: Circuit, message: Message) -> None:
 def _end(circuit: Circuit) -> None:
     circuit.running = False
     circuit.home = NOWHERE
+    if circuit.allowance is not None:
+        circuit.allowance.clock = circuit.loop  # which may be forgotten, and not its clock
     circuit.call_actor()
     answer_all(circuit)

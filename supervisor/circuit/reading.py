@@ -167,12 +167,7 @@ def drawn_from(
         circuit.running,
         tally.failures,
         retry_after,
-        started,
-        succeeded,
-        failed,
-        ignored,
-        cancelled,
-        rejected,
+        *counts,
         machine.would_have_refused,
         len(machine.waiting) if circuit.running else 0,
         max(0, started - rejected - succeeded - failed - ignored - cancelled),
@@ -183,11 +178,15 @@ def drawn_from(
         shared,
         origin,
         _refusals(rejected, circuit.refusals) if rejected else {},
-        None if isinstance(tally, InARow) else Window(tally.calls, tally.failures, tally.slow),
+        None if isinstance(tally, InARow) else _window(machine, tally),
         age,
     )
     record.__class__ = Statistics
     return cast("Statistics", record)
+
+
+def _window(machine: Machine, tally: Tally) -> Window:
+    return Window(tally.calls, tally.failures, tally.slow, machine.trip.counts_successes)
 
 
 def _refusals(rejected: int, but_open: dict[str, int]) -> Mapping[str, int]:

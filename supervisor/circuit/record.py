@@ -26,6 +26,7 @@ from supervisor.circuit.observers import NO_OBSERVERS
 from supervisor.loop import NOWHERE, EventLoop
 from supervisor.machine import (
     NO_PROBE,
+    REFUSING,
     CircuitState,
     Grant,
     Lease,
@@ -123,10 +124,12 @@ class Circuit:
         self.home = NOWHERE  # or its loop, while it has an actor that has taken a turn
         self.running = loop is not NOWHERE
         self.block_left = False  # that of its supervisor
-        self.retired_by: object | None = None  # that supervisor may have a successor
+        self.retired_by: object | None = None  # that supervisor, weakly, or CANCELLED
         self.given_up: GivenUp | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
+        if policy.initial_state != "closed":
+            self.machine.begin(0.0 if loop is NOWHERE else loop.clock.time())
         self.observers = NO_OBSERVERS
         self.on_refusal: Callable[[Circuit], None] | None = None  # wants to know of the next one
         self.started = self.rejected = self.ending = self.restarts = 0
@@ -177,7 +180,7 @@ class Circuit:
         """The end of being open, if whoever slept until then may have been woken by now."""
         ends = self.lease.refuse_until
         is_near = ends - self.loop.early_by <= now < ends
-        return ends if is_near and self.lease.state is CircuitState.OPEN else now
+        return ends if is_near and self.lease.state in REFUSING else now
 
     def check_thread(self) -> None:
         """Refuse to be used from a thread other than that of its event loop.

@@ -16,11 +16,32 @@ class Window:
     Attributes:
         calls: how many there are in it.
         failures, slow: how many of them failed, and how many were slow.
+        complete: whether successes are in it, too: a window of seconds leaves them out if its
+            policy looks at no rate, since nothing would depend on them.
     """
 
     calls: int
     failures: int
     slow: int
+    complete: bool = True
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Share of the calls that failed, 0 to 1; None if there is none, or successes are left
+        out.
+        """
+        return self.failures / self.calls if self.complete and self.calls else None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the calls that did not fail; see `failure_rate`."""
+        rate = self.failure_rate
+        return None if rate is None else 1 - rate
+
+    @property
+    def slow_call_rate(self) -> float | None:
+        """Share of the calls that were slow; see `failure_rate`."""
+        return self.slow / self.calls if self.complete and self.calls else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +57,8 @@ class Statistics:
         would_be: the state that it would be in, if it is METRICS_ONLY; else `state`.
         running: False once it has been stopped, or its actor has given up.
         failure_count: consecutive failures, or those in the window.
-        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN,
-            infinite if FORCED_OPEN.
+        retry_after: seconds until a refused call may be admitted, 0.0 unless OPEN or FORCED_OPEN,
+            infinite if the latter lasts until it is released.
         started: calls that asked for admission.
         succeeded, failed, ignored, cancelled: how the admitted ones ended.
         rejected: calls that were not admitted.

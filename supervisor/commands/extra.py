@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-Extra = Literal["demo", "top"]
+Extra = Literal["demo", "redis", "top"]
 
 EXTRAS: Final[Mapping[Extra, tuple[str, ...]]] = {
     "demo": ("anycorn", "httpx", "matplotlib", "rich", "uvicorn"),
+    "redis": ("coredis",),
     "top": ("httpx", "rich"),
 }
 

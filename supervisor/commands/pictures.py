@@ -5,10 +5,12 @@ The latter has types here, since its own leave the keyword arguments open.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -44,6 +46,10 @@ class Axes(Protocol):
         self, xranges: Sequence[tuple[float, float]], yrange: tuple[float, float], **style: Any
     ) -> object:
         """Draw bars of (start, width), all at the same height."""
+        ...
+
+    def scatter(self, x: Sequence[float], y: Sequence[float], **style: Any) -> object:
+        """Draw a mark at each place."""
         ...
 
     def set_title(self, label: str, **style: Any) -> object:
@@ -100,3 +106,27 @@ def drawing(**style: Any) -> Drawing:
     figure = Figure(**style)
     FigureCanvasAgg(figure)
     return cast("Drawing", figure)
+
+
+def save(figure: Drawing, file: Path) -> None:
+    """Write a figure as SVG or, by any other suffix than `.svg`, as PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    form, metadata = ("svg", {"Date": None}) if file.suffix == ".svg" else ("png", {})
+    style: dict[str, Any] = {"format": form, "metadata": metadata}
+    # The same picture is the same file.
+    with rc_context({"svg.hashsalt": "supervisor", "svg.fonttype": "none"}):
+        figure.savefig(file, bbox_inches="tight", pad_inches=0.25, **style)
+    if form == "svg":
+        file.write_text(_compact(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _compact(svg: str) -> str:
+    """Return a picture whose paths have two digits after the point; no more can be seen."""
+    return _PATHS.sub(lambda path: _DIGITS.sub(r"\1", path[0]), svg)
+
+
+_PATHS: Final = re.compile(r'<path( id="\w+")? d="[^"]*"')
+_DIGITS: Final = re.compile(r"(\.\d\d)\d+")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,8 +23,11 @@ OPERATIONS: Final = ("worker", "storage", "scheduler", "api")
 
 def explained(policy: Policy) -> str:
     """Return what a circuit of that policy does, in one sentence."""
+    initial = policy.initial_state
+    by_hand = "" if initial in ("closed", "open") else ", until it is released"
+    begins = "" if initial == "closed" else f"Begins {initial}{by_hand}. "
     return (
-        f"Opens {_when(policy)}, for {_seconds(policy.recovery_timeout)}{_growing(policy)};"
+        f"{begins}Opens {_when(policy)}, for {_seconds(policy.recovery_timeout)}{_growing(policy)};"
         f" {_back(policy)}."
     )
 
@@ -111,10 +113,9 @@ def _of_recovery(policy: Policy) -> Iterator[str]:
         )
     seconds = seconds_to_unthrottle(policy)
     if seconds > SLOW_THROTTLE * policy.throttle_seconds:
-        how = "never" if seconds == math.inf else f"only after about {_seconds(seconds)}"
         yield (
             f"throttle={policy.throttle:g} counts refusals as requests: it admits all calls of a"
-            f" healthy server {how}; use 1.5 or more"
+            f" healthy server only after about {_seconds(seconds)}; use 1.5 or more"
         )
 
 

@@ -3,9 +3,11 @@
 May know circuits and event loops; of supervisors only how to ask one for a circuit.
 
     breaker   guards calls: by call, decorator, block, permit, or from a thread
-    handle    the same circuit, to be read and told what to do; joining, which circuit that is;
-              copies, not used yet
-    waiting   for calls that are ready to wait; running, what there may be to a call that runs
+    wrapper   what a decorated function becomes
+    handle    the same circuit, to be read; by_hand, to be told what to do; joining, which circuit
+              that is; copies, not used yet
+    waiting   for calls that are ready to wait; falling_back, for functions that something stands in
+              for; running, what there may be to a call that runs
     streaming for streams; stream, one of them; verdict, what it counts as
     permit    a call that is settled by hand; block, `async with`; timeouts, by which either ends
     threads   calls from worker threads; synchronous, what is called there
@@ -13,6 +15,7 @@ May know circuits and event loops; of supervisors only how to ask one for a circ
 """
 
 from supervisor.guard.breaker import CircuitBreaker
+from supervisor.guard.by_hand import Isolation
 from supervisor.guard.entered import (
     enter,
     entered_here,
@@ -34,6 +37,7 @@ __all__ = [
     "CircuitBreaker",
     "Complete",
     "GuardedStream",
+    "Isolation",
     "Opened",
     "Permit",
     "SyncGuard",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from threading import get_ident
 from types import TracebackType
@@ -18,11 +17,13 @@ from supervisor.arguments import (
 )
 from supervisor.circuit import Ticket, admit, admit_at_once, end_once, report, spend_retry, succeed
 from supervisor.guard.block import begin_aside, blocks, end_block, leave_block
+from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
 from supervisor.guard.running import RAISE, is_misuse, make_call, misused, run_guarded
 from supervisor.guard.synchronous import Synchronous
 from supervisor.guard.waiting import WaitingBreaker
+from supervisor.guard.wrapper import wrap
 from supervisor.machine import WaitFor
 from supervisor.policy import Outcome
 from supervisor.settings import app_settings
@@ -31,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(CircuitHandle, Synchronous):
+class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
     """Guards calls to one dependency, and refuses them while that dependency is failing.
 
     It may be built anywhere, also where no event loop runs. On first use it joins the current
@@ -44,7 +45,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         recovery_timeout: seconds that it stays open, more than 0; 30 by default.
         success_threshold: successful probes that close it again, 1 or more; 1 by default. It is
             also how many probes may run at once, unless `probes` says otherwise.
-        policy: a whole policy, instead of the default one.
+        policy: a whole policy, instead of the default one, or that of the subclass.
         fields: any other field of `Policy`. Fields that are given go before those of `policy`.
 
     Raises:
@@ -97,12 +98,12 @@ class CircuitBreaker(CircuitHandle, Synchronous):
             TypeError: `func` is not an async function.
         """
         if "fallback" in kwargs:
-            return await make_call(self._here(), func, args, kwargs, kwargs.pop("fallback"))
+            return await make_call(await self._here(), func, args, kwargs, kwargs.pop("fallback"))
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant
@@ -151,7 +152,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
             Exception: any other error of `call`.
         """
         fallback = kwargs.pop("fallback", RAISE)
-        return await make_call(self._here(), func, args, kwargs, fallback, retry=True)
+        return await make_call(await self._here(), func, args, kwargs, fallback, retry=True)
 
     def waiting(self, wait: float, wait_for: WaitFor = "closed") -> WaitingBreaker:
         """Return the same circuit for callers who would rather wait than be refused at once.
@@ -178,7 +179,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
             CircuitBreakerOpenError: the budget is spent; its reason is "retry_budget".
             CircuitCrashedError, CircuitStoppedError, PolicyConflictError: see `call`.
         """
-        await spend_retry(self._here())
+        await spend_retry(await self._here())
 
     def __call__(
         self, func: Callable[P, Coroutine[Any, Any, R]]
@@ -191,37 +192,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         if is_method_of_class(func):
             return decorate_within(func, self)
         check_async("a circuit breaker", func)
-
-        @functools.wraps(func)
-        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            circuit = self._circuit
-            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-                circuit = self._join()
-            if circuit.headroom > 0:
-                began = circuit.started = circuit.started + 1
-                grant: Ticket = circuit.grant
-            else:
-                ticket = admit_at_once(circuit)
-                if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-                    known: R = await run_guarded(circuit, ticket, func, args, kwargs)
-                    return known
-                grant, began = ticket, circuit.started
-            try:
-                awaitable = func(*args, **kwargs)
-                del args, kwargs
-                result = await awaitable
-            except BaseException as error:
-                circuit.ending += 1
-                end_once(circuit, grant, error, began)
-                raise
-            if grant is circuit.grant:
-                circuit.unsent_successes += 1
-            else:
-                circuit.ending += 1
-                succeed(circuit, grant, result, began)
-            return result
-
-        return guarded
+        return wrap(self, func)
 
     async def acquire(self, *, wait: float | None = None, wait_for: WaitFor = "closed") -> Permit:
         """Return a permit for one call whose outcome is reported by hand.
@@ -240,7 +211,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         if wait is not None:
             check_seconds("wait", wait)
         check_choice("wait_for", wait_for, get_args(WaitFor))
-        circuit = self._here()
+        circuit = await self._here()
         return Permit(circuit, await admit(circuit, False, wait, wait_for))
 
     async def __aenter__(self) -> None:
@@ -252,7 +223,7 @@ class CircuitBreaker(CircuitHandle, Synchronous):
         """
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from supervisor.circuit import Circuit
-from supervisor.loop import EventLoop, LoopVar, running_loop
+from supervisor.loop import EventLoop, LoopVar, running_loop, when_closed
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
@@ -31,6 +31,10 @@ class AnySupervisor(Protocol):
 
     def find(self, name: str) -> Circuit | None:
         """Return the circuit of that name, or None."""
+        ...
+
+    def let_go(self) -> None:
+        """End, since its event loop has been closed without a word."""
         ...
 
     def force_everywhere(self, circuit: Circuit, state: CircuitState) -> None:
@@ -118,6 +122,14 @@ def _known() -> list[AnySupervisor]:
     return [each for reference in _loops.keyrefs() if (each := reference()) is not None]
 
 
+def _let_go(loop: EventLoop) -> None:
+    for supervisor in _known():
+        known = _loops.get(supervisor)
+        if known is not None and known() is loop:
+            supervisor.let_go()
+            _loops.pop(supervisor, None)
+
+
 def _may_be_resumed(supervisor: AnySupervisor) -> bool:
     known = _loops.get(supervisor)
     loop = None if known is None else known()
@@ -128,3 +140,6 @@ def _set_entered(entered: tuple[AnySupervisor, ...]) -> None:
     global _epoch  # noqa: PLW0603
     _entered.set(entered)
     _epoch = object()
+
+
+when_closed(_let_go)

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Self, Unpack
+from typing import ClassVar, Self, Unpack
 
 from supervisor.arguments import check_name, shown
 from supervisor.circuit import (
     Circuit,
     Statistics,
-    force,
     project,
     reconfigure,
-    reset,
     statistics_of,
 )
+from supervisor.guard.by_hand import ByHand
 from supervisor.guard.copies import Copied
-from supervisor.guard.joining import BY_NAME, OWNED, find_to_change, supervisor_of
+from supervisor.guard.entered import entered_last
+from supervisor.guard.joining import BY_NAME, OWNED
 from supervisor.guard.streaming import Streaming
+from supervisor.loop import read_settings
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
+from supervisor.settings import app_settings
 
 
-class CircuitHandle(Streaming, Copied):
+class CircuitHandle(ByHand, Streaming, Copied):
     """One circuit by name; see `CircuitBreaker`, which guards calls by it as well."""
 
     __slots__ = ("__weakref__", "_binding", "_circuit")
+
+    default_policy: ClassVar[Policy | None] = None
+    """What breakers go by that are made without a policy; None: the default one. A subclass gives
+    it as `class Slow(CircuitBreaker, recovery_timeout=60): ...`.
+    """
+
+    def __init_subclass__(
+        cls, *, policy: Policy | None = None, **fields: Unpack[PolicyFields]
+    ) -> None:
+        """Let the breakers of a subclass have other defaults.
+
+        Args:
+            policy: a whole policy; None: that of the class it is a subclass of.
+            fields: fields of `Policy`, which go before those of `policy`.
+
+        Raises:
+            TypeError, ValueError: an argument is unknown, of the wrong type or out of range.
+        """
+        super().__init_subclass__()
+        if policy is not None or fields:
+            base = cls.default_policy if policy is None else policy
+            cls.default_policy = given_policy(cls.__name__, base, fields, ("policy",))
 
     def __init__(
         self,
@@ -47,7 +71,8 @@ class CircuitHandle(Streaming, Copied):
             "success_threshold": success_threshold,
             **fields,
         }
-        asked = given_policy("CircuitBreaker", policy, given, ("name", "policy"))
+        base = self.default_policy if policy is None else policy
+        asked = given_policy("CircuitBreaker", base, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
 
@@ -113,71 +138,6 @@ class CircuitHandle(Streaming, Copied):
         """Return all figures as of now, in one frozen record."""
         return statistics_of(self._find())
 
-    def reset(self) -> None:
-        """Close the circuit and forget its failures; calls in flight count no more.
-
-        A state that was set by hand stays, until `release`.
-
-        Raises:
-            RuntimeError: this is not the thread of the circuit's event loop; or the circuit is
-                kept, and no event loop is running.
-        """
-        reset(self._keep(find_to_change(self._binding, self._circuit)))
-
-    def force_open(self, everywhere: bool = False) -> None:
-        """Refuse every call until `release`: isolate the dependency (Polly: Isolate).
-
-        Like the other states that are set by hand, it is the circuit's and shared by all its
-        breakers, so the circuit must be there: ask a supervisor for it, or use it first.
-
-        Args:
-            everywhere: whether it is set for all that share the circuit, until it is released for
-                all. What is set for this circuit alone goes before that.
-
-        Raises:
-            RuntimeError: the circuit is not running yet, or on another thread's event loop; or it
-                is not shared, or the fleet cannot be reached now.
-        """
-        self._force(CircuitState.FORCED_OPEN, everywhere)
-
-    def force_close(self, everywhere: bool = False) -> None:
-        """Admit every call until `release`, and count outcomes without ever opening for them.
-
-        Raises:
-            RuntimeError: see `force_open`.
-        """
-        self._force(CircuitState.FORCED_CLOSED, everywhere)
-
-    def disable(self, everywhere: bool = False) -> None:
-        """Admit every call until `release`, and let no outcome count (resilience4j: DISABLED).
-
-        Raises:
-            RuntimeError: see `force_open`.
-        """
-        self._force(CircuitState.DISABLED, everywhere)
-
-    def only_measure(self, everywhere: bool = False) -> None:
-        """Admit every call until `release`, and count what it would have refused.
-
-        (resilience4j: METRICS_ONLY)
-
-        What it would have done shows in `statistics()`, as `would_be` and `would_have_refused`,
-        and in `StateChanged` events, as `metrics_only`.
-
-        Raises:
-            RuntimeError: see `force_open`.
-        """
-        self._force(CircuitState.METRICS_ONLY, everywhere)
-
-    def release(self, everywhere: bool = False) -> None:
-        """Leave a state that was set by hand: the circuit is CLOSED, with nothing remembered. If it
-        is shared, it is in the fleet's state again; released `everywhere`, all are CLOSED.
-
-        Raises:
-            RuntimeError: see `force_open`.
-        """
-        self._force(CircuitState.CLOSED, everywhere)
-
     def reconfigure(self, policy: Policy | None = None, **fields: Unpack[PolicyFields]) -> None:
         """Go on by another policy, with the state and the counts that there are.
 
@@ -200,19 +160,6 @@ class CircuitHandle(Streaming, Copied):
             circuit = self._circuit = Circuit(circuit.name, changed)
         reconfigure(circuit, changed)
 
-    def _force(self, state: CircuitState, everywhere: bool) -> None:
-        circuit = self._keep(find_to_change(self._binding, self._circuit))
-        if not circuit.running:
-            raise RuntimeError(
-                f"circuit {circuit.name!r} is not running here, so it has no state that could be"
-                " set; ask a supervisor for it, as `supervisor.circuit(name)`, let one adopt this"
-                " breaker, as `supervisor.adopt(breaker)`, or use it first"
-            )
-        if everywhere:
-            supervisor_of(circuit).force_everywhere(circuit, state)
-        else:
-            force(circuit, state)
-
     def __repr__(self) -> str:
         try:
             state = f" {self.state.value}"
@@ -220,12 +167,18 @@ class CircuitHandle(Streaming, Copied):
             state = ""
         return f"<CircuitBreaker {self.name!r}{state}>"
 
-    def _here(self) -> Circuit:
+    async def _here(self) -> Circuit:
         """Return the circuit to call; the shortest paths have these lines written out."""
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = self._join()
+            circuit = await self._begin()
         return circuit
+
+    async def _begin(self) -> Circuit:
+        """Join, and let the event loop go on while the files are read that this may need."""
+        if not app_settings.knows_circuits and entered_last() is None:
+            await read_settings()
+        return self._join()
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""

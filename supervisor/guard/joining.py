@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Final, Protocol
+from weakref import ref
 
 from supervisor.circuit import CANCELLED, Circuit
 from supervisor.errors import CircuitStoppedError
 from supervisor.guard import entered
 from supervisor.guard.entered import AnySupervisor
-from supervisor.loop import has_closed, running_loop
+from supervisor.loop import running_loop
 
 
 class Binding(Protocol):
@@ -119,8 +120,7 @@ def _is_over(circuit: Circuit) -> bool:
 
 
 def _may_go_on(circuit: Circuit) -> bool:
-    native = circuit.loop.native
-    return circuit.running and native is not None and not has_closed(native)
+    return circuit.running and not circuit.loop.is_closed()
 
 
 def _is_retired(circuit: Circuit) -> bool:
@@ -131,4 +131,4 @@ def _retired_by(circuit: Circuit) -> AnySupervisor | None:
     """Return the supervisor that has retired `circuit`, while its block lasts, or None."""
     if circuit.retired_by is None:
         return None
-    return next((each for each in entered.entered_here() if each is circuit.retired_by), None)
+    return next((each for each in entered.entered_here() if ref(each) == circuit.retired_by), None)

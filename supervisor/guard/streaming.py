@@ -131,11 +131,11 @@ class Streaming(ABC):
 
     async def _admit_call(self, retry: bool = False) -> tuple[Circuit, Ticket]:
         """Have one call admitted, and return by which circuit, and what it is settled by."""
-        circuit = self._here()
+        circuit = await self._here()
         return circuit, await admit(circuit, retry, None, "closed")
 
     @abstractmethod
-    def _here(self) -> Circuit:
+    async def _here(self) -> Circuit:
         """Return the circuit to call."""
         ...
 

@@ -37,6 +37,7 @@ from supervisor.circuit import (
 from supervisor.guard.entered import loops_entered
 from supervisor.loop import Native, Tasks, from_worker_thread, has_closed, post, running_loop
 from supervisor.policy import Failure, Outcome, Policy
+from supervisor.settings import SettingsError, app_settings
 
 R = TypeVar("R")
 
@@ -112,6 +113,8 @@ def _find_loop(circuit: Circuit) -> Native:
             "call_from_thread would block the event loop that it waits for; use"
             " `await anyio.to_thread.run_sync(breaker.call_from_thread, func)`"
         )
+    with suppress(SettingsError):  # who needs them is told
+        app_settings.read()  # or the event loop would wait for it
     with suppress(NoEventLoopError):
         return from_worker_thread()
     if circuit.loop.is_running() and circuit.loop.native is not None:

@@ -14,6 +14,7 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.circuit import Circuit, Ticket, admit
+from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.running import RAISE, make_call
 from supervisor.guard.streaming import Streaming
@@ -23,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class WaitingBreaker(Streaming):
+class WaitingBreaker(FallingBack, Streaming):
     """A circuit for callers who are ready to wait to be admitted; see `CircuitBreaker.waiting`.
 
     Who came first is admitted first, as a probe or once the circuit is closed. Each caller has
@@ -53,7 +54,7 @@ class WaitingBreaker(Streaming):
         fallback = kwargs.pop("fallback", RAISE)
         wait = self._wait
         return await make_call(
-            self._here(), func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
+            await self._here(), func, args, kwargs, fallback, wait=wait, wait_for=self._wait_for
         )
 
     def __call__(
@@ -77,8 +78,8 @@ class WaitingBreaker(Streaming):
         return guarded
 
     async def _admit_call(self, retry: bool = False) -> tuple[Circuit, Ticket]:
-        circuit = self._here()
+        circuit = await self._here()
         return circuit, await admit(circuit, retry, self._wait, self._wait_for)
 
-    def _here(self) -> Circuit:
-        return self._breaker._here()  # pyright: ignore[reportPrivateUsage]
+    async def _here(self) -> Circuit:
+        return await self._breaker._here()  # pyright: ignore[reportPrivateUsage]

@@ -4,6 +4,7 @@ May know events and statistics; what it shows is handed to it, so that it need n
 the circuits. Exporters of metrics stand above all rooms: they use the package as its users do, and
 are imported by nobody else.
 
+    advice         what developers are told once of how circuits are set up
     lines          one log line, and the library that it goes to
     logs           the lines of events, refusals and retries
     traces         calls of production, for simulations; rotation, the file that they go to
@@ -13,14 +14,13 @@ are imported by nobody else.
     sums           what exporters have in common: figures added up by label
 """
 
+from supervisor.instrumentation.advice import place_of, tell_of_disabled, warn_of_shared_name
 from supervisor.instrumentation.lines import use_logging
 from supervisor.instrumentation.logs import (
-    log_disabled,
     log_events,
     log_malformed,
     log_refusals,
     log_retry,
-    log_shared_name,
 )
 from supervisor.instrumentation.notices import Notices, OnChange
 from supervisor.instrumentation.traces import TraceRecorder
@@ -29,11 +29,12 @@ __all__ = [
     "Notices",
     "OnChange",
     "TraceRecorder",
-    "log_disabled",
     "log_events",
     "log_malformed",
     "log_refusals",
     "log_retry",
-    "log_shared_name",
+    "place_of",
+    "tell_of_disabled",
     "use_logging",
+    "warn_of_shared_name",
 ]

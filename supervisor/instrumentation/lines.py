@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from loguru import logger
 
+from supervisor.loop import running_loop
 from supervisor.settings import Logs, SettingsError, app_settings
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -63,14 +64,25 @@ def write(
 
 def write_of_setup(
     level: Level, text: str, values: tuple[object, ...], fields: Mapping[str, object]
-) -> None:
+) -> bool:
     """Write a line about how the application is set up: for a handler of `logging`, whatever
     library circuits log to, since whoever has to read it may not know yet that they log at all.
+
+    Return whether there is such a handler.
     """
     write(level, text, values, fields)
-    if _library() != "logging":
+    heard = _standard.isEnabledFor(_NUMBERS[level]) and _has_handler(_standard)
+    if heard and _library() != "logging":
         with suppress(Exception):
             _standard.log(_NUMBERS[level], text, *values, extra=fields)
+    return heard
+
+
+def _has_handler(logger: logging.Logger) -> bool:
+    """Whether the application has one for the lines of that logger."""
+    if not all(isinstance(each, logging.NullHandler) for each in logger.handlers):
+        return True
+    return logger.propagate and logger.parent is not None and _has_handler(logger.parent)
 
 
 class _Text:
@@ -87,6 +99,8 @@ class _Text:
 
 
 def _library() -> Logs:
+    if not app_settings.knows_circuits and running_loop() is not None:
+        return "loguru"  # an event loop must not wait for files here; its supervisor has them read
     try:
         return app_settings.circuit_breaker.logs
     except SettingsError:  # whoever uses the settings is told

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+from contextlib import suppress
 from typing import assert_never
 
 from supervisor.errors import describe
 from supervisor.events import (
+    CallsRefused,
     CircuitGivenUp,
     CircuitRestarted,
     CircuitRetired,
@@ -17,14 +18,17 @@ from supervisor.events import (
     FleetLost,
     StateChanged,
 )
-from supervisor.instrumentation.lines import write, write_of_setup
-from supervisor.loop import is_cancellation
+from supervisor.instrumentation.lines import write
+from supervisor.loop import is_cancellation, read_settings
 from supervisor.machine import CircuitState
+from supervisor.settings import SettingsError
 
 
 async def log_events(stream: EventStream) -> None:
     """Log what the stream delivers, until it ends. Runs in a task of its own, never an actor's."""
     try:
+        with suppress(SettingsError):  # who needs them is told; lines go where they do by default
+            await read_settings()
         async for event in stream:
             _log(event)
     except BaseException as end:
@@ -43,28 +47,6 @@ def log_retry(circuit: str, attempt: int, wait: float, error: BaseException | No
         "%s: attempt %d failed, next one in %.2f s",
         (circuit, attempt, wait),
         {"circuit": circuit, "attempt": attempt, "wait": wait, "error": text},
-    )
-
-
-def log_shared_name(circuit: str, first: str, second: str) -> None:
-    """Log that two functions share a circuit by the name that was generated for both."""
-    write(
-        "WARNING",
-        "circuit %s: shared by %s and %s, whose failures count together; name=... tells them apart",
-        (circuit, first, second),
-        {"circuit": circuit, "functions": (first, second)},
-    )
-
-
-@functools.cache
-def log_disabled() -> None:
-    """Log, once in a process, that decorated functions run unguarded."""
-    write_of_setup(
-        "INFO",
-        "circuits are disabled, so decorated functions run unguarded; BINDU_CB_ENABLED=true"
-        " enables them",
-        (),
-        {},
     )
 
 
@@ -158,6 +140,8 @@ def _log(event: Event | EventsMissed) -> None:
             )
         case FleetJoined() | FleetLost():
             _log_link(event)
+        case CallsRefused():
+            pass  # whoever has counted them has logged that, also where no stream is left
         case EventsMissed():
             write("WARNING", "%d events were not logged", (event.count,), {"count": event.count})
         case Event():

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, cast
 
 import anyio
 
-from supervisor.arguments import check_name, form_of, shown, unwrapped
+from supervisor.arguments import form_of, shown, unwrapped
 from supervisor.events import Event, EventsMissed, EventStream, StateChanged
 from supervisor.instrumentation.logs import log_raised, log_untold
 from supervisor.loop import EventLoop, is_cancellation, is_cancelled_here, raise_later
@@ -27,13 +27,9 @@ LAST: Final = 2.0
 class Changes(EventStream):
     """The changes of state of one circuit, or of all."""
 
-    def __init__(self, circuit: str | None) -> None:
-        super().__init__(BACKLOG)
-        self._circuit = circuit
-
     def put(self, event: Event) -> None:
         """Deliver `event` if it is one of them, and there is room."""
-        if isinstance(event, StateChanged) and self._circuit in (None, event.circuit):
+        if isinstance(event, StateChanged):
             super().put(event)
 
 
@@ -50,7 +46,7 @@ class Notices:
     def __init__(self, func: OnChange, circuit: str | None = None) -> None:
         if form_of(func) not in ("async", "plain"):
             raise TypeError(f"on_change must be a plain or an async function, got {shown(func)}")
-        self.changes = Changes(None if circuit is None else check_name(circuit))
+        self.changes = Changes(BACKLOG, circuit)
         self._func = func
         self._loop: EventLoop | None = None
         self._until = math.inf

@@ -249,7 +249,7 @@ def _add_present(observations: _Observations, name: str, sums: Sums) -> None:
     if retry_after < math.inf:  # the SDK drops what is not finite, with a warning each time
         observations.add("retry_after", retry_after, name)
     if (window := sums.window) is not None:
-        some = max(window.calls, 1)
         observations.add("window.calls", window.calls, name)
-        observations.add("window.failure_ratio", window.failures / some, name)
-        observations.add("window.slow_ratio", window.slow / some, name)
+        if window.complete:  # or a failure would be all that there is
+            observations.add("window.failure_ratio", window.failure_rate or 0.0, name)
+            observations.add("window.slow_ratio", window.slow_call_rate or 0.0, name)

@@ -201,10 +201,10 @@ def _windows(labels: Mapping[str, Sums]) -> list[Metric]:
     slow = _gauge("circuit_window_slow_ratio", "Share of them that were slow, 0 to 1.")
     for label, sums in labels.items():
         if (window := sums.window) is not None:
-            of, some = (label,), max(window.calls, 1)
-            calls.add_metric(of, window.calls)
-            failures.add_metric(of, window.failures / some)
-            slow.add_metric(of, window.slow / some)
+            calls.add_metric((label,), window.calls)
+            if window.complete:  # or a failure would be all that there is
+                failures.add_metric((label,), window.failure_rate or 0.0)
+                slow.add_metric((label,), window.slow_call_rate or 0.0)
     return [calls, failures, slow]
 
 
@@ -268,10 +268,10 @@ def _resilience4j(told: Told) -> list[Metric]:
         if (window := sums.window) is not None:
             buffered.add_metric((label, "failed"), window.failures)
             buffered.add_metric((label, "successful"), window.calls - window.failures)
-            failures.add_metric((label,), _percentage(window.failures, window.calls))
-            slow.add_metric((label,), _percentage(window.slow, window.calls))
+            failures.add_metric((label,), _percentage(window.failure_rate))
+            slow.add_metric((label,), _percentage(window.slow_call_rate))
     return [_state(f"{prefix}_state", "name", labels), calls, refused, buffered, failures, slow]
 
 
-def _percentage(some: int, calls: int) -> float:
-    return 100 * some / calls if calls else -1.0
+def _percentage(rate: float | None) -> float:
+    return -1.0 if rate is None else 100 * rate

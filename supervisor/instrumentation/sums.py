@@ -79,6 +79,7 @@ class Sums:
             sum(each.calls for each in windows),
             sum(each.failures for each in windows),
             sum(each.slow for each in windows),
+            all(each.complete for each in windows),
         )
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeGuard, cast
+from dataclasses import replace
+from typing import Any, Final
 
 from supervisor import CircuitBreaker, Policy
 from supervisor.retry import hint_of
@@ -14,8 +14,8 @@ LONGEST_HINT: Final = 3600.0
 mistake must not close a server off for years.
 """
 
-Types = type[BaseException] | tuple[type[BaseException], ...]
-Errors = Types | Callable[[BaseException], bool]
+OneOfErrors = type[BaseException] | Callable[[BaseException], bool]
+Errors = OneOfErrors | tuple[OneOfErrors, ...]
 """What a policy's `ignore` takes."""
 
 
@@ -32,39 +32,11 @@ def with_hints(policy: Policy, nothing: Errors) -> Policy:
     """Let a server say for how long its circuit is open, and what is not about it be nothing."""
     return replace(
         policy,
-        ignore=_either(policy.ignore, nothing),
+        ignore=(*_several(policy.ignore), *_several(nothing)),
         recovery_from=policy.recovery_from or hint_of,
         max_retry_after=policy.max_retry_after or LONGEST_HINT,
     )
 
 
-def _either(first: Errors, second: Errors) -> Errors:
-    """Return what means the errors of both. Functions are asked about an `Exception` only."""
-    if _are_types(first) and _are_types(second):
-        return (*_several(first), *_several(second))
-    return _Either(first, second)
-
-
-def _are_types(errors: Errors) -> TypeGuard[Types]:
-    return isinstance(errors, type | tuple)
-
-
-def _several(types: Types) -> tuple[type[BaseException], ...]:
-    return types if isinstance(types, tuple) else (types,)
-
-
-@dataclass(frozen=True)  # policies that are equal share a circuit
-class _Either:
-    """Says yes to the errors that one of two means: types, or a function."""
-
-    first: Errors
-    second: Errors
-
-    def __call__(self, error: BaseException) -> bool:
-        return _means(self.first, error) or _means(self.second, error)
-
-
-def _means(errors: Errors, error: BaseException) -> bool:
-    if _are_types(errors):
-        return isinstance(error, errors)
-    return cast("Callable[[BaseException], bool]", errors)(error)
+def _several(errors: Errors) -> tuple[OneOfErrors, ...]:
+    return errors if isinstance(errors, tuple) else (errors,)

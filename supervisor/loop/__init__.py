@@ -4,12 +4,13 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 
     event_loop     the one that a circuit lives on: whether it runs here, and its time
     variables      what there is one of for each event loop
-    wakeup         what one task sleeps on until somebody wakes it
+    wakeup         what one task sleeps on until somebody, or a time, wakes it
     tasks          those of a supervisor, which end when they are told to
+    collecting     what the collector has to be told of those that are closed
     limits         what not every loop of asyncio's knows
     forks          what has to be known in a process that was forked
     turns          what holds until the next one
-    workers        what would keep it waiting
+    workers        what would keep it waiting: settings that are read from files
     posting        what it is asked to do later, by worker threads above all
     cancellation   which errors are that
     time_limits    for what one task does, as the event loop's own
@@ -18,6 +19,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 """
 
 from supervisor.loop.cancellation import is_cancellation
+from supervisor.loop.collecting import when_closed
 from supervisor.loop.deadlines import deadline, deadline_here
 from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
 from supervisor.loop.forks import in_forked_process
@@ -29,7 +31,7 @@ from supervisor.loop.time_limits import TimeLimit, run_limited, time_limit
 from supervisor.loop.turns import ForThisTurn
 from supervisor.loop.variables import LoopVar
 from supervisor.loop.wakeup import Bell
-from supervisor.loop.workers import run_in_worker
+from supervisor.loop.workers import read_settings
 
 __all__ = [
     "LONGEST_TIMER",
@@ -52,10 +54,11 @@ __all__ = [
     "is_cancelled_here",
     "post",
     "raise_later",
-    "run_in_worker",
+    "read_settings",
     "run_limited",
     "running_loop",
     "someone_goes_on",
     "time_in_process",
     "time_limit",
+    "when_closed",
 ]

@@ -8,6 +8,7 @@ but they do not run there.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -21,8 +22,8 @@ import anyio
 import sniffio
 
 from supervisor.loop.forks import in_forked_process
-from supervisor.loop.limits import LONGEST_TIMER, is_running
-from supervisor.loop.wakeup import AsyncioBell, Bell, TrioBell
+from supervisor.loop.limits import LONGEST_TIMER, is_closed, is_running
+from supervisor.loop.wakeup import AsyncioAlarm, AsyncioBell, Bell, TrioBell
 
 if TYPE_CHECKING:
     import trio
@@ -65,6 +66,7 @@ class EventLoop:
         "__weakref__",
         "asyncio_loop",
         "clock",
+        "closed",
         "early_by",
         "left_behind",
         "native",
@@ -81,6 +83,7 @@ class EventLoop:
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self.thread = 0 if native is None else get_ident()
         self.early_by = 0.0
+        self.closed = False  # and forgotten
         self.left_behind = False  # in the process that was forked while it ran
         self.where: Callable[[], object] = get_ident
         self.place: object = self.thread
@@ -137,7 +140,7 @@ class EventLoop:
         if self.asyncio_loop is not None:
             now = self.clock.time()  # some refuse times that have passed
             at = min(max(at, now), now + LONGEST_TIMER)
-            return _AsyncioAlarm(self.asyncio_loop.call_at(at, bell.ring))
+            return AsyncioAlarm(self.asyncio_loop.call_at(at, bell.ring))
         import trio  # noqa: PLC0415
 
         return trio.CancelScope(deadline=at)
@@ -145,6 +148,11 @@ class EventLoop:
     def runs_here(self) -> bool:
         """Whether this very code runs on it."""
         return self.native is not None and running_loop() is self.native
+
+    @property
+    def time(self) -> Callable[[], float]:
+        """What returns its time: a clock that does not keep it from being freed once closed."""
+        return self.clock.time
 
     def time_here(self) -> float | None:
         """Return its time in seconds, or None if it does not run here, or does not tell.
@@ -162,26 +170,24 @@ class EventLoop:
             return False
         return self.asyncio_loop is None or is_running(self.asyncio_loop)
 
+    def is_closed(self) -> bool:
+        """Whether it will never run again, as far as it says so; trio's runs do not."""
+        return self.closed or (self.asyncio_loop is not None and is_closed(self.asyncio_loop))
+
+    def forget(self) -> None:
+        """Refer no more to a loop that has been closed, so that it can be freed."""
+        self.closed = True
+        self.place = _ANYWHERE
+        self.native = self.asyncio_loop = self.turn = None
+        self.turns = ()
+        self.new_bell = TrioBell
+        self._go_by(_long_ago)
+
     def leave_behind(self) -> None:
         """Be known not to run in a process that has just been forked."""
         if self.is_running():
             self.left_behind = True
             self.place = _ANYWHERE
-
-
-class _AsyncioAlarm:
-    """Ends a timer with its block."""
-
-    __slots__ = ("_timer",)
-
-    def __init__(self, timer: asyncio.TimerHandle) -> None:
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
 
 
 def _early_by(loop: object) -> float:
@@ -200,6 +206,11 @@ class _Time:
 
     def __init__(self, time: Callable[[], float]) -> None:
         self.time = time
+
+
+def _long_ago() -> float:
+    """Stands for the time of a loop that cannot be asked any more."""
+    return -math.inf
 
 
 _known: Final[WeakKeyDictionary[EventLoop, None]] = WeakKeyDictionary()
@@ -239,8 +250,8 @@ def is_trios(native: Native) -> bool:
     return trio is not None and isinstance(native, trio.lowlevel.TrioToken)
 
 
-def _all_known() -> list[EventLoop]:
-    """Looked up one by one, since those of other threads come and go meanwhile."""
+def all_known() -> list[EventLoop]:
+    """Return all event loops: looked up one by one, since those of other threads come and go."""
     return [each for reference in _known.keyrefs() if (each := reference()) is not None]
 
 
@@ -265,7 +276,7 @@ def _others_run_here(new: EventLoop) -> bool:
     """
     nested = [
         each
-        for each in _all_known()
+        for each in all_known()
         if each.thread == new.thread
         and each.asyncio_loop is not None
         and each.native is not new.native
@@ -278,7 +289,7 @@ def _others_run_here(new: EventLoop) -> bool:
 
 
 def _after_fork() -> None:
-    for each in _all_known():
+    for each in all_known():
         each.leave_behind()
 
 

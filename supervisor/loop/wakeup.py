@@ -59,6 +59,21 @@ class AsyncioBell:
         return self._rung
 
 
+class AsyncioAlarm:
+    """Ends a timer with its block."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        self._timer = timer
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
 class TrioBell:
     """A bell for a task of trio's."""
 

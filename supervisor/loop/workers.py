@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
 
 import anyio.to_thread
 
-T = TypeVar("T")
+from supervisor.settings import app_settings
 
 
-async def run_in_worker(func: Callable[[], T]) -> T:
-    """Return what a function returns that waits for files."""
-    return await anyio.to_thread.run_sync(func)
+async def read_settings(retries: bool = False) -> None:
+    """Read the settings of circuits if nobody has, and of retries, while the event loop goes on.
+
+    Raises:
+        SettingsError: a variable is misspelt or out of range.
+    """
+    if not (app_settings.knows_circuits and (app_settings.knows_retries or not retries)):
+        read = partial(app_settings.read, retries)
+        try:
+            await anyio.to_thread.run_sync(read)
+        except RuntimeError:  # there can be no thread, or no more
+            read()

@@ -63,7 +63,7 @@ from supervisor.machine.messages import (
 from supervisor.machine.ordered import Ordered, OrderedMap
 from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.shared import SharedMachine
-from supervisor.machine.states import CircuitState, Origin
+from supervisor.machine.states import BY_HAND, REFUSING, CircuitState, Origin
 from supervisor.machine.terms import Awaited, Terms
 from supervisor.machine.throttling import seconds_to_unthrottle
 from supervisor.machine.time_windows import BUCKETS, TimeWindow, bucket_of, last_time
@@ -73,7 +73,9 @@ from supervisor.machine.windows import CallWindow, InARow, Tally
 __all__ = [
     "ANY_PERIOD",
     "BUCKETS",
+    "BY_HAND",
     "NO_PROBE",
+    "REFUSING",
     "UNCOUNTED",
     "Acquire",
     "Adopt",

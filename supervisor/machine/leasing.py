@@ -56,6 +56,10 @@ class LeasingMachine(Machine):
     def _places(self) -> int:
         return int(self.terms.spare is not None) if self._fleet_decides() else super()._places()
 
+    def would_only_wait(self, request: Acquire) -> bool:
+        """Whether he would; but in HALF_OPEN the fleet is asked for whoever waits."""
+        return self.would_be is not CircuitState.HALF_OPEN and super().would_only_wait(request)
+
     def _acquire(self, request: Acquire) -> Grant | Refusal | None:
         self.pass_time(request.at)
         if not self._may_ask():
@@ -120,7 +124,7 @@ class LeasingMachine(Machine):
         terms = self.terms
         closed = self.would_be is CircuitState.CLOSED and not self.metrics_only
         if closed and terms.origin == "here" and token.epoch >= terms.epoch:
-            self._tell_probed(terms.next_number(), token, "succeeded")
+            self._tell(_probed(self.policy, terms.next_number(), token, "succeeded"))
         else:
             self._give_back(token)
 
@@ -167,25 +171,11 @@ class LeasingMachine(Machine):
         terms.ended[number] = Awaited(at + ANSWER_WITHIN, report.probe, report=report)
         failed, seed = self.failed_recoveries + 1, f"{self.seed} {self.times_opened + 1}"
         seconds = seconds_open(self.policy, report.of_kind, failed, seed)
-        self._tell_probed(number, token, verdict, seconds, failed, report.failure)
-
-    def _tell_probed(
-        self,
-        number: int,
-        token: Take,
-        verdict: Verdict,
-        seconds: float = 0.0,
-        failed: int = 0,
-        failure: str | None = None,
-    ) -> None:
-        needed = successes_needed(self.policy)
-        self._tell(
-            Probed(number, token.token, token.epoch, verdict, needed, seconds, failed, failure)
-        )
+        self._tell(_probed(self.policy, number, token, verdict, seconds, failed, report.failure))
 
     def _give_back(self, token: Take | None) -> None:
         if token is not None:
-            self._tell_probed(NEWS, token, "given back")
+            self._tell(_probed(self.policy, NEWS, token, "given back"))
 
     # What it does without the fleet
 
@@ -229,7 +219,7 @@ class LeasingMachine(Machine):
         super()._open(at, failure, kind)
         if token is not None:
             seconds, failed = self.until - at, self.failed_recoveries
-            self._tell_probed(NEWS, token, "failed", seconds, failed, failure)
+            self._tell(_probed(self.policy, NEWS, token, "failed", seconds, failed, failure))
         elif not self.metrics_only:
             self._tell_opened(hinted=kind.retry_after is not None)
 
@@ -245,3 +235,17 @@ def _verdict_of(report: Settle, probing: Probing, policy: Policy) -> Verdict:
         lost = report.of_kind.retry_after is not None or probing.is_lost(policy, more=1)
         return "failed" if lost else "given back"
     return "succeeded" if succeeded else "given back"
+
+
+def _probed(
+    policy: Policy,
+    number: int,
+    token: Take,
+    verdict: Verdict,
+    seconds: float = 0.0,
+    failed: int = 0,
+    failure: str | None = None,
+) -> Probed:
+    """Return what the fleet is told of a probe that ran, or did not, by a token."""
+    needed = successes_needed(policy)
+    return Probed(number, token.token, token.epoch, verdict, needed, seconds, failed, failure)

@@ -16,6 +16,8 @@ transitions, a lease and one deadline come out. Three rules keep it right:
     HALF_OPEN  it is lost: a probe has failed, or run for too long        OPEN
     any        `Reset`                                                    CLOSED, in a new period
     any        `Force`                                                    that state, until released
+    FORCED_    `until` has come, if it was forced open for a time         HALF_OPEN
+    OPEN
 
 The first three states and their names are those of Michael Nygard's *Release It!*, chapter 5.
 """
@@ -53,7 +55,7 @@ from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.recovery import seconds_open
 from supervisor.machine.retry_budget import RetryBudget
 from supervisor.machine.slack import UNLIMITED
-from supervisor.machine.states import BY_HAND, UNGUARDED, CircuitState, Origin
+from supervisor.machine.states import BY_HAND, REFUSING, UNGUARDED, CircuitState, Origin
 from supervisor.machine.throttling import RAMP_STEPS, Throttle, ramp_share
 from supervisor.machine.tripping import Trip
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
@@ -61,6 +63,16 @@ from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 _NOBODY: Final[OrderedMap[int, Acquire]] = OrderedMap()
 _NEVER: Final[Ordered[tuple[float, int]]] = Ordered()
 """Who waits where nobody does, and until when."""
+
+_NO_HOLDS: Final[dict[int, float]] = {}
+"""Who keeps it open by hand where nobody does: shared, and never changed."""
+
+_REASONS: Final[dict[CircuitState, Reason]] = {
+    CircuitState.OPEN: "open",
+    CircuitState.HALF_OPEN: "half_open",
+    CircuitState.FORCED_OPEN: "forced_open",
+}
+"""Why calls are refused in states where it is for the state alone."""
 
 _NOTHING: Final[list[Told]] = []
 """What has changed where nothing has: likewise."""
@@ -86,7 +98,8 @@ class Machine:
     latest: float  # the last time told; stands in where a message carries none
     grant: Grant
     trip: Trip
-    until: float  # when OPEN ends
+    until: float  # when OPEN ends, or FORCED_OPEN
+    holds: dict[int, float]  # who keeps it FORCED_OPEN -> until when; replaced, never changed
     failed_recoveries: int  # in a row
     last_failure: str | None  # what has opened it, until it is closed again
     probing: Probing | None  # while HALF_OPEN
@@ -117,6 +130,7 @@ class Machine:
         self.grant = Grant(self.period, policy)
         self.trip = Trip(policy)
         self.until = 0.0
+        self.holds = _NO_HOLDS
         self.failed_recoveries = 0
         self.last_failure = None
         self.probing = None
@@ -132,6 +146,10 @@ class Machine:
         self.stale = 0
         self.times_opened = 0
         self.would_have_refused = 0
+
+    def begin(self, at: float) -> None:
+        """Enter the state that its policy begins with, as nothing has happened yet."""
+        self.apply(Force(CircuitState(self.policy.initial_state), at))
 
     @property
     def state(self) -> CircuitState:
@@ -209,6 +227,17 @@ class Machine:
         if self.throttle is not None:
             self.throttle.recent.advance(self.latest)
 
+    def would_only_wait(self, request: Acquire) -> bool:
+        """Whether an asker would wait for what comes in any case before he gives up, so that nobody
+        need look at his request until then.
+        """
+        if request.wait_until is None or not request.at < self.deadline <= request.wait_until:
+            return False
+        if self.metrics_only or self.would_be not in _REASONS or self._places():
+            return False
+        refusal = Refusal(self.would_be, 0.0, None, _REASONS[self.would_be])
+        return self._waits(request, refusal, request.at)
+
     def lease(self) -> Lease:
         """Return what can be answered in advance."""
         slack, refuse_until = 0, -math.inf
@@ -220,7 +249,7 @@ class Machine:
             case CircuitState.FORCED_CLOSED | CircuitState.DISABLED:
                 slack = UNLIMITED
             case CircuitState.FORCED_OPEN:
-                refuse_until = math.inf
+                refuse_until = self.until
             case _ if not self.metrics_only and not self._places():
                 refuse_until = self._changes_at
             case _:
@@ -266,6 +295,7 @@ class Machine:
         twin.since += by
         twin.latest += by
         twin.until += by
+        twin.holds = {hold: end + by for hold, end in self.holds.items()} or _NO_HOLDS
         twin.trip = self.trip.moved(by)
         twin.probing = self.probing and self.probing.moved(by)
         twin.throttle = self.throttle and self.throttle.moved(by)
@@ -273,12 +303,12 @@ class Machine:
         return twin
 
     def retry_after(self, now: float) -> float:
-        """Return the seconds from `now` until a refused call may be admitted: 0.0 unless OPEN,
-        infinite if FORCED_OPEN.
+        """Return the seconds from `now` until a refused call may be admitted: 0.0 unless OPEN or
+        FORCED_OPEN, infinite if the latter has no end.
         """
-        if self.would_be is CircuitState.OPEN and not self.metrics_only:
+        if self.would_be in REFUSING and not self.metrics_only:
             return max(0.0, self.until - now)  # not yet half-open, though its time has come
-        return math.inf if self.would_be is CircuitState.FORCED_OPEN else 0.0
+        return 0.0
 
     def _hear(self, message: FromFleet) -> None:
         """Refuse what a fleet says: only a shared circuit has one."""
@@ -315,12 +345,10 @@ class Machine:
         match self.would_be:
             case CircuitState.CLOSED:
                 return self._reason_to_share(draw, at)
-            case CircuitState.HALF_OPEN:
-                return None if self._places() else "half_open"
-            case CircuitState.FORCED_OPEN:
-                return "forced_open"
+            case CircuitState.HALF_OPEN if self._places():
+                return None
             case _:
-                return "open"
+                return _REASONS[self.would_be]
 
     def _reason_to_share(self, draw: float, at: float) -> Reason | None:
         ramp = ramp_share(self.policy, at - self.since) if self.ramp_step else 1.0
@@ -366,7 +394,7 @@ class Machine:
             and request.wait_until > at
             and refusal.reason not in ("throttled", "retry_budget")
             and (request.wait_for == "closed" or self.would_be is CircuitState.HALF_OPEN)
-            and (refusal.reason != "open" or self.until < request.deadline)
+            and (self.would_be not in REFUSING or not request.deadline <= self.until < math.inf)
         )
 
     def _wait(self, request: Acquire) -> None:
@@ -513,8 +541,10 @@ class Machine:
         match order:
             case Reset():
                 self._reset(at)
+            case Force(CircuitState.CLOSED, hold=hold) if hold:
+                self._let_go(hold, at)
             case Force():
-                self._force(order.state, at)
+                self._force(order.state, at, hold=order.hold, until=at + order.seconds)
             case Reconfigure():
                 self._reconfigure(order, at)
             case _:
@@ -523,7 +553,7 @@ class Machine:
     @property
     def _changes_at(self) -> float:
         """When its state changes of itself, or the end of a step of its ramp."""
-        if self.would_be is CircuitState.OPEN:
+        if self.would_be in REFUSING:
             return self.until
         if self.probing is not None:
             return self.probing.deadline
@@ -534,7 +564,7 @@ class Machine:
 
     def _change(self, at: float) -> None:
         """Make the change that is due at this time."""
-        if self.would_be is CircuitState.OPEN:
+        if self.would_be in REFUSING:
             self._enter(CircuitState.HALF_OPEN, at)
         elif self.probing is None:
             step = self.ramp_step if self.waiting else RAMP_STEPS
@@ -561,8 +591,6 @@ class Machine:
     def _enter(self, state: CircuitState, at: float, origin: Origin = "here") -> None:
         before, self.would_be = self.would_be, state
         self._begin_period(at)
-        if state is CircuitState.HALF_OPEN:
-            self.probing = Probing()
         if state is CircuitState.CLOSED and before is CircuitState.HALF_OPEN:
             self.ramp_step = 0 if self.policy.ramp is None else 1
         self._add_transition(before, state, self.metrics_only, origin)
@@ -572,14 +600,16 @@ class Machine:
         self.period += 1
         self.since = at
         self._renew_grant()
-        self.probing = None
+        self.probing = Probing() if self.would_be is CircuitState.HALF_OPEN else None
         self.ramp_step = 0
+        if self.would_be is not CircuitState.FORCED_OPEN:
+            self.holds = _NO_HOLDS
         self.trip.tally.advance(at)
         self.trip.overdue = None
         if self.would_be is CircuitState.CLOSED:
             self._forget()
         elif self.would_be in UNGUARDED:
-            self.last_failure = None
+            self.last_failure, self.failed_recoveries = None, 0
 
     def _forget(self) -> None:
         self.last_failure = None
@@ -597,11 +627,34 @@ class Machine:
             self._enter(CircuitState.CLOSED, at, "by hand")
             self.ramp_step = 0
 
-    def _force(self, state: CircuitState, at: float, origin: Origin = "by hand") -> None:
+    def _let_go(self, hold: int, at: float) -> None:
+        """Let somebody keep it open no more; whoever is the last one releases it."""
+        if hold not in self.holds:
+            return  # somebody has released it meanwhile
+        left = {each: end for each, end in self.holds.items() if each != hold and end > at}
+        if left:
+            self.holds, self.until = left, max(left.values())
+        else:
+            self._force(CircuitState.CLOSED, at)
+
+    def _force(
+        self,
+        state: CircuitState,
+        at: float,
+        origin: Origin = "by hand",
+        hold: int = 0,
+        until: float = math.inf,
+    ) -> None:
         before = self.state
+        if state is CircuitState.FORCED_OPEN:
+            self.holds = {**self.holds, hold: until}
+            self.until = max(self.holds.values())
         if state is before or (state is CircuitState.CLOSED and before not in BY_HAND):
             return
         self.metrics_only = state is CircuitState.METRICS_ONLY
+        if state is CircuitState.OPEN:  # not by hand: a policy begins so
+            self._open(at, None)
+            return
         self.would_be = CircuitState.CLOSED if self.metrics_only else state
         self._begin_period(at)
         self._add_transition(before, state, metrics_only=False, origin=origin)

@@ -131,15 +131,21 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Force:
-    """Enter a state by hand and stay in it; CLOSED releases the circuit from such a state.
+    """Enter a state by hand and stay in it; CLOSED releases the circuit from such a state, and
+    HALF_OPEN lets it probe at once.
 
     Attributes:
         everywhere: whether the fleet shall do so, too; only of a shared circuit.
+        hold: who keeps it in FORCED_OPEN, or does so no more, by number; 0: nobody in particular,
+            whose CLOSED releases it from everybody.
+        seconds: for how long, if it is FORCED_OPEN; it is HALF_OPEN then.
     """
 
     state: CircuitState
     at: float | None = None
     everywhere: bool = False
+    hold: int = 0
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,16 @@ class Ordered(Sequence[Item]):
 
     def having(self, item: Item) -> Ordered[Item]:
         """Return these with one more."""
+        pieces = self._pieces
+        if pieces and pieces[-1][-1] < item:  # as nearly always, since times and numbers grow
+            last = pieces[-1]
+            more = ((*last, item),) if len(last) < PIECE else (last, (item,))
+            return self._of((*pieces[:-1], *more), self._size + 1)
         number = min(self._piece_of(item), max(0, len(self._pieces) - 1))
         piece = self._pieces[number] if self._pieces else ()
         at = bisect_left(piece, item)
         grown = (*piece[:at], item, *piece[at:])
-        half = PIECE // 2 if at < PIECE else at  # what comes last leaves full pieces behind
+        half = PIECE // 2
         new = (grown,) if len(grown) <= PIECE else (grown[:half], grown[half:])
         return self._with(number, new, self._size + 1)
 
@@ -61,8 +66,11 @@ class Ordered(Sequence[Item]):
         return bisect_left(self._pieces, item, key=_last)
 
     def _with(self, number: int, new: tuple[tuple[Item, ...], ...], size: int) -> Ordered[Item]:
-        twin: Ordered[Item] = Ordered()
-        twin._pieces = (*self._pieces[:number], *new, *self._pieces[number + 1 :])
+        return self._of((*self._pieces[:number], *new, *self._pieces[number + 1 :]), size)
+
+    def _of(self, pieces: tuple[tuple[Item, ...], ...], size: int) -> Ordered[Item]:
+        twin: Ordered[Item] = Ordered.__new__(Ordered)
+        twin._pieces = pieces
         twin._size = size
         return twin
 
@@ -105,7 +113,7 @@ class OrderedMap(Mapping[Key, Value]):
         return self._of(self._items.without((key, self[key])))
 
     def _of(self, items: Ordered[tuple[Key, Value]]) -> OrderedMap[Key, Value]:
-        twin: OrderedMap[Key, Value] = OrderedMap()
+        twin: OrderedMap[Key, Value] = OrderedMap.__new__(OrderedMap)
         twin._items = items
         return twin
 

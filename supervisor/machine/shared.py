@@ -178,15 +178,31 @@ class SharedMachine(LeasingMachine):
         terms = self.terms
         releases = order.state is CircuitState.CLOSED
         if order.everywhere or not releases:
+            if terms.set_by_fleet or order.everywhere:
+                self.holds = {}  # what is set here has its own end, and for all there is one
             terms.set_by_fleet = False
             terms.forcing = terms.next_number() if order.everywhere else NEWS
-            self._force(order.state, at)
+            super()._obey(order, at)
+            terms.alone = order.state is CircuitState.HALF_OPEN
         elif self.state in BY_HAND and not terms.set_by_fleet:
-            self._force(order.state, at)
-            if terms.record is not None:
+            super()._obey(order, at)
+            if terms.record is not None and self.would_be is CircuitState.CLOSED:
                 self._follow(replace(terms.record, at=at, origin="fleet"))
         if order.everywhere:
             self._tell(Forced(terms.forcing, order.state))
+
+    def _change(self, at: float) -> None:
+        """Make the change that is due; one that was set by hand for a time gives way to the fleet,
+        or decides alone if that knows of nothing.
+        """
+        was_forced, record = self.would_be is CircuitState.FORCED_OPEN, self.terms.record
+        super()._change(at)
+        if not was_forced:
+            return
+        if record is None or record.state is CircuitState.CLOSED:
+            self.terms.alone = True
+        else:
+            self._follow(replace(record, at=at, origin="fleet"))
 
     def _add_transition(
         self,
@@ -195,7 +211,7 @@ class SharedMachine(LeasingMachine):
         metrics_only: bool,
         origin: Origin,
     ) -> None:
-        if to_state is CircuitState.HALF_OPEN:
+        if to_state is CircuitState.HALF_OPEN and origin == "here":
             origin = self.terms.origin  # of what has opened it
         self.terms.origin = origin
         super()._add_transition(from_state, to_state, metrics_only, origin)

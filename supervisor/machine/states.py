@@ -10,7 +10,7 @@ class CircuitState(str, Enum):  # noqa: UP042  (StrEnum's str() differs; callers
     """Whether a circuit lets calls through; equal to the string of its value.
 
     The first three follow each other by the policy. The others are set by hand, and last until
-    the circuit is released; they are resilience4j's.
+    the circuit is released, or FORCED_OPEN for a time; they are resilience4j's.
     """
 
     CLOSED = "closed"
@@ -25,8 +25,11 @@ class CircuitState(str, Enum):  # noqa: UP042  (StrEnum's str() differs; callers
 UNGUARDED: Final = (CircuitState.FORCED_CLOSED, CircuitState.DISABLED)
 """Admit every call, whatever comes of it."""
 
+REFUSING: Final = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+"""Refuse every call until their time has come, if it ever does."""
+
 BY_HAND: Final = (*UNGUARDED, CircuitState.FORCED_OPEN, CircuitState.METRICS_ONLY)
-"""Last until the circuit is released."""
+"""Last until the circuit is released, or as long as they were set for."""
 
 Origin = Literal["here", "fleet", "by hand"]
 """Who brings a state about: the circuit's own calls and time, the fleet that it is shared with, or

@@ -23,10 +23,11 @@ def ramp_share(policy: Policy, elapsed: float) -> float:
 
 def seconds_to_unthrottle(policy: Policy) -> float:
     """Return about how long a throttle takes to admit all calls again, from its floor on, of a
-    server that has recovered and is asked often: infinite for a `throttle` of 1, 0.0 without one.
+    server that has recovered and is asked often; 0.0 without one.
 
     The share is `throttle` times its own mean over `throttle_seconds`, since refusals count as
-    requests: it grows as exp(y * t / throttle_seconds), with (1 - exp(-y)) / y = 1 / throttle.
+    requests: it grows as exp(y * t / throttle_seconds), with (1 - exp(-y)) / y = 1 / throttle. With
+    1 it would never grow, so that is refused.
     """
     if policy.throttle is None:
         return 0.0
@@ -34,8 +35,6 @@ def seconds_to_unthrottle(policy: Policy) -> float:
     for _ in range(60):  # halvings; y is less than `throttle`
         y = (low + high) / 2
         low, high = (y, high) if -math.expm1(-y) / y > 1 / policy.throttle else (low, y)
-    if low == 0.0:
-        return math.inf
     return policy.throttle_seconds * (1 - math.log(policy.throttle_floor) / high)
 
 

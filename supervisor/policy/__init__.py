@@ -2,7 +2,7 @@
 
 May know nothing but how arguments are checked: neither machines nor settings.
 
-    policy     the fields of a policy, each defined once, and what they need of each other
+    policy     the fields of a policy, each defined once; rules, what they need of each other
     kinds      what values they may have
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
@@ -11,7 +11,7 @@ May know nothing but how arguments are checked: neither machines nor settings.
 """
 
 from supervisor.policy import explained as explained
-from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, within
+from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, parts_of, within
 from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
@@ -22,13 +22,16 @@ from supervisor.policy.kinds import (
     Factor,
     Failures,
     Flag,
+    InitialState,
     JudgeOfBoth,
     JudgeOfResults,
     JudgeOfTime,
+    Requests,
     Seconds,
     Share,
     ShareFromZero,
     SomeErrors,
+    State,
     TimeLimit,
     WindowCalls,
     WindowSeconds,
@@ -54,6 +57,7 @@ __all__ = [
     "Failures",
     "Flag",
     "FurtherFields",
+    "InitialState",
     "JudgeOfBoth",
     "JudgeOfResults",
     "JudgeOfTime",
@@ -61,10 +65,12 @@ __all__ = [
     "Outcome",
     "Policy",
     "PolicyFields",
+    "Requests",
     "Seconds",
     "Share",
     "ShareFromZero",
     "SomeErrors",
+    "State",
     "TimeLimit",
     "WindowCalls",
     "WindowSeconds",
@@ -79,5 +85,6 @@ __all__ = [
     "hinted",
     "is_group_meant",
     "is_meant",
+    "parts_of",
     "within",
 ]

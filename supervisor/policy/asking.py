@@ -7,7 +7,7 @@ from inspect import isawaitable, iscoroutine
 from typing import Any, cast
 
 from supervisor.arguments import shown, unwrapped
-from supervisor.policy.kinds import Errors
+from supervisor.policy.kinds import Errors, OneOfErrors
 
 
 def held_by(error: BaseException) -> tuple[BaseException, ...]:
@@ -32,9 +32,7 @@ def is_meant(field: str, errors: Errors, error: BaseException) -> bool:
     Raises:
         TypeError: it is an async function; see `ask`.
     """
-    if isinstance(errors, type | tuple):
-        return isinstance(error, errors)
-    return isinstance(error, Exception) and bool(ask(field, errors, error))
+    return any(_means(field, each, error) for each in parts_of(errors))
 
 
 def is_group_meant(field: str, errors: Errors, group: BaseException) -> bool:
@@ -44,14 +42,24 @@ def is_group_meant(field: str, errors: Errors, group: BaseException) -> bool:
     Raises:
         TypeError: it is an async function; see `ask`.
     """
-    if isinstance(errors, type | tuple):
-        types = cast(
-            "tuple[type[BaseException], ...]", errors if isinstance(errors, tuple) else (errors,)
-        )
-        of_its = (each for each in types if isinstance(group, each))
-        return any(issubclass(each, BaseExceptionGroup) for each in of_its)
     is_plain = type(group) in (ExceptionGroup, BaseExceptionGroup)
-    return not is_plain and is_meant(field, errors, group)
+    about_groups = (
+        each
+        for each in parts_of(errors)
+        if (issubclass(each, BaseExceptionGroup) if isinstance(each, type) else not is_plain)
+    )
+    return any(_means(field, each, group) for each in about_groups)
+
+
+def parts_of(errors: Errors) -> tuple[OneOfErrors, ...]:
+    """Return the types and functions of which any may mean an error."""
+    return errors if isinstance(errors, tuple) else (errors,)
+
+
+def _means(field: str, part: OneOfErrors, error: BaseException) -> bool:
+    if isinstance(part, type):
+        return isinstance(error, part)
+    return isinstance(error, Exception) and bool(ask(field, part, error))
 
 
 def ask(field: str, func: Callable[[Any], object], about: object) -> object:

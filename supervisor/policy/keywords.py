@@ -17,10 +17,12 @@ from supervisor.policy.kinds import (
     JudgeOfBoth,
     JudgeOfResults,
     JudgeOfTime,
+    Requests,
     Seconds,
     Share,
     ShareFromZero,
     SomeErrors,
+    State,
     TimeLimit,
     WindowCalls,
     WindowSeconds,
@@ -110,10 +112,10 @@ class FurtherFields(TypedDict, total=False):
     ramp_start: Share
     """Share of the calls that is admitted when the ramp begins."""
 
-    throttle: Factor | None
+    throttle: Requests | None
     """Requests that may be sent for each one that succeeds, the K of Google's *Site Reliability
     Engineering*, chapter 21. Beyond that, a call is refused with the probability max(0, (requests
-    - K * accepts) / (requests + 1))."""
+    - K * accepts) / (requests + 1)). The nearer to 1, the longer it takes to come back."""
 
     throttle_seconds: WindowSeconds
     """Time for which the throttle remembers requests, in steps of a tenth."""
@@ -134,6 +136,10 @@ class FurtherFields(TypedDict, total=False):
     timeout: TimeLimit | None
     """Seconds after which a call is cancelled; it then fails with `CallTimeoutError`. (Hystrix: a
     call that is too late is a failure like any other)"""
+
+    initial_state: State
+    """The state that a circuit begins in, each time that it is started: one that is set by hand
+    lasts until it is released."""
 
 
 class PolicyFields(FurtherFields, total=False):
@@ -205,7 +211,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "throttle": "Requests that may be sent for each one that succeeds, the K of"
     " Google's *Site Reliability Engineering*, chapter 21. Beyond that, a"
     " call is refused with the probability max(0, (requests - K * accepts)"
-    " / (requests + 1)).",
+    " / (requests + 1)). The nearer to 1, the longer it takes to come"
+    " back.",
     "throttle_seconds": "Time for which the throttle remembers requests, in steps of a tenth.",
     "throttle_floor": "Share of the calls that the throttle always admits.",
     "retry_budget": "Retries that are allowed for each call of the last"
@@ -216,5 +223,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "timeout": "Seconds after which a call is cancelled; it then fails with"
     " `CallTimeoutError`. (Hystrix: a call that is too late is a failure"
     " like any other)",
+    "initial_state": "The state that a circuit begins in, each time that it is started:"
+    " one that is set by hand lasts until it is released.",
 }
 """The same at run time, when the docstrings of fields are lost."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from supervisor.arguments import (
     check_count,
@@ -18,11 +18,18 @@ from supervisor.arguments import (
 )
 from supervisor.policy.outcomes import Failure, Outcome
 
-Errors = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
-"""Which errors are meant: of a type, or of one of several types, or those it returns true for."""
+OneOfErrors = type[BaseException] | Callable[[BaseException], bool]
+Errors = OneOfErrors | tuple[OneOfErrors, ...]
+"""Which errors are meant: of a type, or those that a function returns true for; or several of
+either.
+"""
 
 Classifier = Callable[[Any], Failure | Outcome | None]
 """What an error that was raised, or a result that was returned, counts as; None: by the rest."""
+
+
+InitialState = Literal["closed", "open", "forced_open", "forced_closed", "disabled", "metrics_only"]
+"""The states that a circuit may begin in."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,12 +51,16 @@ class Kind:
 
 
 def _check_errors(field: str, value: object) -> object:
-    types = tuple(value) if isinstance(value, list | tuple) else (value,)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        return types if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple | type):
-        raise TypeError(f"{field} must be types of exceptions, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
-    return check_function(field, value)
+    several = isinstance(value, list | tuple)
+    parts = cast("Sequence[object]", value if several else (value,))
+    if not all(_means_errors(part) for part in parts):
+        needed = "types of exceptions" if several or isinstance(value, type) else "a function"
+        raise TypeError(f"{field} must be {needed}{' or functions' * several}, got {shown(value)}")
+    return tuple(parts) if isinstance(value, list) else value
+
+
+def _means_errors(part: object) -> bool:
+    return issubclass(part, BaseException) if isinstance(part, type) else callable(part)
 
 
 def _check_failures(field: str, value: object) -> object:
@@ -75,7 +86,18 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
+def _check_state(field: str, value: object) -> object:
+    """Return the very word for a state, also of what is equal to it."""
+    for state in _STATES:
+        if state == value:
+            return state
+    wrong = ValueError if isinstance(value, str) else TypeError
+    raise wrong(f"{field} must be one of {', '.join(_STATES)}, got {shown(value)}")
+
+
+_STATES: Final = get_args(InitialState)
 _check_count_from_zero = functools.partial(check_count, at_least=0)
+_check_requests = functools.partial(check_factor, at_least=1.01)
 _check_share_from_zero = functools.partial(check_share, zero=True)
 
 Count = Annotated[int, Kind(check_count, "whole number, 1 or more")]
@@ -87,11 +109,13 @@ WindowSeconds = Annotated[float, Kind(check_window, "seconds, 0.001 to 1e9")]
 Share = Annotated[float, Kind(check_share, "share, more than 0, at most 1")]
 ShareFromZero = Annotated[float, Kind(_check_share_from_zero, "share, 0 to 1")]
 Factor = Annotated[float, Kind(check_factor, "1 or more")]
+# With less, a throttle would hardly, or never, let a server have its calls back.
+Requests = Annotated[float, Kind(_check_requests, "1.01 or more")]
 SomeErrors = Annotated[
-    Errors, Kind(_check_errors, "types of errors, or a function of an error", for_callers=True)
+    Errors, Kind(_check_errors, "types or functions of an error, or several", for_callers=True)
 ]
 Failures = Annotated[
-    Errors, Kind(_check_failures, "types of errors, or a function of an error", for_callers=True)
+    Errors, Kind(_check_failures, "types or functions of an error, or several", for_callers=True)
 ]
 Flag = Annotated[bool, Kind(check_flag, "True or False", for_callers=True)]
 JudgeOfResults = Annotated[
@@ -100,6 +124,7 @@ JudgeOfResults = Annotated[
 JudgeOfBoth = Annotated[
     Classifier, Kind(check_function, "a function of an error or a result", for_callers=True)
 ]
+State = Annotated[InitialState, Kind(_check_state, "the word for a state", for_callers=True)]
 JudgeOfTime = Annotated[
     Callable[[BaseException], float | None],
     Kind(check_function, "a function of an error", for_callers=True),

@@ -11,6 +11,7 @@ A policy is put together from independent parts, of which only the first is ther
                      half_open_timeout; ramp, ramp_start
     what load it     throttle, throttle_seconds, throttle_floor; retry_budget,
     lets through     retry_budget_seconds, retry_budget_minimum
+    where it begins  initial_state
 
 Each field is defined here and nowhere else: its type brings its check, its unit and its range.
 What else has such fields is generated from them; see `make generated`.
@@ -18,11 +19,11 @@ What else has such fields is generated from them; see `make generated`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self, get_args, get_type_hints
 
-from supervisor.arguments import check_known, shown
+from supervisor.arguments import check_known
 from supervisor.policy.kinds import (
     Count,
     CountFromZero,
@@ -33,14 +34,17 @@ from supervisor.policy.kinds import (
     JudgeOfResults,
     JudgeOfTime,
     Kind,
+    Requests,
     Seconds,
     Share,
     ShareFromZero,
     SomeErrors,
+    State,
     TimeLimit,
     WindowCalls,
     WindowSeconds,
 )
+from supervisor.policy.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +160,10 @@ class Policy:
 
     # What load it lets through
 
-    throttle: Factor | None = None
+    throttle: Requests | None = None
     """Requests that may be sent for each one that succeeds, the K of Google's *Site Reliability
     Engineering*, chapter 21. Beyond that, a call is refused with the probability max(0, (requests
-    - K * accepts) / (requests + 1))."""
+    - K * accepts) / (requests + 1)). The nearer to 1, the longer it takes to come back."""
 
     throttle_seconds: WindowSeconds = 120.0
     """Time for which the throttle remembers requests, in steps of a tenth."""
@@ -181,6 +185,12 @@ class Policy:
     """Seconds after which a call is cancelled; it then fails with `CallTimeoutError`. (Hystrix: a
     call that is too late is a failure like any other)"""
 
+    # Where it begins
+
+    initial_state: State = "closed"
+    """The state that a circuit begins in, each time that it is started: one that is set by hand
+    lasts until it is released."""
+
     def __new__(cls, *_: Any, **given: Any) -> Self:
         """Refuse unknown fields; the error of `__init__` would tell less."""
         check_known(cls.__name__, given, cls.__dataclass_fields__)
@@ -195,79 +205,6 @@ class Policy:
         for rule in RULES:
             if (wrong := rule(self)) is not None:
                 raise ValueError(wrong)
-
-
-# What the fields need of each other: each rule returns what is wrong, or None
-
-
-def _one_window(policy: Policy) -> str | None:
-    if policy.window_calls is None or policy.window_seconds is None:
-        return None
-    return (
-        "window_calls and window_seconds exclude each other, got"
-        f" {shown(policy.window_calls)} and {shown(policy.window_seconds)}"
-    )
-
-
-def _needs(field: str, needed: str, *any_of: str) -> Callable[[Policy], str | None]:
-    """Return the rule that `field` needs one of some fields, called `needed`."""
-
-    def rule(policy: Policy) -> str | None:
-        value = getattr(policy, field)
-        if value is None or any(getattr(policy, other) is not None for other in any_of):
-            return None
-        return f"{field}={shown(value)} needs {needed}"
-
-    return rule
-
-
-def _minimum_fits(policy: Policy) -> str | None:
-    rates = policy.failure_rate is not None or policy.slow_call_rate is not None
-    if not rates or policy.window_calls is None or policy.window_calls >= policy.minimum_calls:
-        return None
-    return (
-        f"minimum_calls={shown(policy.minimum_calls)} is more than a window of"
-        f" window_calls={shown(policy.window_calls)} can ever hold"
-    )
-
-
-def _threshold_fits(policy: Policy) -> str | None:
-    if policy.window_calls is None or policy.failure_rate is not None:
-        return None
-    if policy.failure_threshold <= policy.window_calls:
-        return None
-    return (
-        f"failure_threshold={shown(policy.failure_threshold)} is more than a window of"
-        f" window_calls={shown(policy.window_calls)} can ever hold"
-    )
-
-
-def _growth_ends(policy: Policy) -> str | None:
-    if policy.recovery_factor == 1 or policy.max_recovery_timeout is not None:
-        return None
-    return f"recovery_factor={shown(policy.recovery_factor)} needs max_recovery_timeout"
-
-
-def _maximum_fits(policy: Policy) -> str | None:
-    maximum, base = policy.max_recovery_timeout, policy.recovery_timeout
-    if maximum is None or maximum >= base:
-        return None
-    return f"max_recovery_timeout={shown(maximum)} is less than recovery_timeout={shown(base)}"
-
-
-_WINDOWS: Final = ("window_calls", "window_seconds")
-
-RULES: Final[tuple[Callable[[Policy], str | None], ...]] = (
-    _one_window,
-    _needs("failure_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "slow_call_duration", "slow_call_duration"),
-    _needs("probe_failure_rate", "probes", "probes"),
-    _minimum_fits,
-    _threshold_fits,
-    _growth_ends,
-    _maximum_fits,
-)
 
 
 def _annotated(hint: Any) -> tuple[type, Kind]:

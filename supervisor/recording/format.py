@@ -31,7 +31,7 @@ from supervisor.machine import (
 )
 from supervisor.policy import FOR_CALLERS, Policy
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 
 _FOR_NOW: Final = {"policy", "grant", "released", "transitions"}
 

@@ -12,7 +12,6 @@ from supervisor.registry.functions import (
     forget_kept_circuits,
     get_circuit_breaker,
     get_circuit_breaker_sync,
-    read_settings,
     reset_all_circuit_breakers,
     with_circuit_breaker,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "forget_kept_circuits",
     "get_circuit_breaker",
     "get_circuit_breaker_sync",
-    "read_settings",
     "reset_all_circuit_breakers",
     "with_circuit_breaker",
 ]

@@ -12,7 +12,7 @@ from supervisor.arguments import (
     unwrapped,
 )
 from supervisor.guard import CircuitBreaker, epoch
-from supervisor.instrumentation import log_shared_name
+from supervisor.instrumentation import place_of, warn_of_shared_name
 from supervisor.policy import Policy, check_given, given_policy
 from supervisor.settings import WINDOWS, app_settings
 from supervisor.supervision import (
@@ -107,7 +107,7 @@ class BreakerOfFunction(BreakerByName):
         short: the attribute that is its name, unless the settings ask for qualified ones.
     """
 
-    __slots__ = ("_user",)
+    __slots__ = ("_place", "_user")
 
     def __init__(
         self,
@@ -118,21 +118,28 @@ class BreakerOfFunction(BreakerByName):
         policy: Policy | None,
         fields: Mapping[str, Any],
     ) -> None:
+        self._place = place_of(func)
         func = unwrapped(func)
         named = func if hasattr(func, "__name__") else type(func)
         self._user = f"{_text(named, '__module__')}.{_text(named, '__qualname__')}"
         qualified = app_settings.circuit_breaker.names == "qualified"
         own_name = self._user if qualified else _text(named, short)
         super().__init__(caller, prefix + own_name, policy, fields)
+        if app_settings.circuit_breaker.enabled:
+            self._tell_who_shares()
 
     def _find(self) -> CircuitBreaker:
+        self._tell_who_shares()  # circuits may have been enabled only now
+        return super()._find()
+
+    def _tell_who_shares(self) -> None:
         users = _users_of(self.name)
         if not users:
             users.append(self._user)
         elif users == [users[0]] != [self._user]:
+            first = users[0]
             users.append(self._user)  # so that it is said once
-            log_shared_name(self.name, *users)
-        return super()._find()
+            warn_of_shared_name(self.name, first, self._user, self._place)
 
 
 @functools.lru_cache(maxsize=1024)

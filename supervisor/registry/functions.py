@@ -14,11 +14,11 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import log_disabled
-from supervisor.loop import run_in_worker, running_loop
+from supervisor.instrumentation import tell_of_disabled
+from supervisor.loop import read_settings, running_loop
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
 from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
-from supervisor.settings import CircuitBreakerSettings, app_settings
+from supervisor.settings import app_settings
 from supervisor.supervision import (
     current_supervisor,
     forget_kept,
@@ -28,17 +28,6 @@ from supervisor.supervision import (
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-async def read_settings() -> None:
-    """Read the settings of circuits if nobody has, while the event loop goes on.
-
-    Raises:
-        SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
-    """
-    if not app_settings.knows_circuits:
-        read = await run_in_worker(CircuitBreakerSettings)
-        vars(app_settings).setdefault("circuit_breaker", read)  # another may have been faster
 
 
 async def get_circuit_breaker(
@@ -188,8 +177,10 @@ def with_circuit_breaker(
 
         @functools.wraps(func)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not app_settings.knows_circuits:  # nobody has decorated it here: it was sent
+                await read_settings()
             if not app_settings.circuit_breaker.enabled:
-                log_disabled()
+                tell_of_disabled(func)
                 return await func(*args, **kwargs)
             if "fallback" in kwargs:  # is the function's own here
                 return await breaker.get().call(partial(func, *args, **kwargs))

@@ -71,10 +71,34 @@ class Attempts(ABC):
         self._last_error = self._refusal = None
 
 
+class Again:
+    """Makes the attempts of a loop that begins after the first one has failed.
+
+    Args:
+        made: makes an attempt.
+        failure: of the first one; the loop gets it as that of its own first attempt.
+    """
+
+    __slots__ = ("_failure", "_made")
+
+    def __init__(self, made: Made, failure: BaseException) -> None:
+        self._made = made
+        self._failure: BaseException | None = failure
+
+    def make(self) -> Any:
+        """Raise that failure, or make an attempt from the second time on."""
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return self._made()
+        try:
+            raise failure
+        finally:
+            del failure  # would be kept by this frame, which it keeps
+
+
 class Way(ABC):
     """How attempts are made: awaited in tasks, or called in worker threads."""
 
-    loop: ClassVar[Callable[..., Loop]]
     attempts: ClassVar[type[Attempts]]
 
     @abstractmethod
@@ -82,8 +106,12 @@ class Way(ABC):
         """Return the time in seconds, as those have it who make them."""
 
     @abstractmethod
-    def options(self, strategies: Strategies, deadline: Deadline | None) -> dict[str, Any]:
-        """Return what a loop is made with."""
+    def loop(self, strategies: Strategies, deadline: Deadline | None, made: Made) -> Any:
+        """Make attempts until one succeeds, or there are no more.
+
+        The first is made before there is a loop of tenacity's, which takes longer to begin than
+        many a call; if it is worth another one, it fails in that loop once more.
+        """
 
     @abstractmethod
     def limited(self, made: Made, deadline: Deadline) -> Made:
@@ -95,33 +123,25 @@ class Way(ABC):
 
 
 class Loops:
-    """The loops of a function by these rules, one for each of its calls.
-
-    One that several calls share mixes up their attempts. Making one is cheaper than copying one,
-    which is what tenacity's own decorators do.
-    """
+    """The loops of a function by these rules, one for each of its calls."""
 
     def __init__(self, circuit: CircuitOfAttempts, rules: Rules, way: Way) -> None:
         self._strategies = Strategies(circuit, rules)
         self._seconds = rules.deadline
-        self._new = way.loop
+        self._endless = partial(way.loop, self._strategies, None)
         self.way = way
-        self._options = way.options(self._strategies, None)
 
     def new(self) -> tuple[Loop, Deadline | None]:
         """Return the loop of one call, which begins now, and when it must be over."""
         if self._seconds is None:
-            return self._new(**self._options), None
+            return self._endless, None
         deadline = Deadline(self._seconds, self.way.clock)
-        return self._new(**self.way.options(self._strategies, deadline)), deadline
+        return partial(self.way.loop, self._strategies, deadline), deadline
 
     def new_for(self, made: Made) -> tuple[Loop, Made]:
         """Return the loop of a call, and what makes an attempt of it by the deadline."""
-        if self._seconds is None:
-            return self._new(**self._options), made
         loop, deadline = self.new()
-        assert deadline is not None
-        return loop, self.way.limited(made, deadline)
+        return loop, made if deadline is None else self.way.limited(made, deadline)
 
 
 def retried(

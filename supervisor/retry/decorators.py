@@ -14,7 +14,7 @@ from supervisor.arguments import (
     shown,
 )
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import log_disabled
+from supervisor.instrumentation import tell_of_disabled
 from supervisor.policy import KINDS, Policy, PolicyFields, check_given
 from supervisor.retry.circuits import CircuitOfLoop, check_circuit, circuit_of
 from supervisor.retry.functions import Kind, RetryDecorator, kind_of
@@ -135,7 +135,7 @@ def _decorated(
     def now() -> Callable[..., Any]:
         guarded = always or app_settings.circuit_breaker.enabled
         if not guarded:
-            log_disabled()
+            tell_of_disabled(func)
         return made(*limits.now(), guarded)
 
     def made(*by: Any) -> Callable[..., Any]:

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 from supervisor.arguments import check_count, check_seconds, form_of, instead_of, shown
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import log_disabled
+from supervisor.instrumentation import tell_of_disabled
+from supervisor.loop import read_settings
 from supervisor.policy import Policy
-from supervisor.registry import read_settings
 from supervisor.retry.circuits import check_circuit, circuit_of
 from supervisor.retry.functions import retried_in_tasks
 from supervisor.retry.limits import check_deadline, check_waits
@@ -71,10 +71,10 @@ async def execute_with_retry(
             )
         name = operation_name
     check_circuit(name, breaker, policy, {})
-    await read_settings()
+    await read_settings(retries=retry_on is None)
     guarded = breaker is not None or app_settings.circuit_breaker.enabled
     if not guarded:
-        log_disabled()
+        tell_of_disabled(func)
     waits, guard = backoff(min_wait, max_wait), _LOOP if guarded else None
     rules = Rules(max_attempts, waits, max_wait, worth_by(retry_on), guard, deadline=deadline)
     circuit = circuit_of("execute_with_retry", "adhoc", func, name, breaker, policy, {})

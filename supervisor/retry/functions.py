@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from supervisor.arguments import form_of, instead_of, is_function, shown, unwrapped
+from supervisor.loop import read_settings
 from supervisor.retry.attempts import retried
 from supervisor.retry.circuits import CircuitOfLoop
 from supervisor.retry.strategies import Rules
@@ -101,6 +102,7 @@ def _retried_in_threads(
 def _async(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Callable[P, Any]:
     @functools.wraps(func)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+        await read_settings(retries=True)
         return await now()(*args, **kwargs)
 
     return wrapper
@@ -118,6 +120,7 @@ def _plain(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Cal
 def _streaming(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Callable[P, Any]:
     @functools.wraps(func)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
+        await read_settings(retries=True)
         async with aclosing(read(now(), functools.partial(func, *args, **kwargs))) as items:
             async for item in items:
                 yield item

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NoReturn, TypeGuard, TypeVar
 
 from tenacity import (
     RetryCallState,
+    TryAgain,
     stop_after_attempt,
     wait_exponential,
     wait_random_exponential,
@@ -76,11 +77,12 @@ class Strategies:
         self._rules = rules
 
     def options(self, *stops: Stop) -> dict[str, Any]:
-        """Return what a loop is made with, but for how it sleeps, and asks whether it goes on; it
-        ends by these `stops` as well.
+        """Return what a loop is made with, but for how it sleeps; it ends by these `stops` as
+        well.
         """
         return {
             "before_sleep": self.log,
+            "retry": self._is_worth_it,
             "retry_error_callback": raise_last_error,
             "stop": self.stop(*stops),
             "wait": self._wait,
@@ -127,17 +129,21 @@ class Strategies:
         note(state, f"the server asks to wait {asked:g} s, and max_wait is {longest:g} s")
         return True
 
-    def is_worth_it(self, state: RetryCallState) -> bool:
+    def goes_on_after(self, error: BaseException) -> bool:
+        """Return whether another attempt may follow one that has raised this."""
+        if self._is_own_refusal(error):
+            return self._rules.is_patient and _has_an_end(error)
+        return isinstance(error, TryAgain) or self._is_meant(error)
+
+    def _is_worth_it(self, state: RetryCallState) -> bool:
         """Return whether another attempt may follow; raise the last error if none is worth it."""
+        if state.attempt_number == 1:  # or there would be no loop
+            return True
         error = _last_error(state)
         try:
             if error is None:
                 return False
-            if self._is_own_refusal(error):
-                goes_on = self._rules.is_patient and _has_an_end(error)
-            else:
-                goes_on = self._is_meant(error)
-            if not goes_on:
+            if not self.goes_on_after(error):
                 raise_last_error(state)  # tenacity would, unless `bool(error)` is false
             return True
         finally:

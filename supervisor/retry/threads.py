@@ -21,7 +21,7 @@ from supervisor.errors import CircuitBreakerOpenError
 from supervisor.guard import CircuitBreaker
 from supervisor.loop import running_loop
 from supervisor.machine import CircuitState
-from supervisor.retry.attempts import Attempts, Loop, Made, Way
+from supervisor.retry.attempts import Again, Attempts, Loop, Made, Way
 from supervisor.retry.circuits import CircuitOfLoop, GivenBreaker, Guarding
 from supervisor.retry.strategies import Deadline, Strategies
 
@@ -121,27 +121,21 @@ class ThreadAttempts(Attempts):
 class InThreads(Way):
     """They sleep in the thread. Nothing can cancel them while they run, but while they sleep."""
 
-    loop = Retrying
     attempts = ThreadAttempts
 
     def clock(self) -> float:
         """Return the time by which threads sleep."""
         return time.monotonic()
 
-    def options(self, strategies: Strategies, deadline: Deadline | None) -> dict[str, Any]:
-        """Return what a loop is made with."""
-
-        def sleep_first(state: RetryCallState) -> None:
-            strategies.log(state)
-            sleep(state.upcoming_sleep)
-            assert deadline is not None
-            deadline.check_after_sleep(state)
-
-        own: dict[str, Any] = {"sleep": sleep, "retry": strategies.is_worth_it}
-        if deadline is not None:
-            own |= {"before_sleep": sleep_first, "sleep": nothing}
-        stops = [] if deadline is None else [deadline.is_over]
-        return {**strategies.options(*stops), **own}
+    def loop(self, strategies: Strategies, deadline: Deadline | None, made: Made) -> Any:
+        """Make attempts until one succeeds, or there are no more."""
+        try:
+            return made()
+        except BaseException as error:
+            if not strategies.goes_on_after(error):
+                raise
+            again = Again(made, error)
+        return Retrying(**_options(strategies, deadline))(again.make)
 
     def limited(self, made: Made, deadline: Deadline) -> Made:  # noqa: ARG002
         """Return what makes an attempt: none can be ended before its time."""
@@ -158,6 +152,20 @@ class InThreads(Way):
 
 
 IN_THREADS: Final = InThreads()
+
+
+def _options(strategies: Strategies, deadline: Deadline | None) -> dict[str, Any]:
+    """Return what a loop is made with."""
+    if deadline is None:
+        return {**strategies.options(), "sleep": sleep}
+
+    def sleep_first(state: RetryCallState) -> None:
+        strategies.log(state)
+        sleep(state.upcoming_sleep)
+        deadline.check_after_sleep(state)
+
+    options = strategies.options(deadline.is_over)
+    return {**options, "before_sleep": sleep_first, "sleep": nothing}
 
 
 def sleep(seconds: float) -> None:

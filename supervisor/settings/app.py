@@ -26,6 +26,24 @@ class AppSettings:
         """Whether those of circuits have been read, or given."""
         return "circuit_breaker" in vars(self)
 
+    @property
+    def knows_retries(self) -> bool:
+        """Whether those of the retry decorators have been."""
+        return "retry" in vars(self)
+
+    def read(self, retries: bool = False) -> None:
+        """Read those of circuits, unless they are known, and those of the retry decorators.
+
+        Raises:
+            SettingsError: a variable is misspelt or out of range.
+        """
+        known = vars(self)
+        if not self.knows_circuits:
+            read = CircuitBreakerSettings()
+            known.setdefault("circuit_breaker", read)  # another thread may have been faster
+        if retries and not self.knows_retries:
+            known.setdefault("retry", RetrySettings())
+
     @cached_property
     def retry(self) -> RetrySettings:
         """Settings of the retry decorators."""

@@ -16,10 +16,12 @@ from supervisor.policy import (
     JudgeOfBoth,
     JudgeOfResults,
     JudgeOfTime,
+    Requests,
     Seconds,
     Share,
     ShareFromZero,
     SomeErrors,
+    State,
     TimeLimit,
     WindowCalls,
     WindowSeconds,
@@ -54,13 +56,14 @@ class FieldsOfAll(BaseModel):
     half_open_timeout: Seconds | None = None
     ramp: Seconds | None = None
     ramp_start: Share = 0.1
-    throttle: Factor | None = None
+    throttle: Requests | None = None
     throttle_seconds: WindowSeconds = 120.0
     throttle_floor: Share = 0.05
     retry_budget: Share | None = None
     retry_budget_seconds: WindowSeconds = 10.0
     retry_budget_minimum: CountFromZero = 3
     timeout: TimeLimit | None = None
+    initial_state: State = "closed"
 
 
 class FieldsOfOne(BaseModel):
@@ -91,10 +94,11 @@ class FieldsOfOne(BaseModel):
     half_open_timeout: Seconds | None = None
     ramp: Seconds | None = None
     ramp_start: Share | None = None
-    throttle: Factor | None = None
+    throttle: Requests | None = None
     throttle_seconds: WindowSeconds | None = None
     throttle_floor: Share | None = None
     retry_budget: Share | None = None
     retry_budget_seconds: WindowSeconds | None = None
     retry_budget_minimum: CountFromZero | None = None
     timeout: TimeLimit | None = None
+    initial_state: State | None = None

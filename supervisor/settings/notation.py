@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeGuard, TypeVar, cast, get_args
 from pydantic import SecretStr
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
-from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
+from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors, InitialState
 
 T = TypeVar("T")
 
@@ -214,6 +214,7 @@ _READERS: Final[Mapping[Any, Callable[[object], object]]] = {
     int: partial(_number, int),
     float: partial(_number, float),
     bool: _word,
+    InitialState: lambda value: value.strip().lower() if isinstance(value, str) else value,
 }
 """How values of these types are read; the others are things that are imported."""
 

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 
 from supervisor.circuit import Circuit, force, order
 from supervisor.loop import EventLoop, is_cancellation, raise_later
-from supervisor.machine import Asked, CircuitState, Decide, Probed, SharedMachine, ToFleet
+from supervisor.machine import BY_HAND, Asked, CircuitState, Decide, Probed, SharedMachine, ToFleet
 from supervisor.sharing.choice import Sharing
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.errands import Errands
@@ -86,6 +86,8 @@ class Member:
         if not self._sharing.shares(circuit.name):
             return
         circuit.machine = SharedMachine(circuit.policy, circuit.machine.seed)
+        if circuit.policy.initial_state in BY_HAND:  # the fleet knows whether it is open
+            circuit.machine.begin(circuit.time())
         record = self._known.of(circuit.name)
         if record is not None:
             order(circuit, self._reader.adopt(record, circuit.time()))

@@ -62,14 +62,14 @@ def stand_in(name: str, policy: Policy) -> Circuit | None:
 
     Where no event loop runs, all is read that is kept.
     """
+    kept = kept_under(name)
+    if kept is None:
+        return None
     if running_loop() is not None:
         last = entered_last()
         keep = last.keep if isinstance(last, Supervisor) else app_settings.circuit_breaker.keep
         if keep is None:
             return None
-    kept = kept_under(name)
-    if kept is None:
-        return None
     circuit = Circuit(name, policy)
     read_as(circuit, kept)
     return circuit

@@ -19,7 +19,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from supervisor.circuit import Circuit, Kept, go_on_from, keep
-from supervisor.loop import EventLoop, LoopVar, has_closed, in_forked_process, time_in_process
+from supervisor.loop import EventLoop, LoopVar, in_forked_process, time_in_process
 from supervisor.settings import Keep
 
 LOOKS: Final = 2
@@ -167,7 +167,7 @@ class InProcess(Keeping):
     @property
     def has_ended(self) -> bool:
         """Whether the event loop will never run again."""
-        return self._loop.native is not None and has_closed(self._loop.native)
+        return self._loop.is_closed()
 
     def _hand_on(self, circuit: Circuit, ended: float) -> None:
         records = self._circuits.get(circuit)

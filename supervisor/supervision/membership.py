@@ -108,10 +108,10 @@ class InFleet(Membership):
         at = self._loop.clock.time()
         if error is None:
             self._joined += 1
-            self._publisher.publish_of_all(FleetJoined, at, members=members)
+            self._publisher.publish_of("", FleetJoined, at, members=members)
         else:
             self._lost += 1
-            self._publisher.publish_of_all(FleetLost, at, error=describe(error))
+            self._publisher.publish_of("", FleetLost, at, error=describe(error))
 
 
 def membership(

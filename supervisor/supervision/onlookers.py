@@ -27,7 +27,7 @@ class Onlookers:
     """
 
     def __init__(self, publisher: Publisher) -> None:
-        self.refusals = Refusals()
+        self.refusals = Refusals(publisher)
         self._publisher = publisher
         self._notices: list[Notices] = []
         self._loop: EventLoop | None = None
@@ -57,6 +57,7 @@ class Onlookers:
 
     def close(self) -> None:
         """Let them end, with what they have still to tell; event streams as well."""
+        self.refusals.tell_rest()
         self._publisher.close()
         self.loop_ends()
 

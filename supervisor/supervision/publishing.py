@@ -25,9 +25,9 @@ class Publisher:
         self._closed = False
         self.tell_fleet: Callable[[Circuit, ToFleet], None] | None = None
 
-    def stream(self, buffer: int) -> EventStream:
-        """Return a stream of everything from now on."""
-        stream = EventStream(buffer)
+    def stream(self, buffer: int, circuit: str | None = None) -> EventStream:
+        """Return a stream of everything from now on, or of all that happens to one circuit."""
+        stream = EventStream(buffer, circuit)
         self.add(stream)
         return stream
 
@@ -45,10 +45,10 @@ class Publisher:
         self._sequence += 1
         self._put(event_type(sequence=self._sequence, circuit=circuit.name, **details))
 
-    def publish_of_all(self, event_type: type[Event], at: float, **details: Any) -> None:
-        """Tell something that is no single circuit's."""
+    def publish_of(self, circuit: str, event_type: type[Event], at: float, **details: Any) -> None:
+        """Tell something of the circuits of a name; or of "", what is no single circuit's."""
         self._sequence += 1
-        self._put(event_type(sequence=self._sequence, at=at, circuit="", **details))
+        self._put(event_type(sequence=self._sequence, at=at, circuit=circuit, **details))
 
     def publish_change(self, circuit: Circuit, told: Told) -> None:
         """Tell what a circuit's machine has done, or what it tells its fleet."""

@@ -1,4 +1,4 @@
-"""How many calls circuits refuse: one line for each of them, once a minute at most.
+"""How many calls circuits refuse: one line and one event for each of them, once a minute at most.
 
 A circuit tells of the first refusal only; it counts the others anyway. A task then waits for a
 minute, logs what has come together, and ends: so nothing runs, and no timer, where nobody is
@@ -13,21 +13,29 @@ from contextlib import suppress
 from typing import Final
 
 from supervisor.circuit import Circuit
+from supervisor.events import CallsRefused
 from supervisor.instrumentation import log_refusals
 from supervisor.loop import Bell, EventLoop, Tasks, is_cancellation, is_cancelled_here
+from supervisor.supervision.publishing import Publisher
 
 TOGETHER: Final = 60.0
 """Seconds whose refusals are told by one line."""
 
 
 class Refusals:
-    """The refusals of one supervisor's circuits that have not been logged yet."""
+    """The refusals of one supervisor's circuits that have not been told yet.
 
-    def __init__(self) -> None:
+    Args:
+        publisher: tells listeners of them.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
         self._loop: EventLoop | None = None
         self._tasks: Tasks[Callable[[], None]] | None = None
         self._rejected: dict[Circuit, int] = {}  # before the first one that has not been logged
         self._over: Bell | None = None  # of the task that waits
+        self._began = 0.0  # when it began to
         self._noted = self._note  # bound once, not once per circuit
 
     def open(self, loop: EventLoop, tasks: Tasks[Callable[[], None]]) -> None:
@@ -39,6 +47,11 @@ class Refusals:
         self._tasks = None
         if self._over is not None:
             self._over.ring()
+
+    def tell_rest(self) -> None:
+        """Tell now what there is, as long as listeners hear of it."""
+        if self._over is not None and self._loop is not None:
+            self._log(self._loop, self._began)
 
     def watch(self, circuit: Circuit) -> None:
         """Be told of the circuit's next refusal."""
@@ -65,7 +78,7 @@ class Refusals:
                 began = self._loop.clock.time()
                 work = self._log_later(self._loop, over, began)
                 self._tasks.start("supervisor refusals", self._ended, work)
-                self._over = over
+                self._over, self._began = over, began
             circuit.on_refusal = None
 
     async def _log_later(self, loop: EventLoop, over: Bell, began: float) -> None:
@@ -91,6 +104,8 @@ class Refusals:
         seconds = TOGETHER if now is None else now - began
         for name, count in refused.items():
             log_refusals(name, count, seconds)
+            if now is not None:
+                self._publisher.publish_of(name, CallsRefused, now, count=count, seconds=seconds)
 
     def _watch_again(self) -> None:
         for circuit in self._rejected:

@@ -18,7 +18,7 @@ from supervisor.arguments import check_choice, check_count, check_seconds
 from supervisor.circuit import Circuit, has_calls, in_flight, project
 from supervisor.errors import TooManyCircuitsError
 from supervisor.loop import LONGEST_TIMER, Tasks
-from supervisor.machine import CircuitState
+from supervisor.machine import BY_HAND, CircuitState, Machine
 
 LOOKS: Final = 8
 """How often circuits are looked at in the time for which one has to be idle."""
@@ -49,14 +49,15 @@ def check_limits(idle_timeout: object, max_circuits: object, on_full: object) ->
 
 
 def is_idle(circuit: Circuit) -> bool:
-    """Whether no call of it runs or waits, and it is closed or half-open.
+    """Whether no call of it runs or waits, and it is closed or half-open; or in a state set by
+    hand, if it begins in that.
 
-    A circuit that is open, in a state set by hand, or given up has something to remember.
+    A circuit that is open, in another state set by hand, or given up has something to remember.
     """
     if not may_be_idle(circuit):
         return False
     machine = project(circuit)
-    return machine.state in _FORGETTABLE and not in_flight(circuit, machine)
+    return _is_forgettable(machine) and not in_flight(circuit, machine)
 
 
 def may_be_idle(circuit: Circuit) -> bool:
@@ -67,7 +68,14 @@ def may_be_idle(circuit: Circuit) -> bool:
         return False
     machine = circuit.machine
     at_rest = not circuit.mailbox.messages and circuit.loop.clock.time() < machine.deadline
-    return not at_rest or machine.state in _FORGETTABLE
+    return not at_rest or _is_forgettable(machine)
+
+
+def _is_forgettable(machine: Machine) -> bool:
+    """Whether a successor would be in that state, too, or as good as that."""
+    if machine.policy.initial_state in BY_HAND:
+        return machine.state == machine.policy.initial_state
+    return machine.state in _FORGETTABLE
 
 
 class RetirementLimits(Protocol):

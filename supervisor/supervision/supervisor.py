@@ -6,6 +6,7 @@ import contextvars
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal, get_args
+from weakref import ref
 
 import anyio
 
@@ -224,11 +225,10 @@ class Supervisor(CircuitTable):
         return circuit
 
     def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
-        """Stop a circuit, so that whoever calls it starts a successor.
-
-        What is reported to the one that has been retired, however late, does not reach the other.
+        """Stop a circuit, so that whoever calls it starts a successor, which hears of no report to
+        the one that has been retired.
         """
-        circuit.retired_by = self
+        circuit.retired_by = ref(self)
         self._keeping.retire(circuit)
         self._end(circuit)
         self._publisher.publish(CircuitRetired, circuit, reason=reason)

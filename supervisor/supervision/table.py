@@ -8,7 +8,7 @@ from functools import partial
 from typing import Unpack
 
 from supervisor.arguments import check_count, check_name, shown
-from supervisor.circuit import Circuit, Statistics, catch_up, statistics_of_all
+from supervisor.circuit import Circuit, Statistics, catch_up, let_go, statistics_of_all
 from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import Notices, OnChange, TraceRecorder
@@ -110,6 +110,12 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         """Return the circuit of that name, or None."""
         return self._circuits.get(name)
 
+    def let_go(self) -> None:
+        """End, since the event loop has been closed without a word: nothing can be told there."""
+        self._closed = True
+        for circuit in self._circuits.values():
+            let_go(circuit)
+
     @property
     def fleet(self) -> Fleet | None:
         """How it stands with those that it shares circuits with; None if it shares none."""
@@ -156,21 +162,24 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit.observers = (*others, recording)
         return recording
 
-    def events(self, buffer: int = 1024) -> EventStream:
+    def events(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
         """Return a stream of everything that happens to circuits from now on.
 
         Args:
             buffer: events, 1 or more, that may wait for a listener before it misses some.
+            circuit: the name of the one whose events it is told, which need not be there yet;
+                None: those of all, and of the fleet.
 
         Raises:
             RuntimeError: this is not the supervisor's event loop.
-            TypeError, ValueError: `buffer` is of the wrong type or out of range.
+            TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` is no
+                name.
         """
         if not self._closed and self._loop is not None and not self._loop.runs_here():
-            check_count("buffer", buffer)
+            EventStream(buffer, circuit)  # the arguments are looked at first
             raise RuntimeError("events must be asked for on the supervisor's event loop")
         self._catch_up_all()
-        return self._publisher.stream(buffer)
+        return self._publisher.stream(buffer, circuit)
 
     def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
         """Let a function be told of each change of state from now on, in a task of its own.
@@ -242,7 +251,7 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
     def _catch_up_all(self) -> None:
         """Tell all that has been reported so far: who listens from now on must not hear of it."""
         for circuit in list(self._circuits.values()):
-            if circuit.running and circuit.messages():
+            if circuit.running and (circuit.messages() or circuit.machine.transitions):
                 self._catch_up(circuit)
 
     def _catch_up(self, circuit: Circuit) -> None:

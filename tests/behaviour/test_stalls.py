@@ -133,7 +133,7 @@ class TestWaiting:
         first, is half-open already. Still, who is let go begins at the turn.
         """
         draws = [0.0]
-        monkeypatch.setattr("supervisor.circuit.admission.random.random", lambda: draws[-1])
+        monkeypatch.setattr("supervisor.circuit.asking.random.random", lambda: draws[-1])
         async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
             limits: dict[str, Any] = {"failure_threshold": 1, "recovery_timeout": 0.5}
             limits |= {"slow_call_duration": 4, "probe_timeout": 4, "ramp": 80}

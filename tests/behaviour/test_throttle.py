@@ -70,7 +70,7 @@ class TestThrottle:
     """`throttle=K`: of the requests of late, K times as many as were accepted pass freely."""
 
     @every_way
-    @pytest.mark.parametrize(("k", "successes"), [(1.0, 60), (1.5, 40), (2.0, 20)])
+    @pytest.mark.parametrize(("k", "successes"), [(1.01, 60), (1.5, 40), (2.0, 20)])
     async def test_the_share_is_that_of_the_formula(
         self, guarded: Guarded, k: float, successes: int, seeded: random.Random
     ) -> None:
@@ -97,7 +97,7 @@ class TestThrottle:
     @every_way_and_thread
     async def test_a_refusal(self, guarded: Guarded) -> None:
         """Of a closed circuit; nobody knows when a call may be admitted again."""
-        breaker = CircuitBreaker("x", NEVER, throttle=1, throttle_floor=1e-9)
+        breaker = CircuitBreaker("x", NEVER, throttle=1.01, throttle_floor=1e-9)
         with pytest.raises(CircuitBreakerOpenError) as caught:
             for _ in range(10**4):
                 with pytest.raises(Down):
@@ -110,7 +110,7 @@ class TestThrottle:
             " retry later"
         )
 
-    @pytest.mark.parametrize(("k", "failures"), [(1.0, 0), (1.5, 25), (2.0, 50), (4.0, 150)])
+    @pytest.mark.parametrize(("k", "failures"), [(1.01, 0), (1.5, 25), (2.0, 50), (4.0, 150)])
     async def test_so_many_pass_freely(self, k: float, failures: int) -> None:
         """No call is refused up to K times the accepts."""
         breaker = CircuitBreaker("x", NEVER, throttle=k)
@@ -180,7 +180,7 @@ class TestThrottle:
 
     async def test_a_reset_forgets_it(self) -> None:
         """Everybody is admitted again."""
-        breaker = CircuitBreaker("x", NEVER, throttle=1, throttle_floor=1e-9)
+        breaker = CircuitBreaker("x", NEVER, throttle=1.01, throttle_floor=1e-9)
         for _ in range(100):
             await refusal_of(by_call, breaker, fail)
         breaker.reset()
@@ -189,7 +189,7 @@ class TestThrottle:
 
     async def test_the_circuit_opens_all_the_same(self) -> None:
         """By its own threshold; the two go on side by side."""
-        breaker = CircuitBreaker("x", 20, throttle=1)
+        breaker = CircuitBreaker("x", 20, throttle=1.01)
         reasons = [await refusal_of(by_call, breaker, fail) for _ in range(3000)]
         assert reasons.count(None) == 20
         assert reasons[-1] == "open"

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from supervisor.circuit import admit_at_once, ask, fail, project, statistics_of, stop, succeed
+from supervisor.circuit import (
+    admit_at_once,
+    ask,
+    fail,
+    force,
+    project,
+    statistics_of,
+    stop,
+    succeed,
+)
 from supervisor.circuit.actor import catch_up, run_actor, take_turn
-from supervisor.circuit.record import Circuit
+from supervisor.circuit.record import AT_REST, Circuit
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
 from supervisor.loop.event_loop import EventLoop
 from supervisor.machine.machine import Machine
@@ -160,28 +170,88 @@ def test_catching_up_where_no_event_loop_runs() -> None:
     assert circuit.machine.latest == circuit.machine.since
 
 
+class Counting(Machine):
+    """A machine that counts its actor's turns."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy)
+        self.turns: list[float] = []  # shared by copies
+
+    def advance(self, now: float) -> None:
+        self.turns.append(now)
+        super().advance(now)
+
+
 async def test_an_idle_actor_takes_no_turns() -> None:
     """Successes alone wake nobody: a healthy circuit's actor sleeps."""
-    turns = 0
-
-    class Counting(Machine):
-        __slots__ = ()
-
-        def advance(self, now: float) -> None:
-            nonlocal turns
-            turns += 1
-            super().advance(now)
-
     circuit = new_circuit()
-    circuit.machine = Counting(circuit.policy)
+    circuit.machine = machine = Counting(circuit.policy)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run_actor, circuit, print)
         await settle_down()
         for _ in range(10_000):
             succeed(circuit, admit_at_once(circuit) or await ask(circuit))
         await anyio.sleep(86_400)
-        assert turns == 1
+        assert len(machine.turns) == 1
         assert statistics_of(circuit).succeeded == 10_000
+        stop(circuit)
+
+
+@pytest.mark.parametrize("state", ["open", "half_open", "forced_open"])
+async def test_who_would_only_wait_wakes_nobody(state: str) -> None:
+    """Thousands may come while nothing can be said yet: the actor looks at some together."""
+    circuit = new_circuit(failure_threshold=1, recovery_timeout=50.0)
+    circuit.machine = machine = Counting(circuit.policy)
+    admitted: list[float] = []
+
+    async def wait_in_line() -> None:
+        ticket = await ask(circuit, wait_until=anyio.current_time() + 100.0)
+        admitted.append(anyio.current_time())
+        await anyio.sleep(1)
+        succeed(circuit, ticket)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_actor, circuit, print)
+        await settle_down()
+        fail(circuit, admit_at_once(circuit) or await ask(circuit), OSError("down"))
+        if state == "forced_open":
+            force(circuit, CircuitState.FORCED_OPEN)
+        await anyio.sleep(50 if state == "half_open" else 1)
+        if state != "open":
+            tasks.start_soon(wait_in_line)  # the probe, or the first of those who wait
+        await settle_down()
+        before = len(machine.turns)
+        for _ in range(AT_REST):
+            tasks.start_soon(wait_in_line)
+        await settle_down()
+        assert len(machine.turns) == before
+        assert statistics_of(circuit).waiting == AT_REST + (state == "forced_open")
+        tasks.start_soon(wait_in_line)
+        await settle_down()
+        assert len(machine.turns) == before + 1
+        if state == "forced_open":
+            force(circuit, CircuitState.CLOSED)
+        await anyio.sleep(55)
+        others = {"open": 51.0, "half_open": 51.0, "forced_open": 1.0}[state]
+        first = [] if state == "forced_open" else [50.0]
+        assert admitted == first + [others] * (AT_REST + 2 - len(first) - (state == "open"))
+        stop(circuit)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wait_for"), [(5.0, "closed"), (100.0, "verdict")], ids=["too short", "a verdict"]
+)
+async def test_who_would_not_only_wait_is_answered_in_time(seconds: float, wait_for: Any) -> None:
+    """Some are to be refused before anything else happens, or at once."""
+    circuit = new_circuit(failure_threshold=1, recovery_timeout=50.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_actor, circuit, print)
+        await settle_down()
+        fail(circuit, admit_at_once(circuit) or await ask(circuit), OSError("down"))
+        await settle_down()
+        with pytest.raises(CircuitBreakerOpenError):
+            await ask(circuit, wait_until=anyio.current_time() + seconds, wait_for=wait_for)
+        assert anyio.current_time() == (5.0 if wait_for == "closed" else 0.0)
         stop(circuit)
 
 

@@ -99,6 +99,13 @@ def test_what_is_no_exception_counts_as_cancelled(
         (lambda error: [error], Down(), PLAIN_FAILURE),
         (lambda _: None, Down(), SUCCEEDED),
         (lambda _: True, KeyboardInterrupt(), CANCELLED),
+        ((KeyError, lambda error: "500" in str(error)), Down("500"), PLAIN_FAILURE),
+        ((KeyError, lambda error: "500" in str(error)), KeyError(), PLAIN_FAILURE),
+        ((KeyError, lambda error: "500" in str(error)), Down("404"), SUCCEEDED),
+        ([lambda _: True, KeyboardInterrupt], KeyboardInterrupt(), PLAIN_FAILURE),
+        ([lambda _: True, KeyboardInterrupt], SystemExit(), CANCELLED),
+        ((Exception, lambda _: False), StopAsyncIteration(), SUCCEEDED),
+        ((Exception, lambda _: True), StopAsyncIteration(), PLAIN_FAILURE),
     ],
 )
 def test_failure_on(failure_on: Any, error: BaseException, judgement: Judgement) -> None:
@@ -120,6 +127,9 @@ def test_failure_on(failure_on: Any, error: BaseException, judgement: Judgement)
         (Registry(), KeyError(), IGNORED),
         (Registry(), OSError(), PLAIN_FAILURE),
         (lambda _: True, KeyboardInterrupt(), CANCELLED),
+        ((KeyError, lambda error: error.args), Down("text"), IGNORED),
+        ([lambda error: error.args, KeyError], KeyError(), IGNORED),
+        ([lambda error: error.args, KeyError], Down(), PLAIN_FAILURE),
     ],
 )
 def test_ignore(ignore: Any, error: BaseException, judgement: Judgement) -> None:
@@ -315,6 +325,15 @@ class TestGroupsThemselves:
             judge_error(Policy(**{field: listening}), own)
             assert listening.asked == [own, error]
         assert judge_error(Policy(ignore=lambda e: isinstance(e, OwnGroup)), own) is IGNORED
+
+    def test_a_function_and_a_type_of_groups(self) -> None:
+        """Each is about what it is about by itself: any of the two is enough."""
+        listening, error = Listening(), Down()
+        means: Any = (listening, ExceptionGroup)
+        assert judge_error(Policy(ignore=means), group(error)) is IGNORED
+        assert listening.asked == []
+        assert judge_error(Policy(ignore=(listening, KeyError)), group(error)) is PLAIN_FAILURE
+        assert listening.asked == [error]
 
     def test_a_function_about_any_other_group(self) -> None:
         """Is asked about its errors only: a task group's says nothing."""

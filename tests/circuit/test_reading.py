@@ -212,3 +212,37 @@ async def test_an_idle_circuit_keeps_no_room_for_those_who_waited() -> None:
         await use(breaker)
         assert kept() < 4096
         assert breaker.statistics().succeeded == MANY + 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "rates"),
+    [
+        ({"window_calls": 10}, (0.25, 0.75, 0.0)),
+        ({"window_calls": 2, "failure_threshold": 2, "minimum_calls": 2}, (0.0, 1.0, 0.0)),
+        ({"window_seconds": 60, "failure_rate": 0.5}, (0.25, 0.75, 0.0)),
+        ({"window_seconds": 60}, (None, None, None)),  # nothing depends on successes
+        (
+            {"window_calls": 10, "slow_call_duration": 1.0, "slow_call_rate": 0.5},
+            (0.25, 0.75, 0.25),
+        ),
+    ],
+)
+async def test_the_rates_of_a_window(
+    policy: dict[str, Any], rates: tuple[float | None, float | None, float | None]
+) -> None:
+    """One of four calls fails, which is slow where calls can be; of no call, nothing is said."""
+
+    def read(breaker: CircuitBreaker) -> tuple[float | None, float | None, float | None]:
+        window = breaker.statistics().window
+        assert window is not None
+        return window.failure_rate, window.success_rate, window.slow_call_rate
+
+    async with Supervisor() as owner:
+        breaker = owner.circuit("x", **policy)
+        assert read(breaker) == (None, None, None)
+        permit = await breaker.acquire()
+        await anyio.sleep(2)
+        permit.fail()
+        for _ in range(3):
+            await breaker.call(succeed)
+        assert read(breaker) == rates

@@ -235,8 +235,8 @@ def test_what_is_no_name(capsys: pytest.CaptureFixture[str], name: str) -> None:
 def test_warnings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """They follow what is risky; the status tells of them only if that is asked for."""
     assert main(["check", "--strict"]) == 0
-    monkeypatch.setenv("BINDU_CB_THROTTLE", "1")
-    assert "\n  warning: throttle=1 counts refusals as requests" in printed(capsys)
+    monkeypatch.setenv("BINDU_CB_THROTTLE", "1.01")
+    assert "\n  warning: throttle=1.01 counts refusals as requests" in printed(capsys)
     assert main(["check", "--strict"]) == 3
     monkeypatch.delenv("BINDU_CB_THROTTLE")
     monkeypatch.setenv("BINDU_RETRY_API_MAX_WAIT", "31")

@@ -97,7 +97,7 @@ def test_nothing_to_warn_of(fields: dict[str, Any]) -> None:
             {"half_open_timeout": 20, "probes": 5, "probe_failure_rate": 0.5},
             "half_open_timeout=20 is for 5 probes: with fewer than 0.25 calls a second",
         ),
-        ({"throttle": 1}, "throttle=1 counts refusals as requests: it admits all calls of a"),
+        ({"throttle": 1.01}, "throttle=1.01 counts refusals as requests: it admits all calls of a"),
         ({"recovery_from": len}, "recovery_from without max_retry_after: a server may ask for any"),
         ({"classify": len}, "classify without max_retry_after: a server may ask for any time"),
     ],
@@ -111,8 +111,8 @@ def test_a_warning(fields: dict[str, Any], text: str) -> None:
 
 
 def test_the_time_that_a_throttle_takes() -> None:
-    """It is told, and infinite for 1."""
-    assert " healthy server never; use 1.5" in risks(Policy(throttle=1))[0]
+    """It is told; the least one takes 151 times as long as it remembers."""
+    assert seconds_to_unthrottle(Policy(throttle=1.01)) == pytest.approx(151 * 120, rel=0.01)
     (warning,) = risks(Policy(throttle=1.1))
     assert " healthy server only after about 1,975 s; use 1.5" in warning
     assert seconds_to_unthrottle(Policy()) == 0.0

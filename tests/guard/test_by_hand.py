@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,8 +17,9 @@ from supervisor import (
     CircuitState,
     Statistics,
     Supervisor,
+    deadline,
 )
-from supervisor.testing import VirtualTimeLoop, loop_factory
+from supervisor.testing import VirtualTimeLoop, jump, loop_factory
 from tests.support.worlds import (
     Dependency,
     Down,
@@ -315,6 +317,280 @@ class TestForcedOpen:
             assert (breaker.state, breaker.statistics().stale) == ("forced_open", 1)
 
 
+class TestForATime:
+    """`force_open(seconds=...)`."""
+
+    @awake_or_not
+    @every_way_and_thread
+    async def test_probes_find_out_afterwards(self, guarded: Guarded, awake: bool) -> None:
+        """Every call is refused up to then, and told for how long; then one may run."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            stream = supervisor.events()
+            breaker.force_open(seconds=10)
+            if awake:
+                await settle_down()
+            await anyio.sleep(4)
+            with pytest.raises(CircuitBreakerOpenError) as caught:
+                await guarded(breaker, pytest.fail)
+            refusal = caught.value
+            assert (refusal.state, refusal.reason) == ("forced_open", "forced_open")
+            assert refusal.retry_after == breaker.retry_after == 6.0
+            assert str(refusal) == "circuit 'x' was opened by hand; retry after 6.0 s"
+            await anyio.sleep(6)
+            assert breaker.state == "half_open"
+            assert await guarded(breaker, succeed) == "fine"
+            assert breaker.state == "closed"
+            changes = await changes_in(stream)
+        states = [(each.at, each.to_state, each.origin, each.retry_after) for each in changes]
+        assert states == [
+            (0.0, "forced_open", "by hand", 10.0),
+            (10.0, "half_open", "here", 0.0),
+            (10.0, "closed", "here", 0.0),
+        ]
+
+    async def test_a_probe_that_fails(self) -> None:
+        """It opens the circuit for its recovery timeout, like any other one."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", recovery_timeout=3)
+            breaker.force_open(seconds=10)
+            await anyio.sleep(10)
+            await fail_times(breaker, 1)
+            assert (breaker.state, breaker.retry_after) == ("open", 3.0)
+
+    @pytest.mark.parametrize(("again", "expected"), [(None, math.inf), (5.0, 5.0), (60.0, 60.0)])
+    async def test_said_again_it_counts_anew(self, again: float | None, expected: float) -> None:
+        """Be it shorter, longer, or for good."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open(seconds=10)
+            await anyio.sleep(2)
+            breaker.force_open(seconds=again)
+            assert breaker.retry_after == expected
+
+    @pytest.mark.parametrize("end", ["release", "disable", "half_open"])
+    async def test_it_can_be_ended_before(self, end: str) -> None:
+        """Nothing happens at its time then."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open(seconds=10)
+            getattr(breaker, end)()
+            before = breaker.state
+            await anyio.sleep(20)
+            assert breaker.state is before
+
+    async def test_a_reset_leaves_the_time(self) -> None:
+        """As it leaves the state."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open(seconds=10)
+            await anyio.sleep(4)
+            breaker.reset()
+            assert (breaker.state, breaker.retry_after) == ("forced_open", 6.0)
+            await anyio.sleep(6)
+            assert breaker.state == "half_open"
+
+    async def test_who_waits_for_it(self) -> None:
+        """They are admitted when it is over, or told at once that it takes too long for them."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open(seconds=10)
+            with deadline(5), pytest.raises(CircuitBreakerOpenError):
+                await breaker.waiting(60).call(succeed)
+            assert anyio.current_time() == 0.0
+            assert await breaker.waiting(60).call(succeed) == "fine"
+            assert anyio.current_time() == 10.0
+
+    async def test_from_a_thread(self) -> None:
+        """As everything that a circuit is told."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            opened = partial(breaker.force_open, seconds=10)
+            await anyio.to_thread.run_sync(breaker.sync.ask, opened)
+            assert breaker.retry_after == 10.0
+
+    @pytest.mark.parametrize("seconds", [0, -1.0, math.inf, math.nan, "5", True])
+    async def test_what_is_no_time(self, seconds: Any) -> None:
+        """It is refused, and nothing has changed."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            for ask in (
+                partial(breaker.force_open, seconds=seconds),
+                partial(breaker.isolate, seconds),
+            ):
+                with pytest.raises((TypeError, ValueError), match="seconds must be"):
+                    ask()
+            with pytest.raises(ValueError, match="seconds does not go with everywhere"):
+                breaker.force_open(everywhere=True, seconds=5)
+            assert breaker.state == "closed"
+
+    async def test_it_is_read_from_another_thread(self) -> None:
+        """Also in the moment in which it is over, and nobody has had a turn yet."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open(seconds=10)
+            await settle_down()
+            jump(12)
+            figures = supervisor.figures().circuits["x"]
+            assert (figures.state, figures.retry_after, figures.age) == ("forced_open", 0.0, 12.0)
+            assert breaker.state == "half_open"
+
+
+class TestHalfOpenByHand:
+    """`half_open()`."""
+
+    @pytest.mark.parametrize("before", ["closed", "open", *BY_HAND.values()])
+    @pytest.mark.parametrize("works", [True, False])
+    async def test_the_next_call_is_a_probe(self, before: str, works: bool) -> None:
+        """Whatever the state was; what it finds out decides."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=2, recovery_timeout=100)
+            if before == "open":
+                await fail_times(breaker, 2)
+            for method, state in BY_HAND.items():
+                if state == before:
+                    force(breaker, method)
+            assert breaker.state == before
+            stream = supervisor.events()
+            breaker.half_open()
+            assert breaker.state == breaker.statistics().would_be == "half_open"
+            permit = await breaker.acquire()
+            assert permit.is_probe
+            assert await is_refused(breaker)
+            if works:
+                permit.succeed()
+            else:
+                permit.fail()
+            after = "closed" if works else "open"
+            assert breaker.state == after
+            changes = await changes_in(stream)
+            seen = [(each.from_state, each.to_state, each.origin) for each in changes]
+            assert seen == [(before, "half_open", "by hand"), ("half_open", after, "here")]
+
+    async def test_where_it_is_half_open_already(self) -> None:
+        """It changes nothing: a probe that runs still counts."""
+        async with half_open() as breaker:
+            permit = await breaker.acquire()
+            breaker.half_open()
+            permit.succeed()
+            assert (breaker.state, breaker.statistics().stale) == ("closed", 0)
+
+    async def test_calls_in_flight_count_no_more(self) -> None:
+        """They were admitted before."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=1)
+            permit = await breaker.acquire()
+            breaker.half_open()
+            permit.fail()
+            assert (breaker.state, breaker.statistics().stale) == ("half_open", 1)
+
+
+class TestIsolation:
+    """`isolate()`."""
+
+    async def test_the_last_one_releases(self) -> None:
+        """In whatever order; who has let go once does not count twice."""
+        async with Supervisor() as supervisor:
+            breaker, other = supervisor.circuit("x"), CircuitBreaker("x")
+            stream = supervisor.events()
+            first, second = breaker.isolate(), other.isolate()
+            assert breaker.retry_after == math.inf
+            for _ in range(2):
+                first.release()
+                assert breaker.state == "forced_open"
+            second.release()
+            assert breaker.state == "closed"
+            changes = await changes_in(stream)
+        assert [each.to_state for each in changes] == ["forced_open", "closed"]
+
+    async def test_a_block(self) -> None:
+        """It lasts for the block, however that ends."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            with pytest.raises(Down), breaker.isolate():
+                assert await is_refused(breaker)
+                raise Down("down")
+            assert not await is_refused(breaker)
+
+    async def test_who_has_forced_it_open_is_one_of_them(self) -> None:
+        """What the others let go of is open still, until that one releases it."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.force_open()
+            with breaker.isolate():
+                pass
+            assert breaker.state == "forced_open"
+            breaker.release()
+            assert breaker.state == "closed"
+
+    @pytest.mark.parametrize("end", ["release", "force_close", "half_open"])
+    async def test_a_state_set_by_hand_ends_all_of_them(self, end: str) -> None:
+        """Who lets go later does not end what somebody has set since, nor keeps it open."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            held = breaker.isolate()
+            getattr(breaker, end)()
+            state = breaker.state
+            assert state != "forced_open"
+            held.release()
+            assert breaker.state is state
+            breaker.force_open()
+            held.release()
+            assert breaker.state == "forced_open"
+
+    async def test_each_for_its_time(self) -> None:
+        """The last of the times counts; probes find out at its end."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.isolate(10)
+            held = breaker.isolate(30)
+            breaker.isolate(20)
+            assert breaker.retry_after == 30.0
+            held.release()
+            assert breaker.retry_after == 20.0
+            await anyio.sleep(20)
+            assert breaker.state == "half_open"
+
+    async def test_the_last_one_outlives_the_times_of_others(self) -> None:
+        """It is closed when that one lets go, however long they are over."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            breaker.isolate(10)
+            held = breaker.isolate()
+            await anyio.sleep(60)
+            assert breaker.state == "forced_open"
+            held.release()
+            assert breaker.state == "closed"
+
+    async def test_what_has_ended_meanwhile(self) -> None:
+        """A circuit of that name that has followed it has other owners."""
+        async with Supervisor() as supervisor:
+            held = supervisor.circuit("x").isolate()
+            supervisor.stop("x")
+            held.release()
+            next_one = supervisor.circuit("x")
+            with next_one.isolate():
+                held.release()
+                assert next_one.state == "forced_open"
+        held.release()
+
+    async def test_in_a_thread(self) -> None:
+        """It is let go on the event loop, and an error says so elsewhere."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            held = await anyio.to_thread.run_sync(breaker.sync.ask, breaker.isolate)
+            with pytest.raises(RuntimeError, match=r"breaker\.sync\.ask"):
+                await anyio.to_thread.run_sync(held.release)
+            assert breaker.state == "forced_open"
+            await anyio.to_thread.run_sync(breaker.sync.ask, held.release)
+            assert breaker.state == "closed"
+
+    async def test_a_circuit_that_is_not_there(self) -> None:
+        """Nobody can keep it open."""
+        with pytest.raises(RuntimeError, match="'x' is not running here"):
+            CircuitBreaker("x").isolate()
+
+
 class TestForcedClosed:
     """`force_close()`."""
 
@@ -473,7 +749,7 @@ class TestMetricsOnly:
         breaker = CircuitBreaker(
             "x",
             10**6,
-            throttle=1,
+            throttle=1.01,
             throttle_floor=0.001,
             retry_budget=0.001,
             retry_budget_minimum=0,

@@ -138,7 +138,7 @@ class TestWhen:
             ("open", {}),
             ("half_open", {}),
             ("ramp", {"ramp": 1e6, "ramp_start": 1e-9}),
-            ("throttled", {"throttle": 1, "failure_threshold": 10**6}),
+            ("throttled", {"throttle": 1.01, "failure_threshold": 10**6}),
         ],
     )
     async def test_a_refusal_of_any_kind(
@@ -402,3 +402,66 @@ async def test_a_function_with_an_argument_of_that_name() -> None:
     assert await breaker.waiting(5)(function)(fallback="own") == "own"
     for call in (by_call, by_waiting, by_retry):
         assert await call(breaker, partial(function, fallback="own")) == "own"
+
+
+class TestDecorated:
+    """`@breaker.with_fallback(...)`."""
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_what_stands_in(self, waits: bool) -> None:
+        """A value or a function of the error, if the call fails or is refused; never else."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", failure_threshold=2)
+            guard = breaker.waiting(1) if waits else breaker
+            told = Told()
+
+            @guard.with_fallback("stale")
+            async def price(item: str, *, fallback: bool) -> str:
+                """Tell a price."""
+                if fallback:
+                    raise Down(item)
+                return item
+
+            @guard.with_fallback(told.awaiting)
+            async def stock() -> str:
+                raise Down("down")
+
+            assert await price("tea", fallback=False) == "tea"
+            assert await price("tea", fallback=True) == "stale"
+            assert await stock() == "instead"
+            assert breaker.state == "open"
+            assert await price("tea", fallback=False) == "stale"
+            assert await stock() == "instead"
+            kinds = [type(error) for error in told.errors]
+            assert kinds == [Down, CircuitBreakerOpenError]
+            assert (price.__name__, price.__doc__) == ("price", "Tell a price.")
+
+    async def test_the_arguments_of_the_call(self) -> None:
+        """After the error, if they are asked for; also of methods, whatever their order."""
+
+        async def remembered(error: Exception, *args: Any, **kwargs: Any) -> Any:
+            return type(error), args, kwargs
+
+        breaker = CircuitBreaker("x")
+
+        class Shop:
+            @breaker.with_fallback(remembered, arguments=True)
+            async def price(self, item: str, *, currency: str) -> Any:
+                raise Down(item + currency)
+
+            @breaker.with_fallback(remembered, arguments=True)
+            @staticmethod
+            async def stock(item: str) -> Any:
+                raise Down(item)
+
+        shop = Shop()
+        assert await shop.price("tea", currency="EUR") == (Down, (shop, "tea"), {"currency": "EUR"})
+        assert await shop.stock("tea") == (Down, ("tea",), {})
+
+    async def test_what_cannot_be_decorated(self) -> None:
+        """It is told before any call."""
+        breaker = CircuitBreaker("x")
+        with pytest.raises(TypeError, match=r"with arguments must be a function, got 'stale'"):
+            breaker.with_fallback("stale", arguments=True)
+        with pytest.raises(TypeError, match="async"):
+            breaker.with_fallback("stale")(len)  # type: ignore[arg-type]

@@ -768,6 +768,7 @@ class TestCancelled:
             assert not await is_refused(breaker)
 
     @each_verdict
+    @pytest.mark.usefixtures("known_settings")
     async def test_at_each_turn(self, verdict: str) -> None:
         """However far a stream has come, there is one outcome, and none is in flight."""
         breaker = CircuitBreaker("x", 10**6)

@@ -377,6 +377,7 @@ class TestCleanUp:
         assert seen == ["cancelled" if on_trio() else "done"] * 3
 
     @limited_ways
+    @pytest.mark.usefixtures("known_settings")
     async def test_a_stall(self, guarded: Guarded) -> None:
         """What was to end in time is cancelled after it, as by the event loop's own limit."""
         ended: list[str] = []

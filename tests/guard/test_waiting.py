@@ -251,7 +251,7 @@ class TestAdmission:
 
     async def test_a_throttle_is_not_waited_for(self) -> None:
         """Nobody knows how long that would take; nor is it any use to wait for a budget."""
-        breaker = CircuitBreaker("x", 10**6, throttle=1, throttle_floor=1e-9)
+        breaker = CircuitBreaker("x", 10**6, throttle=1.01, throttle_floor=1e-9)
         await fail_times(breaker, 1)
         with suppress(Down, CircuitBreakerOpenError):
             for _ in range(1000):

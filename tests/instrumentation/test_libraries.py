@@ -21,13 +21,7 @@ from supervisor import (
     execute_with_retry,
     retry_api_call,
 )
-from supervisor.instrumentation import (
-    log_disabled,
-    log_refusals,
-    log_retry,
-    log_shared_name,
-    use_logging,
-)
+from supervisor.instrumentation import advice, log_refusals, log_retry, use_logging
 from supervisor.instrumentation.lines import write
 from tests.support.logs import Records, handled_by
 from tests.support.worlds import crash, fail_times, is_refused, settle_down, succeed
@@ -59,7 +53,7 @@ class Handler(Records):
 @pytest.fixture
 def handler() -> Iterator[Handler]:
     """What reaches a handler of the application's that takes everything."""
-    log_disabled()  # which is said once in a process
+    advice.untold.discard("disabled")  # whichever test is the first of its process
     standard = logging.getLogger("supervisor")
     level = standard.level
     standard.setLevel(logging.DEBUG)
@@ -99,7 +93,6 @@ async def use_all_that_logs() -> None:
         await anyio.sleep(400)
     with pytest.raises(ConnectionError):
         await execute_with_retry(down, max_attempts=2)
-    log_shared_name("api:run", "mail.run", "chat.run")
 
 
 async def down() -> None:
@@ -145,7 +138,7 @@ async def test_fields_never_collide_with_those_of_a_record(handler: Handler) -> 
     names = {name for _, _, fields in handler.lines for name in fields}
     assert names == {
         *("circuit", "from_state", "to_state", "failure_count", "retry_after", "last_failure"),
-        *("metrics_only", "attempt", "wait", "error", "functions", "verdict", "reason"),
+        *("metrics_only", "attempt", "wait", "error", "verdict", "reason"),
         *("refused", "seconds", "on_change", "origin"),
     }
 

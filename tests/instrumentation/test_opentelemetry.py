@@ -151,6 +151,20 @@ async def test_every_instrument() -> None:
         permit.succeed()
 
 
+async def test_a_window_without_successes_has_no_ratio() -> None:
+    """It remembers failures alone, which would be all of its calls."""
+    reader = Reader()
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", window_seconds=60, failure_threshold=5)
+        (await breaker.acquire()).succeed()
+        (await breaker.acquire()).fail()
+        supervisor.events()  # so that all has been counted
+        told = reader.read()
+        assert told["window.calls"] == {"x": 1}
+        assert "window.failure_ratio" not in told
+        assert "window.slow_ratio" not in told
+
+
 async def test_circuits_that_are_shared() -> None:
     """Whether their store is reached, and who has brought about the state of each."""
     reader = Reader()

@@ -507,6 +507,20 @@ async def test_a_forked_process_begins_anew(monkeypatch: pytest.MonkeyPatch) -> 
     assert scraped(registry) == {}
 
 
+async def test_a_window_without_successes_has_no_ratio() -> None:
+    """It remembers failures alone, which would be all of its calls; resilience4j says -1 then."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", window_seconds=60, failure_threshold=5)
+        (await breaker.acquire()).succeed()
+        (await breaker.acquire()).fail()
+        supervisor.events()  # so that all has been counted
+        told = scraped(registry_of())
+        assert told["circuit_window_calls"] == {"x": 1}
+        assert not told.get("circuit_window_failure_ratio")
+        told = scraped(registry_of(names="resilience4j"))
+        assert told["resilience4j_circuitbreaker_failure_rate"] == {"x": -1}
+
+
 # Several processes
 
 WORKER = """

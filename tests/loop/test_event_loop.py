@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ import uvloop
 from supervisor import (
     CircuitBreaker,
     CircuitState,
+    Permit,
     Supervisor,
     get_circuit_breaker_sync,
     reset_all_circuit_breakers,
@@ -29,6 +31,7 @@ from supervisor import (
 from supervisor.circuit import actor
 from supervisor.loop import NOWHERE, EventLoop, LoopVar, event_loop, posting, running_loop
 from supervisor.loop.event_loop import _after_fork
+from supervisor.supervision import current_supervisor
 from tests.support.worlds import collect_garbage, fail_times, succeed
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -456,6 +459,109 @@ def test_a_loop_that_is_closed_with_its_tasks_is_freed(
     collect_garbage()
     assert [reference() for reference in freed] == [None] * 6
     assert caplog.text == ""
+
+
+async def _is_open(breaker: CircuitBreaker) -> None:
+    await fail_times(breaker, 3)
+
+
+async def _is_waited_for(breaker: CircuitBreaker) -> None:
+    await fail_times(breaker, 3)
+    task = asyncio.get_running_loop().create_task(breaker.waiting(60).call(succeed))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
+
+
+async def _is_recorded(breaker: CircuitBreaker) -> None:
+    await breaker.call(succeed)
+    current_supervisor().record("x")
+
+
+async def _was_retired(breaker: CircuitBreaker) -> None:
+    async with Supervisor(max_circuits=1) as supervisor:
+        await breaker.call(succeed)
+        supervisor.circuit("another")
+
+
+async def _has_calls(breaker: CircuitBreaker) -> None:
+    _permits.append(await breaker.acquire())
+
+
+_permits: list[Permit] = []
+
+
+@LOOPS
+@pytest.mark.parametrize("ends", ["closed", "cancelled"])
+@pytest.mark.parametrize("fields", [{}, {"slow_call_duration": 1.0}], ids=["plain", "timed"])
+@pytest.mark.parametrize("use", [_is_open, _is_waited_for, _is_recorded, _was_retired, _has_calls])
+def test_a_closed_loop_is_freed_whatever_is_kept_of_its_circuit(
+    new_loop: NewLoop, ends: str, fields: dict[str, Any], use: Any
+) -> None:
+    """A breaker that outlives it, as one of a module does, shows its last figures all the same."""
+    breaker = CircuitBreaker("x", **fields)
+
+    def live() -> weakref.ref[Any]:
+        loop = new_loop()
+        if ends == "closed":
+            loop.run_until_complete(use(breaker))
+            loop.close()
+        else:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(use(breaker))
+        return weakref.ref(loop)
+
+    loop = live()
+    before = breaker.statistics()
+    collect_garbage()
+    assert loop() is None
+    after = breaker.statistics()
+    ended = {"running": False, "waiting": 0, "cancelled": after.cancelled}  # with its task
+    assert after == replace(before, in_flight=after.in_flight, **ended)
+    for permit in _permits:
+        permit.fail()
+        assert breaker.statistics().failed == before.failed + 1
+    _permits.clear()
+    breaker.reconfigure(slow_call_duration=2.0)  # of a circuit that does not run
+    run_on(new_loop, lambda: breaker.call(succeed))
+
+
+def test_a_supervisor_whose_loop_was_closed_has_ended() -> None:
+    """Whoever has kept it is told so, once the collector has found out."""
+    supervisor = Supervisor()
+
+    async def main() -> CircuitBreaker:
+        await supervisor.__aenter__()
+        return supervisor.circuit("x")
+
+    loop = asyncio.new_event_loop()
+    breaker = loop.run_until_complete(main())
+    loop.close()
+    collect_garbage()
+    assert not breaker.statistics().running
+    assert supervisor.figures().circuits["x"].started == 0
+    with pytest.raises(RuntimeError, match="the supervisor has ended"):
+        supervisor.circuit("y")
+
+
+def test_a_loop_that_does_not_say_whether_it_is_closed() -> None:
+    """The collector goes on, and says nothing of it."""
+
+    class Silent(asyncio.SelectorEventLoop):
+        def is_closed(self) -> bool:
+            if self.is_silent:
+                raise OSError
+            return super().is_closed()
+
+        is_silent = False
+
+    breaker = CircuitBreaker("x")
+    loop = Silent()
+    loop.run_until_complete(breaker.call(succeed))
+    loop.is_silent = True
+    collect_garbage()  # what is raised there would be told as unraisable
+    loop.is_silent = False
+    assert breaker.statistics().running
+    loop.close()
 
 
 def test_a_loop_without_a_dictionary() -> None:

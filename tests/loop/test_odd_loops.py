@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Policy, Supervisor
-from supervisor.circuit.admission import answer_asker
 from supervisor.circuit.askers import Asker
+from supervisor.circuit.asking import answer_asker
 from supervisor.circuit.record import Circuit
 from supervisor.loop import LONGEST_TIMER, EventLoop, has_closed, post
 from supervisor.machine import Grant

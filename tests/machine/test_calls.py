@@ -220,7 +220,7 @@ class TestOnAMachine:
 
     def test_a_slow_success_is_no_request_that_was_accepted(self) -> None:
         """A throttle sees a failure, as it does if the call is slow only when it ends."""
-        machine = Machine(Policy(throttle=1, slow_call_duration=5, failure_threshold=100))
+        machine = Machine(Policy(throttle=1.01, slow_call_duration=5, failure_threshold=100))
         for call in range(1, 4):
             self.run(machine, call)
         assert machine.failed == 3
@@ -242,7 +242,7 @@ class TestOnAMachine:
     def test_with_a_rate_it_is_accepted(self) -> None:
         """A throttle does not look at how long a success took."""
         machine = Machine(
-            Policy(throttle=1, slow_call_duration=5, slow_call_rate=1, window_calls=12)
+            Policy(throttle=1.01, slow_call_duration=5, slow_call_rate=1, window_calls=12)
         )
         for call in range(1, 4):
             self.run(machine, call)

@@ -946,7 +946,7 @@ class TestWaiting:
 
     def test_the_throttle_ends_a_wait_for_the_ramp(self) -> None:
         """Whoever would be refused by the throttle does not wait for that."""
-        circuit = ramping(throttle=1, throttle_floor=0.2)
+        circuit = ramping(throttle=1.01, throttle_floor=0.2)
         wait(circuit, 2, 20.0, draw=0.9)
         settle(circuit, SUCCEEDED, 20.5, times=10)
         settle(circuit, IGNORED, 20.5)
@@ -1241,7 +1241,7 @@ class TestMetricsOnly:
     def test_shares_and_budgets_are_measured(self) -> None:
         """Requests that would have been refused count as such."""
         circuit = self.measured(
-            failure_threshold=99, throttle=1, retry_budget=1, retry_budget_minimum=0
+            failure_threshold=99, throttle=1.01, retry_budget=1, retry_budget_minimum=0
         )
         settle(circuit, FAILED, 1.0, retry=True)
         assert acquire(circuit, 1, 2.0, draw=0.9).probe == UNCOUNTED
@@ -1367,7 +1367,7 @@ class TestReconfigure:
 
     def test_what_a_share_had_forgotten_stays_forgotten(self) -> None:
         """Also by one that remembers longer."""
-        circuit = Machine(Policy(10**6, throttle=1, throttle_seconds=10))
+        circuit = Machine(Policy(10**6, throttle=1.01, throttle_seconds=10))
         settle(circuit, FAILED, 1.0, times=100)
         policy = replace(circuit.policy, throttle_seconds=1000)
         circuit.apply(Reconfigure(policy, 50.0))
@@ -1406,8 +1406,8 @@ class TestLease:
             ({"window_calls": 20, "failure_rate": 0.5}, 9, True, math.inf),
             ({"window_seconds": 10, "failure_rate": 0.5}, 9, True, math.nextafter(11, 0)),
             ({"throttle": 3}, 2, False, math.nextafter(120, 0)),
-            ({"throttle": 1}, 1, False, math.nextafter(120, 0)),
-            ({"throttle": 1, "failure_threshold": 1}, 1, False, math.nextafter(120, 0)),
+            ({"throttle": 1.01}, 1, False, math.nextafter(120, 0)),
+            ({"throttle": 1.01, "failure_threshold": 1}, 1, False, math.nextafter(120, 0)),
         ],
     )
     def test_while_closed(

@@ -551,6 +551,50 @@ class TestByHand:
         shared(news(FORCED_OPEN, 9, at=8.0), news(CLOSED, 10, at=9.0))
         assert (shared.state, shared.told) == (CLOSED, [])
 
+    def test_here_for_a_time(self) -> None:
+        """Afterwards, the fleet's state is taken up; or it decides alone if there is none."""
+        shared = Shared()
+        shared(Force(FORCED_OPEN, 0.0, seconds=5.0))
+        shared.turn(5.0)
+        shared(Acquire(1, 5.5))
+        shared.succeed(6.0, permit=1)
+        assert (shared.state, shared.told) == (CLOSED, [])
+        shared(Force(FORCED_OPEN, 7.0, seconds=5.0), news(OPEN, 5, at=8.0, until=20.0))
+        assert shared.state is FORCED_OPEN
+        shared.turn(12.0)
+        assert (shared.state, shared.machine.until) == (OPEN, 20.0)
+        assert shared.transitions[-2:] == [
+            ("forced_open", "half_open", "by hand"),
+            ("half_open", "open", "fleet"),
+        ]
+
+    def test_here_by_several(self) -> None:
+        """The last of them takes up the fleet's state; what is set for all is none of theirs."""
+        shared = Shared()
+        shared(news(FORCED_OPEN, 5))
+        shared(Force(FORCED_OPEN, 1.0, hold=1), Force(FORCED_OPEN, 1.0, hold=2))
+        shared(Force(CLOSED, 2.0, hold=2), news(OPEN, 6, at=3.0, until=20.0))
+        assert shared.state is FORCED_OPEN
+        shared(Force(CLOSED, 4.0, hold=1))
+        assert (shared.state, shared.machine.until) == (OPEN, 20.0)
+
+    def test_for_all_goes_before_several_here(self) -> None:
+        """Once it is released for all, nobody keeps it open."""
+        shared = Shared()
+        shared(Force(FORCED_OPEN, 0.0, hold=1), Force(FORCED_OPEN, 1.0, everywhere=True))
+        shared(news(FORCED_OPEN, 5, at=1.2, answers=1), news(CLOSED, 6, at=2.0))
+        assert shared.state is CLOSED
+
+    def test_half_open_here(self) -> None:
+        """It decides alone, without a question to the fleet, which is told if it opens."""
+        shared = Shared()
+        shared(Force(HALF_OPEN, 0.0), Acquire(1, 0.5))
+        assert (shared.state, shared.told) == (HALF_OPEN, [])
+        assert shared.transitions == [("closed", "half_open", "by hand")]
+        shared.fail(1.0, permit=1)
+        assert shared.state is OPEN
+        assert isinstance(shared.last(), Opened)
+
     def test_set_here_for_all(self) -> None:
         """At once here; the fleet is told, and what it says until it has answered is kept."""
         shared = Shared()

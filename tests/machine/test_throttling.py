@@ -47,7 +47,7 @@ class TestThrottle:
             (2, 101, 50, 1 / 102),
             (2, 100, 40, 20 / 101),
             (2, 100, 10, 80 / 101),
-            (1, 100, 90, 10 / 101),
+            (1.01, 100, 90, 9.1 / 101),
             (1.5, 100, 40, 40 / 101),
             (2, 1, 0, 1 / 2),
             (2, 19, 0, 19 / 20),
@@ -64,10 +64,10 @@ class TestThrottle:
     @pytest.mark.parametrize("floor", [1e-6, 0.5, 1.0])
     def test_its_floor(self, floor: float) -> None:
         """So much is always admitted."""
-        policy = Policy(throttle=1, throttle_floor=floor)
+        policy = Policy(throttle=1.01, throttle_floor=floor)
         assert throttle(policy, 0, 10**9).share(policy) == pytest.approx(floor)
 
-    @pytest.mark.parametrize("k", [1, 1.1, 1.5, 2, 10])
+    @pytest.mark.parametrize("k", [1.01, 1.1, 1.5, 2, 10])
     @pytest.mark.parametrize("accepts", [0, 1, 7, 100])
     def test_its_slack_is_exact(self, k: float, accepts: int) -> None:
         """One failure fewer, and it still admits all."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from supervisor import Failure, Policy
-from supervisor.policy import FOR_CALLERS, KINDS, OPTIONAL, fields_of, given_policy
+from supervisor.policy import (
+    FOR_CALLERS,
+    KINDS,
+    OPTIONAL,
+    InitialState,
+    fields_of,
+    given_policy,
+)
 
 
 def shared_policy(**given: Any) -> Policy:
@@ -108,10 +115,10 @@ ERRORS = [
     *FUNCTION[:2],
     FUNCTION[3],
     (int, TypeError, "types of exceptions, got <class 'int'>"),
-    ((ValueError, 3), TypeError, "types of exceptions, got (<class 'ValueError'>, 3)"),
-    ([judge], TypeError, f"types of exceptions, got {[judge]}"),
+    ((judge, 3), TypeError, f"types of exceptions or functions, got ({judge!r}, 3)"),
+    ([ValueError, int], TypeError, f"types of exceptions or functions, got {[ValueError, int]}"),
     (ValueError(), TypeError, "a function, got ValueError()"),
-    (((OSError,),), TypeError, "types of exceptions, got ((<class 'OSError'>,),)"),
+    (((OSError,),), TypeError, "types of exceptions or functions, got ((<class 'OSError'>,),)"),
 ]
 FAILURES = [
     *ERRORS,
@@ -122,6 +129,16 @@ TRUTH = [
     (1, TypeError, "True or False, got 1"),
     ("no", TypeError, "True or False, got 'no'"),
     (Hidden(), TypeError, "True or False, got <Hidden object>"),
+]
+REQUESTS = [
+    (value, error, text.replace("at least 1 ", "at least 1.01 ")) for value, error, text in FACTOR
+]
+REQUESTS += [(each, ValueError, f"at least 1.01 and finite, got {each!r}") for each in (1, 1.0099)]
+STATES = "closed, open, forced_open, forced_closed, disabled, metrics_only"
+STATE = [
+    ("half_open", ValueError, f"one of {STATES}, got 'half_open'"),
+    (1, TypeError, f"one of {STATES}, got 1"),
+    (Hidden(), TypeError, f"one of {STATES}, got <Hidden object>"),
 ]
 WRONG: dict[str, list[Any]] = {
     "failure_threshold": COUNT,
@@ -149,15 +166,16 @@ WRONG: dict[str, list[Any]] = {
     "half_open_timeout": SECONDS,
     "ramp": SECONDS,
     "ramp_start": SHARE,
-    "throttle": FACTOR,
+    "throttle": REQUESTS,
     "throttle_seconds": WINDOW,
     "throttle_floor": SHARE,
     "retry_budget": SHARE,
     "retry_budget_seconds": WINDOW,
     "retry_budget_minimum": COUNT_OR_NONE,
     "timeout": SECONDS,
+    "initial_state": STATE,
 }
-FLOATS = [SECONDS, WINDOW, SHARE, SHARE_OR_NONE, FACTOR]
+FLOATS = [SECONDS, WINDOW, SHARE, SHARE_OR_NONE, FACTOR, REQUESTS]
 """What is taken as a float, also if it is whole."""
 
 NEEDED = {
@@ -179,9 +197,11 @@ LIMITS: list[tuple[list[Any], list[Any]]] = [
     (SHARE, [1, 5e-324, 0.5]),
     (SHARE_OR_NONE, [0, 1, 0.5]),
     (FACTOR, [1, 1.5, 1e300]),
+    (REQUESTS, [1.01, 2, 1e300]),
+    (STATE, list(get_args(InitialState))),
     (FUNCTION, [judge, len]),
-    (ERRORS, [ValueError, KeyboardInterrupt, (), (OSError, ValueError), judge]),
-    (FAILURES, [ValueError, KeyboardInterrupt, (OSError, ValueError), judge]),
+    (ERRORS, [ValueError, KeyboardInterrupt, (), (OSError, ValueError), judge, (judge, OSError)]),
+    (FAILURES, [ValueError, KeyboardInterrupt, (OSError, ValueError), judge, (OSError, judge)]),
     (TRUTH, [True, False]),
 ]
 """What is taken where, at the ends of each range."""
@@ -208,6 +228,7 @@ def test_the_policy_of_the_issue_is_the_default() -> None:
         "throttle_floor": 0.05,
         "retry_budget_seconds": 10.0,
         "retry_budget_minimum": 3,
+        "initial_state": "closed",
         **dict.fromkeys(OPTIONAL),
     }
 
@@ -255,6 +276,7 @@ def test_a_field_that_is_always_there_cannot_be_none(field: str) -> None:
 def test_types_of_errors_may_be_a_list() -> None:
     """It is kept as a tuple, which nobody can change later."""
     assert Policy(failure_on=[OSError, ValueError]).failure_on == (OSError, ValueError)  # type: ignore[arg-type]
+    assert Policy(failure_on=[OSError, judge]).failure_on == (OSError, judge)  # type: ignore[arg-type]
     assert Policy(ignore=[]).ignore == ()  # type: ignore[arg-type]
 
 

@@ -91,7 +91,7 @@ def how_it_returns(chance: Chance) -> Fields:
 def what_load_it_lets_through(chance: Chance) -> Fields:
     return some(
         chance,
-        throttle=(1.0, 1.1, 1.5, 2.0),
+        throttle=(1.01, 1.1, 1.5, 2.0),
         throttle_floor=(0.05, 0.25),
         throttle_seconds=TEN_STEPS,
         retry_budget=(0.25, 0.29, 0.5),

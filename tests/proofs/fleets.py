@@ -34,12 +34,13 @@ from supervisor.machine import (
     Transition,
     Withdraw,
 )
-from supervisor.policy import Outcome, Policy
+from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import Space
 from supervisor.sharing.store import NEVER, Answer, Epoch, News, Record, Renewing, Step
 from supervisor.sharing.translation import Reader, number_of, step_of
+from tests.proofs.witness import LONGEST_HINT, Witness
 
 NAME: Final = "x"
 LEASE: Final = 2.0
@@ -63,6 +64,7 @@ class Luck:
     deaths: float = 0.0
     stops: float = 0.0
     hands: float = 0.0
+    hints: float = 0.0
 
 
 @dataclass(eq=False)
@@ -81,6 +83,7 @@ class Process:
     outbox: deque[tuple[Step, int]] = field(default_factory=deque[tuple[Step, int]])
     asks: bool = False
     held: dict[str, Epoch] = field(default_factory=dict[str, Epoch])
+    until: dict[str, float] = field(default_factory=dict[str, float])  # tokens by its clock
     running: dict[int, Grant] = field(default_factory=dict[int, Grant])  # by permit
     asking: dict[int, float] = field(default_factory=dict[int, float])  # since when
     tokens: int = 0
@@ -104,10 +107,12 @@ class Process:
 class FleetInABox:
     """Several processes and a store."""
 
-    def __init__(self, chance: random.Random, luck: Luck, policy: Policy) -> None:
+    def __init__(self, chance: random.Random, luck: Luck, policy: Policy, quorum: int = 1) -> None:
         self.chance = chance
         self.luck = luck
         self.policy = policy
+        self.quorum = quorum
+        self.witness = Witness(policy, quorum)
         self.now = 1000.0
         self.store_ahead = chance.uniform(0.0, 1e6)
         self.space = Space()
@@ -218,7 +223,10 @@ class FleetInABox:
         if self.chance.random() < 0.05:
             outcome = Outcome.CANCELLED
         at = process.time(self.now)
-        self.tell(process, Settle(grant.period, grant.probe, outcome, at, "down"))
+        kind = PLAIN_FAILURE
+        if self._happens(self.luck.hints):
+            kind = Failure(retry_after=self.chance.uniform(0.5, LONGEST_HINT))
+        self.tell(process, Settle(grant.period, grant.probe, outcome, at, "down", of_kind=kind))
 
     def withdraw(self, process: Process, permit: int) -> None:
         """Let an asker be cancelled."""
@@ -233,10 +241,12 @@ class FleetInABox:
     # Its member
 
     def _post(self, process: Process, told: ToFleet) -> None:
+        at = process.time(self.now)
         if isinstance(told, Probed):
             process.held.pop(told.token, None)
+            until = process.until.pop(told.token)
+            assert told.verdict != "succeeded" or at < until, "a success that comes too late"
         number = number_of(told)
-        at = process.time(self.now)
         if not process.linked:
             if number and isinstance(told, Asked | Probed):
                 self._at(process, 0.0, lambda: self.tell(process, Decide(at, number)))
@@ -285,6 +295,7 @@ class FleetInABox:
             message = self._reader(process).answer(answer, at, number, token)
         if isinstance(message, Take):
             process.held[token] = Epoch(*message.epoch)
+            process.until[token] = message.until
             self._at(process, LEASE / 3, lambda: self._renew(process, link, token))
         if message is not None:
             self.tell(process, message)
@@ -335,7 +346,7 @@ class FleetInABox:
         """Learn how things stand: as they are now, heard a little later."""
         link, asked = process.link, self.now
         process.learning = True
-        now = self._store_time()
+        now = self.store_time()
         record = self.space.records([NAME], now).get(NAME)
         lost = self.space.latest < process.seen
 
@@ -373,15 +384,20 @@ class FleetInABox:
 
     # The store
 
-    def _store_time(self) -> int:
+    def store_time(self) -> int:
+        """The store's clock, in milliseconds."""
         return int((self.now + self.store_ahead) * 1000)
 
     def _take(self, process: Process, step: Step) -> Answer | None:
         """Let the store take a step, if it is there; tell what has changed."""
         if self.down_until > self.now:
             return None
-        before = self.space.latest
-        answer = self.space.take(step, self._store_time(), Asker(process.owner, process.seen, 1))
+        before, now = self.space.latest, self.store_time()
+        held = self.space._as_of(NAME, now)
+        asker = Asker(process.owner, process.seen, self.quorum)
+        answer = self.space.take(step, now, asker)
+        after = self.space._as_of(NAME, now)
+        self.witness.saw(process.owner, step, process.seen, held, after, answer, now, before)
         for news in self.space.news(before):
             if news.record is not None:
                 self.changes[news.epoch] = news.record.state
@@ -410,23 +426,30 @@ class FleetInABox:
         fate = self.chance.choice(["empty", "old", "whole"])
         if fate == "empty":
             self.space = Space()
+            self.witness.begin_anew()
         elif fate == "old":
-            old = copy.deepcopy(self.space)
-            self._later(self.chance.uniform(1.0, 10.0), lambda: self._come_back_as(old))
+            old = copy.deepcopy((self.space, self.witness))
+            self._later(self.chance.uniform(1.0, 10.0), lambda: self._come_back_as(*old))
 
-    def _come_back_as(self, space: Space) -> None:
-        self.space = space
+    def _come_back_as(self, space: Space, witness: Witness) -> None:
+        self.space, self.witness = space, witness
+        witness.settings += 1_000_000  # it may have been set meanwhile
         self.down_until = max(self.down_until, self.now + 0.5)
         for process in self.processes:
             if process.linked:
                 self._cut_off(process, process.link)
 
+    def set_clock(self, seconds: float) -> None:
+        """Set the store's clock forward or back."""
+        self.store_ahead += seconds
+        self.witness.settings += 1
+
     def living_tokens(self) -> int:
         """How many probes the store has allowed that it takes for running."""
-        now = self._store_time()
+        now = self.store_time()
         held = self.space._as_of(NAME, now)
         return len(held.leases)
 
     def record(self) -> Record | None:
         """What the store says."""
-        return self.space.records([NAME], self._store_time()).get(NAME)
+        return self.space.records([NAME], self.store_time()).get(NAME)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final, get_args
 
 import hypothesis.strategies as st
 from hypothesis.stateful import (
@@ -41,6 +41,7 @@ from supervisor.machine.messages import (
     Withdraw,
 )
 from supervisor.machine.slack import UNLIMITED
+from supervisor.policy.kinds import InitialState
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure
 from supervisor.policy.policy import Policy
 from tests.proofs.policy_oracle import (
@@ -119,7 +120,7 @@ def shares() -> st.SearchStrategy[Fields]:
     """Which share of calls and retries is admitted."""
     ramps = some(ramp=TEN_STEPS, ramp_start=st.sampled_from([0.25, 0.5, 1.0]))
     throttles = some(
-        throttle=st.sampled_from([1.0, 1.5, 2.0]), throttle_floor=st.sampled_from([0.25, 0.0625])
+        throttle=st.sampled_from([1.01, 1.5, 2.0]), throttle_floor=st.sampled_from([0.25, 0.0625])
     )
     budgets = some(
         retry_budget=st.sampled_from([0.25, 0.5, 1.0]),
@@ -178,6 +179,10 @@ WAITS = st.tuples(
 """For how long, for what, and how long the caller has at most when it asks."""
 
 
+BEGINNINGS: Final = get_args(InitialState)[1:]
+"""The states that a policy may begin with, but for CLOSED."""
+
+
 class PolicyHistories(RuleBasedStateMachine):
     """Histories of a machine under some policy, compared after every step."""
 
@@ -189,7 +194,7 @@ class PolicyHistories(RuleBasedStateMachine):
     @initialize(
         data=st.data(),
         kinds=KINDS,
-        scene=st.sampled_from(["closed", "recovered", "half_open"]),
+        scene=st.sampled_from(["closed", "closed", "recovered", "half_open", *BEGINNINGS]),
     )
     def begin(
         self,
@@ -211,11 +216,24 @@ class PolicyHistories(RuleBasedStateMachine):
         self.running: list[int] = []  # admitted, not yet settled
         self.overdue_calls: set[int] = set()
         self.look()
+        if scene in BEGINNINGS:
+            self.begin_in(scene)
+            return
         if scene != "closed":
             self.fail_until_open()
             self.wait_for_event(0.0)
         if scene == "recovered":
             self.probe_until_verdict(SUCCEEDED)
+
+    def begin_in(self, state: str) -> None:
+        """Let both begin in that state, as their policy says."""
+        policy = replace(self.oracle.policy, initial_state=state)  # type: ignore[arg-type]
+        self.oracle = PolicyOracle(policy, [])
+        self.machine = Machine(policy, self.seed)
+        self.machine.begin(self.now)
+        self.look()
+        self.oracle.begin(state)
+        self.compare()
 
     def draw_policy(self, data: st.DataObject) -> Policy:
         return data.draw(policies(), "policy")
@@ -457,12 +475,37 @@ class PolicyHistories(RuleBasedStateMachine):
         self.force_both("closed")
         self.compare()
 
+    @rule(owner=st.sampled_from([0, 1, 2]), seconds=SHORT_SECONDS | st.just(math.inf))
+    def isolate(self, owner: int, seconds: float) -> None:
+        self.tell(Force(CircuitState.FORCED_OPEN, self.now, hold=owner, seconds=seconds))
+        self.oracle.isolate(owner, seconds)
+        self.done("isolate", owner, seconds)
+        self.compare()
+
+    @precondition(lambda self: self.oracle.owners)
+    @rule(owner=st.sampled_from([1, 2, 3]))
+    def let_go(self, owner: int) -> None:
+        """Of owners there may be none of any more."""
+        self.tell(Force(CircuitState.CLOSED, self.now, hold=owner))
+        self.oracle.let_go(owner)
+        self.done("let_go", owner)
+        self.compare()
+
+    @precondition(lambda self: self.oracle.state != "half_open")
+    @rule()
+    def half_open(self) -> None:
+        self.force_both("half_open")
+        self.compare()
+
     def reset_both(self) -> None:
         self.tell(Reset(self.now))
         self.oracle.reset()
         self.done("reset")
 
     def force_both(self, state: str) -> None:
+        if state == "forced_open":
+            self.isolate(0, math.inf)
+            return
         self.tell(Force(CircuitState(state), self.now))
         self.oracle.force(state)
         self.done("force", state)

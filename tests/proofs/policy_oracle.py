@@ -132,7 +132,8 @@ class Period:
     state: str  # in METRICS_ONLY: the one inside
     metrics_only: bool
     since: float
-    ends: float = math.inf  # an open one
+    ends: float = math.inf  # an open one, or one that is forced open for a time
+    forgetful: bool = False  # begun by a reset
     ramps: bool = False
     patience: Patience | None = None  # from its first probe on
     probes: list[Probe] = field(default_factory=list)  # that run
@@ -223,6 +224,7 @@ class PolicyOracle:
         self.budget: list[Noted] = []  # "call" or "retry"
         self.overdue_calls: set[int] = set()  # reported in this period
         self.last_failure: str | None = None
+        self.owners: dict[int, float] = {}  # who keeps it forced open, and until when
         self.figures: Counter[str] = Counter()
 
     # What is seen
@@ -241,9 +243,7 @@ class PolicyOracle:
 
     @property
     def retry_after(self) -> float:
-        if self.state == "forced_open":
-            return math.inf
-        return self.period.ends - self.now if self.state == "open" else 0.0
+        return self.period.ends - self.now if self.state in ("open", "forced_open") else 0.0
 
     @property
     def times_opened(self) -> int:
@@ -382,7 +382,7 @@ class PolicyOracle:
     def events(self) -> Iterator[tuple[float, int, Callable[[], None]]]:
         """Yield what will happen and when; of what happens at once, the lower number first."""
         period = self.period
-        if period.state == "open":
+        if period.state in ("open", "forced_open"):
             yield period.ends, 0, lambda: self.enter("half_open")
         if period.state == "half_open":
             for probe in period.probes:
@@ -476,7 +476,34 @@ class PolicyOracle:
         state = self.period.state if self.period.state not in OWN_STATES else "closed"
         self.empty()
         self.last_failure = None
-        self.enter(state, metrics_only=self.period.metrics_only)
+        self.enter(
+            state,
+            metrics_only=self.period.metrics_only,
+            ends=self.period.ends if state == "forced_open" else math.inf,
+            forgetful=True,
+        )
+
+    def isolate(self, owner: int, seconds: float = math.inf) -> None:
+        """Keep it forced open, for a time perhaps; owner 0 is whoever does so by `force_open`."""
+        if self.state != "forced_open":
+            self.owners.clear()
+        self.owners[owner] = self.now + seconds
+        ends = max(self.owners.values())
+        if self.state == "forced_open":
+            self.period.ends = ends
+        else:
+            self.enter("forced_open", metrics_only=False, ends=ends)
+
+    def let_go(self, owner: int) -> None:
+        """End what one owner has asked for."""
+        if self.state != "forced_open" or owner not in self.owners:
+            return
+        del self.owners[owner]
+        ends = max(self.owners.values(), default=-math.inf)
+        if ends > self.now:
+            self.period.ends = ends
+        else:
+            self.force("closed")
 
     def force(self, state: str) -> None:
         by_hand = self.state not in OWN_STATES
@@ -487,6 +514,13 @@ class PolicyOracle:
         if inside == "closed":
             self.empty()
         self.enter(inside, metrics_only)
+
+    def begin(self, state: str) -> None:
+        """Be in the state that a policy begins with."""
+        if state == "open":
+            self.enter_open(None)
+        else:
+            self.force(state)
 
     def reconfigure(self, policy: Policy) -> None:
         windows = (policy.window_calls, policy.window_seconds)
@@ -512,7 +546,7 @@ class PolicyOracle:
             self.note_refusal(refused)
             return self.admit(ask, counted=False)
         if refused is not None:
-            too_late = refused.reason == "open" and self.period.ends >= ask.deadline
+            too_late = ask.deadline <= self.period.ends < math.inf
             waits = not final and not too_late and refused.reason != "throttled"
             if waits and (ask.wait_for == "closed" or self.period.state == "half_open"):
                 return None
@@ -530,7 +564,7 @@ class PolicyOracle:
         state, last = self.period.state, self.last_failure
         match state:
             case "forced_open":
-                return Refused(state, math.inf, last, state)
+                return Refused(state, self.period.ends - self.now, last, state)
             case "open":
                 return Refused(state, max(0.0, self.period.ends - self.now), last, state)
             case "half_open":
@@ -686,6 +720,7 @@ class PolicyOracle:
         metrics_only: bool | None = None,
         ends: float = math.inf,
         ramps: bool = False,
+        forgetful: bool = False,
     ) -> None:
         """Begin a period; by the policy, unless `metrics_only` is given."""
         before = self.period
@@ -697,6 +732,7 @@ class PolicyOracle:
             since=self.now,
             ends=ends,
             ramps=ramps,
+            forgetful=forgetful,
         )
         self.periods.append(after)
         if state in ("closed", "forced_closed", "disabled"):
@@ -742,12 +778,15 @@ class PolicyOracle:
 
     @property
     def failed_recoveries(self) -> int:
-        """How often it has opened again since it was last closed."""
-        states = [period.state for period in self.periods]
-        since = max((n for n, state in enumerate(states) if state not in ("open", "half_open")))
-        return sum(
-            before == "open" and after == "half_open" for before, after in pairwise(states[since:])
+        """How often probes have failed since it last let all calls through, or was reset."""
+        since = max(
+            n
+            for n, period in enumerate(self.periods)
+            if period.forgetful or period.state not in ("open", "half_open", "forced_open")
         )
+        states = [period.state for period in self.periods[since:]]
+        reopened = sum(pair == ("half_open", "open") for pair in pairwise(states))
+        return reopened + (self.period.state == "half_open")  # which is about to
 
     def empty(self) -> None:
         self.entries.clear()

@@ -21,6 +21,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from supervisor import (
     CircuitBreakerOpenError,
+    Isolation,
     Permit,
     StateChanged,
     Supervisor,
@@ -307,7 +308,7 @@ class BreakerHistories(PolicyHistories):
             mock.patch("supervisor.circuit.record.AT_REST", self.backlog // 4),
             mock.patch("supervisor.circuit.reading.AT_REST", self.backlog // 4),
             mock.patch("supervisor.circuit.record.random", self.draws),
-            mock.patch("supervisor.circuit.admission.random", self.draws),
+            mock.patch("supervisor.circuit.asking.random", self.draws),
         ):
             self.play_all()
         self.figures[self.figure] += len(self.program)
@@ -369,6 +370,7 @@ class PolicyPlayer(Player):
         self.kinds = kinds
         self.scopes: dict[int, anyio.CancelScope] = {}  # of those who wait
         self.answers: dict[int, Permit | CircuitBreakerOpenError] = {}  # to them
+        self.isolations: dict[int, Isolation] = {}
 
     async def take(self, step: Step) -> None:
         self.view = step.view
@@ -461,10 +463,24 @@ class PolicyPlayer(Player):
         await super().wait(seconds, blocked)
         await settle_down()  # a stall ends with a turn
 
+    async def isolate(self, owner: int, seconds: float) -> None:
+        length = None if seconds == math.inf else seconds
+        if owner == 0:
+            self.breaker.force_open(seconds=length)
+            return
+        before = self.isolations.get(owner)
+        self.isolations[owner] = self.breaker.isolate(length)
+        if before is not None:  # an owner who asks again has two of them
+            before.release()
+
+    async def let_go(self, owner: int) -> None:
+        if owner in self.isolations:
+            self.isolations[owner].release()
+
     async def force(self, state: str) -> None:
         match state:
-            case "forced_open":
-                self.breaker.force_open()
+            case "half_open":
+                self.breaker.half_open()
             case "forced_closed":
                 self.breaker.force_close()
             case "disabled":

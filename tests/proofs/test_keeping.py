@@ -110,7 +110,7 @@ class KeptHistories(BreakerHistories):
         if self.player is not None:
             before = self.player
             player.answers, player.rejected = before.answers, before.rejected
-            player.crashes = before.crashes
+            player.crashes, player.isolations = before.crashes, before.isolations
         self.player = player
         return player
 

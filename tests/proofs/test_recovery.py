@@ -62,7 +62,7 @@ LOADS: Final[tuple[dict[str, Any], ...]] = (
     {},
     {},
     {"ramp": 10},
-    {"throttle": 1.0, "throttle_seconds": 10},
+    {"throttle": 1.01, "throttle_seconds": 10},
     {"throttle": 1.01, "throttle_seconds": 10},
     {"throttle": 1.5, "throttle_seconds": 10},
     {"throttle": 2.0, "throttle_seconds": 10, "ramp": 5},
@@ -107,7 +107,7 @@ def test_every_policy_comes_back_or_is_warned_of(seeds: Seeds, figures: Counter[
     [
         ({"success_threshold": 3, "half_open_timeout": 2, "recovery_timeout": 5}, 1.0),
         ({"probes": 4, "probe_failure_rate": 0.5, "half_open_timeout": 2}, 1.0),
-        ({"throttle": 1.0, "throttle_seconds": 10, "failure_threshold": 10_000}, 20.0),
+        ({"throttle": 1.01, "throttle_seconds": 10, "failure_threshold": 10_000}, 20.0),
         ({"probe_timeout": 0.3}, 20.0),
     ],
     ids=str,

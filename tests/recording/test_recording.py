@@ -220,6 +220,7 @@ TOLD: list[Message] = [
     Renew(2, period=1, at=6.5),
     Force(CircuitState.METRICS_ONLY, 41.0),
     Force(CircuitState.FORCED_OPEN, 42.0),
+    Force(CircuitState.FORCED_OPEN, 42.0, hold=5, seconds=0.25),
     Acquire(4, at=42.0, wait_until=42.5),
     Reconfigure(Policy(window_calls=5, failure_threshold=2, failure_on=OSError), 43.0),
     Force(CircuitState.CLOSED),
@@ -303,6 +304,7 @@ def machine_with_everything(policy: Policy) -> Machine:
     machine.apply(Settle(0, 0, Outcome.FAILED, 1.0, "Down: down", of_kind=BUSY))
     machine.apply(Acquire(1, at=90.0))
     machine.trip.overdue = {3: (4, False)}
+    machine.holds = {6: 70.0}
     request = Acquire(5, at=90.0, draw=0.5, wait_until=99.0, wait_for="verdict")
     machine.waiting = OrderedMap([(5, request)])
     machine.wait_ends = Ordered([(99.0, 5)])
@@ -452,7 +454,7 @@ def test_the_command_tells_what_was_done_by_hand(
     [
         (lambda _: "", "line 1 is not that of a recording"),
         (lambda text: text[:-40], "line 13 is not that of a recording"),
-        (lambda text: text.replace('"format": 6', '"format": 99'), "its format is 99, not 6"),
+        (lambda text: text.replace('"format": 7', '"format": 99'), "its format is 99, not 7"),
         (lambda text: text.replace('"stale": 0, ', ""), "missing or unknown: stale"),
         (lambda text: text.replace("Acquire", "Explode"), "line 9 is not that of a recording"),
         (lambda text: text.replace(': "failed"', ': "lost"'), "'lost' is not a valid Outcome"),

@@ -39,7 +39,7 @@ def test_a_module_is_imported_when_a_policy_is_needed(module: str) -> None:
     ("value", "text"),
     [
         ("{}:number", "BINDU_CB_IGNORE must be a function, got '{}:number'"),
-        (["{}:number"], "BINDU_CB_IGNORE must be types of exceptions, got ['{}:number']"),
+        (["{}:number"], "BINDU_CB_IGNORE must be types of exceptions or functions, got"),
         ("{}:nothing", "BINDU_CB_IGNORE must be what can be imported, as package.module:name, got"),
     ],
 )

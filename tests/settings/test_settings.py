@@ -647,6 +647,7 @@ FIELDS: dict[str, tuple[str, object]] = {
     "retry_budget_seconds": ("20", 20.0),
     "retry_budget_minimum": ("0", 0),
     "timeout": ("3", 3.0),
+    "initial_state": (" Metrics_Only", "metrics_only"),
 }
 """Each field as text, and what that means."""
 
@@ -1061,7 +1062,7 @@ def test_all_mistakes_in_all_sources_are_reported_at_once(given: Given) -> None:
     with pytest.raises(SettingsError) as caught:
         CircuitBreakerSettings(timeout=0)
     assert sorted(str(caught.value).split("; ")) == [
-        "BINDU_CB_CIRCUITS__X__THROTTLE must be at least 1 and finite, got '0.5'",
+        "BINDU_CB_CIRCUITS__X__THROTTLE must be at least 1.01 and finite, got '0.5'",
         f"BINDU_CB_TIMEOUT must be {SECONDS}, got 0",
         "circuits.x.probes in circuits.toml must be at least 1, got 0",
         "did you mean ramp?",
@@ -1095,13 +1096,14 @@ BAD = {
     "half_open_timeout": ("-1", SECONDS),
     "ramp": ("", NUMBER),
     "ramp_start": ("2", "more than 0 and at most 1"),
-    "throttle": ("inf", "at least 1 and finite"),
+    "throttle": ("inf", "at least 1.01 and finite"),
     "throttle_seconds": ("none", NUMBER),
     "throttle_floor": ("0", "more than 0 and at most 1"),
     "retry_budget": ("1e9", "more than 0 and at most 1"),
     "retry_budget_seconds": ("1 h", NUMBER),
     "retry_budget_minimum": ("-1", "at least 0"),
     "timeout": ("0", SECONDS),
+    "initial_state": ("half_open", "one of closed, open, forced_open, "),
 }
 
 

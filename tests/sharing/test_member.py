@@ -23,7 +23,9 @@ from supervisor import (
     replay_file,
 )
 from supervisor.commands.replay import report
+from supervisor.loop import EventLoop
 from supervisor.machine import Asked
+from supervisor.sharing import Member
 from supervisor.sharing.store import Asking, Opening, Renewing, Settling
 from supervisor.testing import run_in_virtual_time
 from tests.sharing.fleets import Cut, FaultyStore, fleet, heard
@@ -387,6 +389,18 @@ class TestFaults:
         assert current_supervisor() is not supervisor
         with pytest.raises(RuntimeError, match="has ended"):
             supervisor.circuit("x")
+
+    async def test_leaving_before_the_first_turn(self) -> None:
+        """Its task, which begins afterwards, ends at once and asks the store for nothing."""
+        store = FaultyStore()
+        loop = EventLoop.here()
+        member = Member(store, {}, lambda *_: None)
+        member.leave(loop)
+        began = anyio.current_time()
+        await member.run(loop)
+        assert anyio.current_time() == began
+        assert not member.linked
+        assert store.steps == []
 
     async def test_leaving_takes_a_quarter_of_a_second_at_most(self) -> None:
         """If the store does not answer."""

@@ -197,7 +197,7 @@ async def probing() -> AsyncIterator[CircuitBreaker]:
 async def throttled() -> AsyncIterator[CircuitBreaker]:
     """Closed all the time: it refuses a share of the calls."""
     async with Supervisor() as supervisor:
-        breaker = supervisor.circuit("x", failure_threshold=10_000, throttle=1.0)
+        breaker = supervisor.circuit("x", failure_threshold=10_000, throttle=1.01)
         for _ in range(200):
             try:
                 await breaker.call(fail)

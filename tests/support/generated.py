@@ -60,7 +60,7 @@ def fields_written() -> list[Field]:
                     node.target.id,
                     written.removesuffix(" | None"),
                     written.endswith(" | None"),
-                    ast.unparse(node.value),
+                    ast.unparse(node.value).replace("'", '"'),  # as ruff has it
                     doc,
                 )
             )
@@ -166,6 +166,7 @@ PARTS: Final[Mapping[str, str]] = {
     " ramp ramp_start",
     "how much load it lets through": "throttle throttle_seconds throttle_floor retry_budget"
     " retry_budget_seconds retry_budget_minimum",
+    "where it begins": "initial_state",
 }
 """Which fields the parts of a policy have, in the documents."""
 

@@ -208,7 +208,7 @@ class _Draws:
     def instead_of_chance(self) -> Iterator[None]:
         with (
             mock.patch("supervisor.circuit.record.random", self),
-            mock.patch("supervisor.circuit.admission.random", self),
+            mock.patch("supervisor.circuit.asking.random", self),
         ):
             yield
 

@@ -7,7 +7,7 @@ back; all figures are measured. Each module uses only modules above it in this l
     clients     the clients that agents call by: the default one, or guarded ones of real packages
     aiohttp_client   that of aiohttp, which need not be there
     server      the ASGI application: it decides when it is dead, and counts its requests
-    process     the process that the server runs in
+    process     processes that last as long as the demo: that of the server, and others
     page        the page of the circuits, for browsers
     workers     the agents and the operations that they call it by
     passes      one pass: all agents at work, with or without circuits
@@ -16,5 +16,6 @@ back; all figures are measured. Each module uses only modules above it in this l
     report      the table at the end
     picture     the timeline of both passes, as PNG
     show        server, passes, table and picture, one after the other
+    fleet       the same with processes that share a circuit
     command     its arguments; without third-party packages, like this file and `plan`
 """

@@ -9,13 +9,9 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol
 
-from supervisor.commands.demo.plan import DemoError, Plan
+from supervisor.commands.demo.plan import Plan, UnusableError
 
 FAILURE_THRESHOLD = 5
-
-
-class UnusableClientError(DemoError):
-    """The client that was asked for cannot be used; the text says why."""
 
 
 class AgentClient(Protocol):
@@ -83,18 +79,18 @@ def check_client(plan: Plan) -> None:
     """Refuse a client that is not there, or does not run on the event loop of the plan.
 
     Raises:
-        UnusableClientError: the client cannot be used.
+        UnusableError: the client cannot be used.
     """
     if plan.client is None:
         return
     if plan.client == "aiohttp" and plan.backend == "trio":
-        raise UnusableClientError("--client aiohttp runs on asyncio, and not on --backend trio")
+        raise UnusableError("--client aiohttp runs on asyncio, and not on --backend trio")
     try:
         _guards_of(plan)
     except ModuleNotFoundError as missing:
         if missing.name != plan.client:
             raise
-        raise UnusableClientError(
+        raise UnusableError(
             f"--client {plan.client} needs {plan.client}: pip install {plan.client}"
         ) from None
 

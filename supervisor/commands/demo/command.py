@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final, get_args
 
-from supervisor.commands.demo.clients import UnusableClientError, check_client
-from supervisor.commands.demo.plan import Backend, ClientName, DemoError, Plan
+from supervisor.commands.demo.clients import check_client
+from supervisor.commands.demo.plan import Backend, ClientName, DemoError, Plan, UnusableError
 from supervisor.commands.ending import INTERRUPTED, UNUSABLE
 from supervisor.commands.extra import advice
 from supervisor.settings import SettingsError
@@ -22,41 +22,86 @@ SHORTEST: Final = 2.0
 """Seconds; 40 % of them are the outage, which has to outlast some retries."""
 
 
+MOST_PROCESSES: Final = 16
+
+AGENTS_OF_A_PROCESS: Final = 10
+"""By default: so few that a process needs a while to learn of an outage by its own calls."""
+
+FLEETS_OUTPUT: Final = Path("fleet-demo.svg")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `demo`, and what runs it."""
     default = Plan()
     add = parser.add_argument
-    add("--backend", choices=get_args(Backend), default=default.backend, help="the event loop")
-    add("--workers", type=_workers, default=default.workers, metavar="N", help="agents at work")
+    add("--backend", choices=get_args(Backend), help=f"the event loop, {default.backend}")
+    add("--workers", type=_workers, metavar="N", help=f"agents at work, {default.workers}")
     add("--seconds", type=_seconds, default=default.seconds, metavar="S", help="length of a pass")
-    add("--output", type=_output, default=default.output, metavar="PNG", help="the picture's file")
+    add("--output", type=_output, metavar="PNG", help=f"the picture's file, {default.output}")
     add(
         "--client",
         choices=get_args(ClientName),
         help="call by this package's client, guarded by itself; by default, circuits of the"
         " retry decorators guard",
     )
+    add(
+        "--fleet",
+        type=_processes,
+        metavar="N",
+        help="processes, on asyncio and trio in turn: each by itself, and then sharing a circuit",
+    )
+    add(
+        "--store",
+        metavar="URL",
+        help="the server of Redis's or Valkey's that the fleet shares it through; by default,"
+        " one is started for it",
+    )
     parser.set_defaults(run=run)
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """Return what the arguments ask for.
+
+    Raises:
+        UnusableError: some of them do not go with each other.
+    """
+    given, default = arguments, Plan()
+    if given.fleet is None:
+        if given.store is not None:
+            raise UnusableError("--store goes with --fleet only")
+        return Plan(
+            given.backend or default.backend,
+            given.workers or default.workers,
+            given.seconds,
+            given.output or default.output,
+            given.client,
+        )
+    for option in ("backend", "client"):
+        if getattr(given, option) is not None:
+            raise UnusableError(f"--{option} does not go with --fleet, whose loops are both kinds")
+    workers = given.workers or AGENTS_OF_A_PROCESS * given.fleet
+    if workers < given.fleet:
+        raise UnusableError(f"--workers {workers} are too few for --fleet {given.fleet}")
+    return Plan(
+        workers=workers,
+        seconds=given.seconds,
+        output=given.output or FLEETS_OUTPUT,
+        fleet=given.fleet,
+        store=given.store,
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo, and return the exit status."""
-    plan = Plan(
-        arguments.backend,
-        arguments.workers,
-        arguments.seconds,
-        arguments.output,
-        arguments.client,
-    )
     status = 0
     try:
-        _show(plan)
+        _show(plan_of(arguments))
     except* KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         status = INTERRUPTED
     except* BrokenPipeError:
         raise  # whoever has read enough is told of no error
-    except* UnusableClientError as errors:
+    except* UnusableError as errors:
         print(errors.exceptions[0], file=sys.stderr)
         status = UNUSABLE
     except* (DemoError, SettingsError, OSError) as errors:
@@ -67,8 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _show(plan: Plan) -> None:
     check_client(plan)
-    try:
-        from supervisor.commands.demo.show import show  # noqa: PLC0415  (it needs the extra)
+    try:  # it needs the extra
+        if plan.fleet:
+            from supervisor.commands.demo.fleet.show import show  # noqa: PLC0415
+        else:
+            from supervisor.commands.demo.show import show  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise DemoError(advice("the demo", missing)) from None
     show(plan)
@@ -77,6 +125,14 @@ def _show(plan: Plan) -> None:
 def _workers(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _processes(text: str) -> int:
+    if not (text.isdecimal() and 2 <= int(text) <= MOST_PROCESSES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from 2 to {MOST_PROCESSES}"
+        )
     return int(text)
 
 

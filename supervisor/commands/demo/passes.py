@@ -122,14 +122,14 @@ async def run_pass(
             if by_decorators:
                 create_circuits(supervisor, plan)
             events = supervisor.events(BUFFER)
-            journal = Journal(await _begin(control, plan, remote.clock))
+            journal = Journal(await begin(control, plan, remote.clock))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch, Scene(plan, guarded, journal, supervisor))
                 await _work(plan, guarded, remote, journal)
                 tasks.cancel_scope.cancel()
             return Pass(
                 guarded=guarded,
-                server=await _report(control),
+                server=await report(control),
                 calls=tuple(journal.calls),
                 changes=await _changes(events, journal.origin),
             )
@@ -174,7 +174,7 @@ async def _work(plan: Plan, guarded: bool, remote: Remote, journal: Journal) -> 
             tasks.start_soon(Agent(number, client, journal).work, plan)
 
 
-async def _begin(control: httpx.AsyncClient, plan: Plan, clock: Callable[[], float]) -> float:
+async def begin(control: httpx.AsyncClient, plan: Plan, clock: Callable[[], float]) -> float:
     """Start the server's schedule, and return the event loop's time at that moment."""
     origin, began = anyio.current_time(), clock()
     schedule = {
@@ -188,7 +188,8 @@ async def _begin(control: httpx.AsyncClient, plan: Plan, clock: Callable[[], flo
     return origin
 
 
-async def _report(control: httpx.AsyncClient) -> ServerReport:
+async def report(control: httpx.AsyncClient) -> ServerReport:
+    """Return what the server has seen since the schedule began."""
     response = await control.get("/control/report")
     return ServerReport(**response.raise_for_status().json())
 

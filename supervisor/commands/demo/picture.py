@@ -19,6 +19,7 @@ from supervisor.commands.pictures import (
     WITHOUT,
     Axes,
     drawing,
+    save,
 )
 from supervisor.machine import CircuitState
 
@@ -35,7 +36,7 @@ def draw(plan: Plan, without: Pass, guarded: Pass) -> None:
         _frame(axes, plan)
     _draw_rates(rates, plan, without, guarded)
     _draw_bands(bands, plan, guarded)
-    figure.savefig(plan.output, format="png", bbox_inches="tight", pad_inches=0.25)
+    save(figure, plan.output)
 
 
 def _frame(axes: Axes, plan: Plan) -> None:

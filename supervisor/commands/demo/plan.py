@@ -23,17 +23,23 @@ class DemoError(RuntimeError):
     """The demo cannot go on; the text says why."""
 
 
+class UnusableError(DemoError):
+    """Something that was asked for is not there, or cannot be used; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One demo: twice the same pass, without and with circuits.
+    """One demo: twice the same pass, without and with circuits, or without and with sharing them.
 
     Attributes:
-        backend: the event loop.
+        backend: the event loop; a fleet has asyncio and trio in turn.
         workers: agents that work at the same time.
         seconds: the length of one pass.
         output: where the picture goes.
         client: the package whose guarded client takes the place of the decorators' circuits.
         think: mean seconds that an agent thinks between two calls.
+        fleet: processes that the agents are shared out among, which share a circuit; 0: none.
+        store: the URL of the server that they share it through; by default one is started.
     """
 
     backend: Backend = "asyncio"
@@ -42,6 +48,8 @@ class Plan:
     output: Path = Path("demo.png")
     client: ClientName | None = None
     think: float = 1.0
+    fleet: int = 0
+    store: str | None = None
 
     @property
     def dead_from(self) -> float:

@@ -1,4 +1,4 @@
-"""The process that the server runs in: it lasts as long as the demo, however that ends."""
+"""Processes that last as long as the demo, however that ends: the one of the server, and others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -17,6 +18,44 @@ from supervisor.commands.demo.plan import DemoError
 from supervisor.commands.demo.server import Server
 
 HOST: Final = "127.0.0.1"
+
+
+@contextmanager
+def kept_process(
+    module: str, function: str, patience: float = 5.0
+) -> Generator[subprocess.Popen[str], None, None]:
+    """Run a function in a process of its own during the block.
+
+    It has a session of its own, since Ctrl-C is the demo's to handle; it is to end by itself when
+    its standard input does, whose other end closes even if the demo is killed.
+
+    Args:
+        module: where the function is.
+        function: its name.
+        patience: seconds that it gets to end by itself.
+    """
+    with subprocess.Popen(  # noqa: S603  (nothing of the command comes from outside)
+        [sys.executable, "-c", f"from {module} import {function}; {function}()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        try:
+            yield child
+        finally:
+            with suppress(BrokenPipeError):  # of one that has ended, and was told something
+                child.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(patience)
+            child.kill()  # does nothing to a process that has ended
+
+
+def tell(child: subprocess.Popen[str], line: str) -> None:
+    """Give a process a line to read; whether it is still there shows elsewhere."""
+    with suppress(BrokenPipeError):
+        print(line, file=child.stdin, flush=True)
 
 
 @contextmanager
@@ -29,34 +68,16 @@ def server_process(patience: float = 5.0) -> Generator[str, None, None]:
     Raises:
         DemoError: it has not started.
     """
-    # In a session of its own: Ctrl-C is the demo's to handle, which then ends the server.
-    with subprocess.Popen(  # noqa: S603  (nothing of the command comes from outside)
-        [sys.executable, "-c", f"from {__name__} import serve; serve()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    ) as child:
-        assert child.stdin is not None
+    with kept_process(__name__, "serve", patience) as child:
         assert child.stdout is not None
-        try:
-            port = child.stdout.readline().strip()
-            if not port:
-                raise DemoError("the demo's server has not started")
-            yield f"http://{HOST}:{port}"
-        finally:
-            child.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(patience)
-            child.kill()  # does nothing to a process that has ended
+        port = child.stdout.readline().strip()
+        if not port:
+            raise DemoError("the demo's server has not started")
+        yield f"http://{HOST}:{port}"
 
 
 def serve(lifeline: int = 0) -> None:
-    """Serve on a free port, which is printed, until the file `lifeline` reaches its end.
-
-    By default that is the standard input: the other end of it closes even if the demo is
-    killed.
-    """
+    """Serve on a free port, which is printed, until the file `lifeline` reaches its end."""
     config = uvicorn.Config(
         Server(),
         lifespan="off",
@@ -66,14 +87,16 @@ def serve(lifeline: int = 0) -> None:
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    threading.Thread(target=_end_with, args=(lifeline, server), daemon=True).start()
+    ending = partial(setattr, server, "should_exit", True)
+    threading.Thread(target=end_with, args=(lifeline, ending), daemon=True).start()
     with socket.create_server((HOST, 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         server.run(sockets=[listener])
 
 
-def _end_with(lifeline: int, server: uvicorn.Server) -> None:
-    # Not by `sys.stdin`: its lock, held by this thread, would be in the way of an exit.
+def end_with(lifeline: int, end: Callable[[], object]) -> None:
+    """Call `end` when that file has reached its end."""
+    # Not by `sys.stdin`: its lock, held by a thread, would be in the way of an exit.
     while os.read(lifeline, 1024):
         pass
-    server.should_exit = True
+    end()

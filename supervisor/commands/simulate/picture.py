@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
-
-from supervisor.commands.pictures import FAINT, GUARDED, INK, LINES, Axes, drawing
+from supervisor.commands.pictures import FAINT, GUARDED, INK, LINES, Axes, drawing, save
 from supervisor.commands.pictures import STATES as COLOURS
 from supervisor.commands.simulate.course import Course, Times
 from supervisor.commands.simulate.report import label_of, seconds_of, settings_of
@@ -79,12 +76,7 @@ def draw(trace: Trace, courses: Sequence[Course], file: Path) -> None:
     for axes, course in zip(panels[1 + timed :], courses, strict=True):
         _draw_course(axes, slices, course)
     panels[-1].set_xlabel(seconds_of(trace), fontsize=12, color=INK)
-    metadata: dict[str, Any] = {"Date": None} if file.suffix == ".svg" else {}
-    # The same picture is the same file.
-    with rc_context({"svg.hashsalt": "supervisor", "svg.fonttype": "none"}):
-        figure.savefig(file, bbox_inches="tight", pad_inches=0.25, metadata=metadata)
-    if file.suffix == ".svg":
-        file.write_text(_compact(file.read_text(encoding="utf-8")), encoding="utf-8")
+    save(figure, file)
 
 
 def _frame(axes: Axes, slices: Slices) -> None:
@@ -205,15 +197,6 @@ def _stack(axes: Axes, slices: Slices, heights: Mapping[str, Sequence[float]]) -
     for kind in reversed(tops):
         axes.stairs(tops[kind], slices.edges, fill=True, color=KINDS[kind], linewidth=0)
     return max(below)
-
-
-def _compact(svg: str) -> str:
-    """Return a picture whose paths have two digits after the point; no more can be seen."""
-    return _PATHS.sub(lambda path: _DIGITS.sub(r"\1", path[0]), svg)
-
-
-_PATHS: Final = re.compile(r'<path( id="\w+")? d="[^"]*"')
-_DIGITS: Final = re.compile(r"(\.\d\d)\d+")
 
 
 def _tick(top: float) -> float:

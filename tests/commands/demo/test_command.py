@@ -12,6 +12,7 @@ import pytest
 
 from supervisor.__main__ import main
 from supervisor.commands.demo import show
+from supervisor.commands.demo.fleet import show as fleets_show
 from supervisor.commands.demo.plan import DemoError, Plan
 
 
@@ -20,6 +21,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that would have been carried out."""
     plans: list[Plan] = []
     monkeypatch.setattr(show, "show", plans.append)
+    monkeypatch.setattr(fleets_show, "show", plans.append)
     return plans
 
 
@@ -37,6 +39,39 @@ def test_arguments(plans: list[Plan], tmp_path: Path) -> None:
     assert plans == [Plan("trio", 3, 2.5, output, "httpx2")]
 
 
+def test_a_fleet(plans: list[Plan], tmp_path: Path) -> None:
+    """By default with ten agents for each process, a picture of its own, and no store's URL."""
+    assert main(["demo", "--fleet", "4"]) == 0
+    output = tmp_path / "x.png"
+    arguments = ["--workers", "3", "--output", str(output), "--store", "redis://host"]
+    assert main(["demo", "--fleet", "3", "--seconds", "2", *arguments]) == 0
+    assert plans == [
+        Plan(workers=40, output=Path("fleet-demo.svg"), fleet=4),
+        Plan(workers=3, seconds=2.0, output=output, fleet=3, store="redis://host"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--store", "redis://h"], "--store goes with --fleet only"),
+        (["--fleet", "2", "--backend", "trio"], "--backend does not go with --fleet, "),
+        (["--fleet", "2", "--client", "httpx"], "--client does not go with --fleet, "),
+        (["--fleet", "4", "--workers", "3"], "--workers 3 are too few for --fleet 4"),
+    ],
+)
+def test_arguments_that_do_not_go_with_each_other(
+    arguments: list[str],
+    complaint: str,
+    plans: list[Plan],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are told in one line before anything is started."""
+    assert main(["demo", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(complaint)
+    assert plans == []
+
+
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
@@ -45,6 +80,9 @@ def test_arguments(plans: list[Plan], tmp_path: Path) -> None:
         ("--workers", "0", "'0' is not a whole number from 1 to 500"),
         ("--workers", "501", "'501' is not a whole number"),
         ("--workers", "2.5", "'2.5' is not a whole number"),
+        ("--fleet", "1", "'1' is not a whole number from 2 to 16"),
+        ("--fleet", "17", "'17' is not a whole number"),
+        ("--fleet", "four", "'four' is not a whole number"),
         ("--seconds", "nan", "'nan' is not a number of at least 2"),
         ("--seconds", "inf", "'inf' is not a number of at least 2"),
         ("--seconds", "1.9", "'1.9' is not a number of at least 2"),

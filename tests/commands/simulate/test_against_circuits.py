@@ -36,7 +36,7 @@ async def test_forty_slow_successes_under_a_throttle() -> None:
     and so on down to the floor, a twentieth. A simulation used to take for accepted what had
     succeeded after it was overdue, and refused none of them.
     """
-    policy = Policy(throttle=1, slow_call_duration=1, failure_threshold=100)
+    policy = Policy(throttle=1.01, slow_call_duration=1, failure_threshold=100)
     forty = trace_of("slow", [Call(float(at), SUCCEEDED, 1.5) for at in range(40)])
     said = simulated(policy, forty)
     assert_same(await guarded(policy, forty), said)
@@ -54,7 +54,7 @@ SLOW: dict[str, dict[str, Any]] = {
     "in a row": {"failure_threshold": 2},
     "a rate of failures": {"window_calls": 4, "minimum_calls": 2, "failure_rate": 1.0},
     "a rate of slow calls": {"window_calls": 4, "minimum_calls": 2, "slow_call_rate": 1.0},
-    "a throttle": {"failure_threshold": 20, "throttle": 1.0},
+    "a throttle": {"failure_threshold": 20, "throttle": 1.01},
     "a timeout": {"failure_threshold": 2, "timeout": 1.0},
 }
 

@@ -136,7 +136,7 @@ async def test_refusals_by_reason_and_windows_are_shown() -> None:
         assert await is_refused(breaker)
         circuit = (await client.ask("/payments")).json["circuit"]
         assert circuit["refusals"] == {"open": 1}
-        assert set(circuit["window"]) == {"calls", "failures", "slow"}
+        assert set(circuit["window"]) == {"calls", "failures", "slow", "complete"}
         client.supervisor.circuit("search")
         assert (await client.ask("/search")).json["circuit"]["window"] is None
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.sharing.real.processes import Crew
 from tests.sharing.real.servers import KINDS, Server, running
 from tests.support.worlds import BACKENDS
 
@@ -40,6 +41,16 @@ def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve
     """A server to which anything may happen."""
     with running(request.param, tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def crew() -> Iterator[Crew]:
+    """Processes on all event loops."""
+    crew = Crew()
+    try:
+        yield crew
+    finally:
+        crew.kill()
 
 
 @pytest.fixture

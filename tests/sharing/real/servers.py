@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -59,8 +60,8 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, *options: str) -> None:
+        """Start it, with more options, and wait until it answers."""
         command = [program(self.kind)]
         if self._sentinel is not None:
             command += [str(self._sentinel), "--sentinel"]
@@ -68,7 +69,9 @@ class Server:
         if self._sentinel is None:
             command += ["--save", "", "--appendonly", "no"]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, *self._options, *options], stdout=log, stderr=log
+            )
         ends = time.monotonic() + 60
         while not self.answers():
             assert self._process.poll() is None, (self._directory / "log").read_text()
@@ -108,6 +111,14 @@ class Server:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until that is so."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "it does not come to that"
+        time.sleep(0.01)
+
+
 async def until(server: Server, says: bytes, *command: str) -> None:
     """Wait until it says that in its answer to a command."""
     with anyio.fail_after(60):
@@ -134,10 +145,12 @@ class Way:
 
     Attributes:
         is_black_hole: whether it does.
+        resets: whether connections are reset when the next byte arrives from a client.
     """
 
     def __init__(self, server: Server) -> None:
         self.is_black_hole = False
+        self.resets = False
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -158,11 +171,16 @@ class Way:
                 there = socket.create_connection(("127.0.0.1", self._server.port))
                 self._ends += [here, there]
                 for ends in ((here, there), (there, here)):
-                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+                    resets = ends[0] is here
+                    threading.Thread(target=self._carry, args=(*ends, resets), daemon=True).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _carry(self, source: socket.socket, target: socket.socket, resets: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if resets and self.resets:
+                    source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    source.close()
+                    break
                 if not self.is_black_hole:
                     target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from supervisor import (
 )
 from supervisor.machine import leasing
 from tests.sharing.real.servers import Server
+from tests.sharing.real.servers import wait_until as until
 from tests.sharing.real.test_faults import Fault, every_lasting_fault
 
 pytestmark = pytest.mark.filterwarnings(  # what coredis leaves unclosed is its own
@@ -100,14 +100,6 @@ def site(backend: Backend, server: Server, space: str, **policy: Any) -> Iterato
             site = Site(portal, supervisor, events, failure_threshold=1, **policy)
             until(lambda: site.told == [FleetJoined])
             yield site
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until that is so."""
-    ends = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < ends, "it does not come to that"
-        time.sleep(0.01)
 
 
 class Probed:

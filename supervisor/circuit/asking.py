@@ -1,0 +1,206 @@
+"""How a call asks the actor to be admitted, and waits for its answer."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import assert_never
+
+from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.askers import NOBODY, Answer, Asker, error_for, reason_of
+from supervisor.circuit.calls import Ticket
+from supervisor.circuit.nesting import as_part, is_inside
+from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
+from supervisor.circuit.record import UNGUARDED, Circuit
+from supervisor.circuit.witnesses import WITNESSES, tell_refusal
+from supervisor.errors import CircuitStoppedError
+from supervisor.machine import Acquire, CircuitState, Grant, Refusal, Retry, WaitFor, Withdraw
+
+
+async def ask(
+    circuit: Circuit,
+    retry: bool = False,
+    wait_until: float | None = None,
+    wait_for: WaitFor = "closed",
+    deadline: float = math.inf,
+) -> Ticket:
+    """Let the actor admit or refuse the call that `admit_at_once` could not answer.
+
+    Raises:
+        CircuitBreakerOpenError: the call is refused.
+        CircuitCrashedError: the actor crashed on this very request.
+        CircuitStoppedError: the circuit was stopped while the call waited.
+    """
+    if is_inside(circuit):
+        if retry:
+            await spend_retry(circuit)
+        return as_part(circuit)
+    policy = circuit.latest_policy
+    shares = policy.ramp is not None or policy.throttle is not None
+    draw = random.random() if shares else 0.0  # noqa: S311  (nobody is to be kept from guessing)
+    permit = _next_permit(circuit)
+    request = Acquire(permit, circuit.time(), draw, retry, wait_until, wait_for, deadline)
+    return await _ask_actor(circuit, request)
+
+
+async def spend_retry(circuit: Circuit) -> None:
+    """Take one more attempt of a call that has been admitted from the retry budget.
+
+    Raises:
+        CircuitBreakerOpenError: it is spent.
+        CircuitCrashedError, CircuitStoppedError: see `ask`.
+    """
+    if circuit.latest_policy.retry_budget is None:
+        return
+    if circuit.running:
+        await _ask_actor(circuit, Retry(_next_permit(circuit), circuit.time()))
+        return
+    answer = answer_without_actor(circuit)
+    if not isinstance(answer, Grant):
+        try:
+            raise error_for(circuit.name, answer)
+        finally:
+            del answer  # an error would be kept by the frame that it keeps
+
+
+def answer_asker(circuit: Circuit, permit: int, answer: Answer) -> None:
+    """Answer the asker of `permit`, if it has not been cancelled or answered meanwhile."""
+    asker = circuit.askers.get(permit)
+    if asker is not None:
+        if asker.answer is None:
+            asker.answer = answer
+        asker.answered.ring()  # perhaps again, if the first ring was cut short
+        _forget_asker(circuit, permit)
+
+
+def answer_all(circuit: Circuit) -> None:
+    """Answer everybody who asks, since the circuit has no actor any more."""
+    for permit in list(circuit.askers):
+        answer_asker(circuit, permit, answer_without_actor(circuit))
+
+
+def begin_call(
+    circuit: Circuit,
+    allowance: Allowance,
+    grant: Grant,
+    now: float,
+    request: Acquire | None = None,
+) -> Ticket:
+    """Keep a call while it runs if need be, and see to it that the actor looks after it in time.
+
+    It has asked by `request`; None: now.
+    """
+    if grant.policy.slow_call_duration is None:
+        return grant if allowance.observer is None else observed(grant, grant, now, request)
+    calls = allowance.running_calls
+    calls.last = call = calls.last + 1
+    try:
+        if allowance.begin_call(call, grant, now):
+            circuit.mailbox.ring()
+        return call if allowance.observer is None else observed(grant, call, now, request)
+    except BaseException:
+        calls.forget(call)
+        raise
+
+
+def refuse(circuit: Circuit, reason: str, starts: int = 1, request: Acquire | None = None) -> None:
+    """Count a call that is refused; it has been counted as started before if it does not now."""
+    if reason == "open":
+        circuit.started, circuit.rejected = circuit.started + starts, circuit.rejected + 1
+    else:
+        circuit.refusals = circuit.refusals or {}  # `NO_REASONS` is that of all circuits
+        refusals, before = circuit.refusals, circuit.refusals.get(reason, 0)
+        started, rejected = circuit.started + starts, circuit.rejected + 1
+        circuit.started, circuit.rejected, refusals[reason] = started, rejected, before + 1
+    tell_refused(circuit, reason, request)
+    if circuit.on_refusal is not None or WITNESSES:
+        tell_refusal(circuit, reason)
+
+
+def answer_without_actor(circuit: Circuit) -> Answer:
+    """Return what whoever asks is told where no actor decides."""
+    match circuit.given_up:
+        case "allow":
+            return UNGUARDED
+        case "refuse":
+            return Refusal(CircuitState.OPEN, math.inf, circuit.machine.last_failure)
+        case None:
+            return CircuitStoppedError(
+                f"circuit {circuit.name!r} has been stopped, or its supervisor's block was left;"
+                " ask a running supervisor for a new one by name"
+            )
+        case _:
+            assert_never(circuit.given_up)
+
+
+def _next_permit(circuit: Circuit) -> int:
+    circuit.last_permit += 1
+    return circuit.last_permit
+
+
+async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
+    """Wait for the actor's answer, and return or raise it."""
+    permit, asks_for_call = request.permit, isinstance(request, Acquire)
+    started = asked = 0
+    try:
+        asker = Asker(circuit.loop.new_bell())
+        if circuit.askers is NOBODY:
+            circuit.askers = {}
+        circuit.askers[permit] = asker
+        circuit.tell_overdue(request.at)  # what was due before it
+        started, circuit.started = asks_for_call, circuit.started + asks_for_call
+        circuit.put(request)
+        asked = asks_for_call
+        if not _would_only_wait(circuit, request):
+            circuit.mailbox.ring()
+        await asker.answered.wait()
+        _forget_asker(circuit, permit)
+        answer = asker.answer
+        assert answer is not None
+        if isinstance(answer, Grant):
+            return _accept(circuit, answer, request) if isinstance(request, Acquire) else answer
+    except BaseException:
+        if asked:  # before, while or after it was answered: a permit that was granted goes back
+            circuit.ending += 1
+            _give_back(circuit, request)
+        else:
+            circuit.started -= started
+            _forget_asker(circuit, permit)
+        raise
+    if isinstance(request, Acquire):
+        refuse(circuit, reason_of(answer), starts=0, request=request)
+    try:
+        raise error_for(circuit.name, answer)
+    finally:
+        del answer, asker  # an error would be kept by the frame that it keeps
+
+
+def _would_only_wait(circuit: Circuit, request: Acquire | Retry) -> bool:
+    """Whether there is nothing to answer yet, by the lease, to whoever is ready to wait: a turn for
+    each of thousands who come would take the event loop more time than all they do.
+    """
+    return (
+        isinstance(request, Acquire)
+        and request.at < circuit.refuse_until
+        and circuit.machine.would_only_wait(request)
+    )
+
+
+def _accept(circuit: Circuit, grant: Grant, request: Acquire) -> Ticket:
+    if circuit.allowance is not None and grant is not UNGUARDED:
+        return begin_call(circuit, circuit.allowance, grant, circuit.loop.clock.time(), request)
+    circuit.started -= grant is UNGUARDED  # its call is not counted
+    return grant
+
+
+def _give_back(circuit: Circuit, request: Acquire | Retry) -> None:
+    _forget_asker(circuit, request.permit)
+    circuit.call_actor()
+    circuit.put(Withdraw(request.permit, circuit.now()), ended=1)
+    tell_withdrawn(circuit, request)
+
+
+def _forget_asker(circuit: Circuit, permit: int) -> None:
+    circuit.askers.pop(permit, None)
+    if not circuit.askers:
+        circuit.askers = NOBODY  # a dictionary keeps the room that it has had

@@ -1,0 +1,1 @@
+"""Tests of the demo of a fleet."""
