@@ -38,14 +38,16 @@ async def link_to(plan: Plan, sharing: Sharing) -> AsyncGenerator[Link]:
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:by hand"
     own: Exception | None = None  # what the block has met, which clients would put into groups
+    has_ended = False
     try:
         async with sharing.connect(owner) as link:
             try:
                 yield link
             except Exception as error:
                 own = error
+            has_ended = True
     except Exception as error:
-        if own is None:
+        if not has_ended:  # else all has been said and done
             raise _lost(plan, error) from error
     if own is not None:
         raise own

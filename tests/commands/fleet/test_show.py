@@ -391,3 +391,24 @@ async def test_a_connection_that_breaks_by_itself() -> None:
     with pytest.raises(FleetError) as caught:
         await show(replace(PLAN, follow=True), store)
     assert str(caught.value) == f"{WHERE}: ConnectionError: reset"
+
+
+class Ungracious(MemorySharing):
+    """One whose connections cannot be left without an error."""
+
+    @asynccontextmanager
+    async def connect(self, owner: str) -> AsyncIterator[Link]:
+        async with super().connect(owner) as link:
+            yield link
+        raise ConnectionError("reset")
+
+
+async def test_what_comes_of_leaving(capsys: pytest.CaptureFixture[str]) -> None:
+    """It matters to nobody, and is not told in the place of what was wrong before."""
+    store = Ungracious()
+    with pytest.raises(FleetError, match="no supervisor shares circuits there"):
+        await show(PLAN, store)
+    async with MemorySharing.connect(store, "a") as link:
+        await link.beat(15.0)
+    await show(PLAN, store)
+    assert capsys.readouterr().out.startswith("1 supervisor shares")
