@@ -86,6 +86,7 @@ class Member:
         if not self._sharing.shares(circuit.name):
             return
         circuit.machine = SharedMachine(circuit.policy, circuit.machine.seed)
+        circuit.machine.terms.counts = self._sharing.together is not None
         record = self._known.of(circuit.name)
         if record is not None:
             order(circuit, self._reader.adopt(record, circuit.time()))
@@ -174,6 +175,7 @@ class Member:
             group.start_soon(self._hearing.listen, link, loop)
             group.start_soon(self._hearing.give_signs, link, loop)
             group.start_soon(self._errands.renew)
+            group.start_soon(self._errands.count)
             await self._errands.run(link, group)
             await link.beat(0.0)
             group.cancel_scope.cancel()

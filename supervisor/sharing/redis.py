@@ -18,7 +18,8 @@ from supervisor.instrumentation import log_malformed
 from supervisor.policy import check_function
 from supervisor.sharing.address import read_address
 from supervisor.sharing.choice import Sharing, SharingOptions
-from supervisor.sharing.rules import Asker, as_of, milliseconds, record_of
+from supervisor.sharing.held import as_of, milliseconds, record_of
+from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import MOST_NEWS
 from supervisor.sharing.store import Answer, Beat, Epoch, Link, News, Record, Step
 from supervisor.sharing.wire import (
