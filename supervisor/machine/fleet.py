@@ -151,4 +151,20 @@ class Forced:
     state: CircuitState
 
 
-ToFleet = Opened | Asked | Probed | Forced
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Calls have failed, which has not opened the circuit; told where all count them together.
+
+    Attributes:
+        view: the epoch up to which it knows of the fleet.
+        failures: how many, by their weight.
+        seconds: how long the circuit would be open for the last one.
+    """
+
+    view: Epoch
+    failures: int
+    seconds: float
+    failure: str | None
+
+
+ToFleet = Opened | Asked | Probed | Forced | Failed

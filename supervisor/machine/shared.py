@@ -7,6 +7,7 @@ Rules, besides those of every machine:
    has gone its own way meanwhile, and only as an answer: news comes late, or twice.
 3. What is set by hand here goes before what the fleet says; that is taken up at the release.
 4. What it does by itself, it tells; after news were missed, once more.
+5. Failures that have not opened it are told as well, if the fleet counts them together.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from supervisor.machine.fleet import (
     Adopt,
     AskAgain,
     Decide,
+    Failed,
     Forced,
     FromFleet,
     Take,
     Wait,
 )
 from supervisor.machine.leasing import LeasingMachine
-from supervisor.machine.messages import Force, Reconfigure, Reset
+from supervisor.machine.messages import Force, Reconfigure, Reset, Settle
+from supervisor.machine.recovery import seconds_open
 from supervisor.machine.states import BY_HAND, CircuitState, Origin
+from supervisor.policy import Outcome
 
 SOONEST: Final = 0.05
 """Seconds after which the fleet is asked again at the earliest, if by the clock here the time that
@@ -50,6 +54,19 @@ class SharedMachine(LeasingMachine):
         plain = self.would_be is CircuitState.CLOSED and self.state not in BY_HAND
         as_known = news.state is CircuitState.CLOSED and news.epoch == terms.epoch
         return plain and as_known and terms.forcing == NEWS
+
+    def _count(self, report: Settle, at: float) -> None:
+        super()._count(report, at)
+        failures = report.times * report.of_kind.weight
+        failed = report.outcome is Outcome.FAILED and failures > 0
+        if failed and self.terms.counts and self.state is CircuitState.CLOSED:
+            seed = f"{self.seed} {self.times_opened + 1}"
+            seconds = seconds_open(self.policy, report.of_kind, self.failed_recoveries, seed)
+            self._tell(Failed(self.terms.epoch, failures, seconds, report.failure))
+
+    def _slack(self) -> tuple[int, float]:
+        slack, expires = super()._slack()
+        return (min(slack, 1) if self.terms.counts else slack), expires  # each is to be told
 
     def _hear(self, message: FromFleet) -> None:
         self.pass_time(message.at)

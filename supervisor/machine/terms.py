@@ -37,6 +37,7 @@ class Terms:
 
     epoch: Epoch  # of the latest that it knows of
     record: Adopt | None  # the latest itself
+    counts: bool  # whether the fleet counts failures together
     origin: Origin  # of its state
     set_by_fleet: bool  # whether its state has been set by hand for all
     forcing: int  # the number under which it has asked for that; 0: it has not
@@ -51,6 +52,7 @@ class Terms:
     def __init__(self) -> None:
         self.epoch = NEVER
         self.record = None
+        self.counts = False
         self.origin = "here"
         self.set_by_fleet = False
         self.forcing = NEWS

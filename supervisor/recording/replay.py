@@ -10,6 +10,7 @@ from typing import Final
 from supervisor.errors import describe
 from supervisor.machine import (
     Asked,
+    Failed,
     Forced,
     Machine,
     Opened,
@@ -92,7 +93,15 @@ def replay_lines(lines: Iterable[str | bytes]) -> Replay:
             match entry:
                 case Turn():
                     machine.advance(entry.at)
-                case Transition() | Reconfigured() | Opened() | Asked() | Probed() | Forced():
+                case (
+                    Transition()
+                    | Reconfigured()
+                    | Opened()
+                    | Asked()
+                    | Probed()
+                    | Forced()
+                    | Failed()
+                ):
                     recorded.append(entry)
                 case _:
                     machine.apply(entry)

@@ -4,10 +4,11 @@ Knows the machine, the circuit and the event loop; what is said to the fleet, an
 
     choice   what circuits are shared through, and which of them
     member   a supervisor's task in the fleet; hearing, what it hears; errands, what it asks
+    failures  what members count together
     outbox   in which order; known, what it remembers; clocks, what time it is at the store
     translation  what circuits and a store tell each other
     store    what a fleet has in common: records, news, steps; the protocol of a store and a link
-    rules    what each step makes of what is held of a circuit
+    rules    what each step makes of what is held of a circuit: held, that
     space    all that a store in memory holds
     in_turn  how several threads use that, without a lock
     memory   the store that joins the event loops of one process

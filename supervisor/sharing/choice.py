@@ -10,12 +10,17 @@ from typing import Final, TypedDict, cast
 
 from supervisor.arguments import check_count, check_seconds, shown
 from supervisor.policy import check_flag
+from supervisor.sharing.failures import Together
 from supervisor.sharing.store import Link
 
 ALL: Final = ("*",)
 
 SHORTEST_LEASE: Final = 0.1
 """Seconds: a token has to be renewed in a part of that, over a network."""
+
+
+SHORTEST_TIME: Final = 1.0
+"""Seconds in which failures count together: each part of it may cost a command."""
 
 
 class SharingOptions(TypedDict, total=False):
@@ -26,6 +31,8 @@ class SharingOptions(TypedDict, total=False):
     quorum: int
     lease: float
     share_failures: bool
+    failures: int | None
+    failures_within: float
 
 
 class Sharing(ABC):
@@ -40,6 +47,15 @@ class Sharing(ABC):
             runs. So long, at most, nobody probes after a process has been killed that did.
         share_failures: whether the text of what has opened a circuit is shared; it may hold
             secrets.
+        failures: how many failed calls of all members together open a circuit for all, 1 or more,
+            by their weight; those of as many members as `quorum` says. By default, each member
+            counts its own. It should be the same everywhere, as should `failures_within`.
+        failures_within: seconds in which they count together, at least 1. A member tells in parts
+            of a tenth of that, so that a failure counts for up to a tenth longer.
+
+    Attributes:
+        malformed: how many records and news were skipped since nobody can read them.
+        together: when failures of all open a circuit; None: never.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type or out of range.
@@ -55,6 +71,8 @@ class Sharing(ABC):
         quorum: int = 1,
         lease: float = 5.0,
         share_failures: bool = False,
+        failures: int | None = None,
+        failures_within: float = 10.0,
     ) -> None:
         self.malformed = 0
         self.quorum = check_count("quorum", quorum)
@@ -62,6 +80,7 @@ class Sharing(ABC):
         if self.lease < SHORTEST_LEASE:
             raise ValueError(f"lease must be at least {SHORTEST_LEASE} (seconds), got {lease!r}")
         self.share_failures = check_flag("share_failures", share_failures)
+        self.together = _together(failures, failures_within)
         patterns = [(pattern, True) for pattern in _checked("shared", shared)]
         patterns += [(pattern, False) for pattern in _checked("local", local)]
         patterns.sort(key=lambda each: (-len(each[0]), each[1]))
@@ -75,6 +94,15 @@ class Sharing(ABC):
     @abstractmethod
     def connect(self, owner: str) -> AbstractAsyncContextManager[Link]:
         """Connect as the member of that name."""
+
+
+def _together(failures: int | None, within: float) -> Together | None:
+    within = check_seconds("failures_within", within)
+    if within < SHORTEST_TIME:
+        raise ValueError(
+            f"failures_within must be at least {SHORTEST_TIME} (seconds), got {within!r}"
+        )
+    return None if failures is None else Together(check_count("failures", failures), within)
 
 
 def _checked(field: str, patterns: object) -> tuple[str, ...]:

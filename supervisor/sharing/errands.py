@@ -9,13 +9,20 @@ import anyio
 from anyio.abc import TaskGroup
 
 from supervisor.circuit import Circuit, order
-from supervisor.machine import Asked, Probed, Take, ToFleet
+from supervisor.machine import Asked, CircuitState, Failed, Probed, Take, ToFleet
 from supervisor.sharing.choice import Sharing
 from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.failures import PARTS, Failures
 from supervisor.sharing.known import Known
 from supervisor.sharing.outbox import Outbox
 from supervisor.sharing.store import Epoch, Link, Renewing, Settling, Step
-from supervisor.sharing.translation import Reader, number_of, step_of, without_failure
+from supervisor.sharing.translation import (
+    Reader,
+    counting_of,
+    number_of,
+    step_of,
+    without_failure,
+)
 
 RENEWALS: Final = 3
 """How often a token is renewed in the time that it is good for."""
@@ -57,9 +64,13 @@ class Errands:
         self._held: dict[str, tuple[Circuit, Epoch]] = {}  # tokens of probes that run
         self._tokens = 0
         self._leaves = False
+        self._failures: Failures[Circuit] = Failures()
 
     def add(self, circuit: Circuit, told: ToFleet) -> None:
-        """Ask for what a circuit tells."""
+        """Ask for what a circuit tells; failures are only counted, and told by `count`."""
+        if isinstance(told, Failed):
+            self._failures.add(circuit, told)
+            return
         token = ""
         if isinstance(told, Probed):
             self._held.pop(told.token, None)
@@ -73,6 +84,7 @@ class Errands:
         """Ask for nothing any more; tokens mean nothing any more."""
         self._outbox.clear()
         self._held.clear()
+        self._failures.clear()
 
     def give_back(self, circuit: Circuit) -> None:
         """Give back the tokens of a circuit that has ended."""
@@ -100,6 +112,15 @@ class Errands:
             await anyio.sleep(lease / RENEWALS)
             for token, (circuit, epoch) in self._held.items():
                 self._put(Errand(circuit, Renewing(circuit.name, epoch, token, lease)))
+
+    async def count(self) -> None:
+        """Tell how many calls have failed, as often as a part of the time is over."""
+        together = self._sharing.together
+        while together is not None:
+            await anyio.sleep(together.within / PARTS)
+            for circuit, failures, last in self._failures.end_part():
+                if circuit.running and circuit.machine.would_be is CircuitState.CLOSED:
+                    self._put(Errand(circuit, counting_of(circuit.name, failures, last, together)))
 
     def _put(self, errand: Errand) -> None:
         self._outbox.put(errand.circuit.name, errand)

@@ -86,6 +86,7 @@ class Member:
         if not self._sharing.shares(circuit.name):
             return
         circuit.machine = SharedMachine(circuit.policy, circuit.machine.seed)
+        circuit.machine.terms.counts = self._sharing.together is not None
         if circuit.policy.initial_state in BY_HAND:  # the fleet knows whether it is open
             circuit.machine.begin(circuit.time())
         record = self._known.of(circuit.name)
@@ -176,6 +177,7 @@ class Member:
             group.start_soon(self._hearing.listen, link, loop)
             group.start_soon(self._hearing.give_signs, link, loop)
             group.start_soon(self._errands.renew)
+            group.start_soon(self._errands.count)
             await self._errands.run(link, group)
             await link.beat(0.0)
             group.cancel_scope.cancel()

@@ -18,7 +18,8 @@ from supervisor.instrumentation import log_malformed
 from supervisor.policy import check_function
 from supervisor.sharing.address import read_address
 from supervisor.sharing.choice import Sharing, SharingOptions
-from supervisor.sharing.rules import NOTHING, Asker, Held, as_of, milliseconds, record_of
+from supervisor.sharing.held import NOTHING, Held, as_of, milliseconds, record_of
+from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import MOST_NEWS, standing_of
 from supervisor.sharing.store import (
     Answer,

@@ -14,73 +14,34 @@ table of cases and one model compare the two. Four things hold for all of them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
 from supervisor.machine import CircuitState
+from supervisor.sharing.held import (
+    BY_POLICY,
+    NOTHING,
+    Count,
+    Held,
+    Term,
+    milliseconds,
+    shortened,
+)
 from supervisor.sharing.store import (
-    LONGEST_FAILURE,
     NEVER,
     Asking,
+    Counting,
     Epoch,
     Forcing,
     Opening,
     Outcome,
-    Record,
     Renewing,
     Settling,
     Step,
 )
 
-LONGEST: Final = 10**12
-"""No time is longer, in milliseconds: thirty years, which is for ever."""
-
 EARLY: Final = 50
 """Milliseconds by which a probe may be asked for too soon: clocks are read over a network."""
-
-REMEMBERED_CLOSED: Final = 60 * 60 * 1000
-REMEMBERED_OPEN: Final = 24 * REMEMBERED_CLOSED
-"""Milliseconds after which a record is dropped: since it is CLOSED, which latecomers have to hear;
-since it could be probed, if nobody wants to, and members do not take that for CLOSED.
-"""
-
-_BY_POLICY: Final = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
-
-
-class Term(NamedTuple):
-    """When something ends, and how long it was meant to last, in milliseconds."""
-
-    ends: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a store holds of one circuit, in milliseconds of the store's clock.
-
-    Attributes:
-        epoch: of its last change; `NEVER` if there is no record, but votes at most.
-        ends: when it may be probed; of a state other than OPEN, when that was entered.
-        length: how long it is open; 0 if it is not.
-        won: successes of probes in this period of HALF_OPEN.
-        leases: the tokens of probes that run.
-        votes: members that say it is open, while the quorum is not reached.
-    """
-
-    state: CircuitState = CircuitState.CLOSED
-    epoch: Epoch = NEVER
-    ends: int = 0
-    length: int = 0
-    failed_recoveries: int = 0
-    failure: str | None = None
-    owner: str = ""
-    won: int = 0
-    leases: Mapping[str, Term] = field(default_factory=dict[str, Term])
-    votes: Mapping[str, Term] = field(default_factory=dict[str, Term])
-
-
-NOTHING: Final = Held()
 
 
 class Asker(NamedTuple):
@@ -106,53 +67,10 @@ class Taken(NamedTuple):
     news: Literal["change", "place"] | None = None
 
 
-def bytes_of(name: str) -> bytes:
-    """Return a name as bytes; halves of characters, which any `str` may have in it, included."""
-    return name.encode("utf-8", "surrogatepass")
-
-
-def shortened(failure: str | None) -> str | None:
-    """Return as much of a text as is kept."""
-    return None if failure is None else failure[:LONGEST_FAILURE]
-
-
-def milliseconds(seconds: float) -> int:
-    """Return a length as a store has it; what is not over at once takes a millisecond at least."""
-    if seconds <= 0.0:
-        return 0
-    return int(min(max(round(min(seconds, LONGEST) * 1000), 1), LONGEST))
-
-
 def later_epoch(now: int, *seen: Epoch) -> Epoch:
     """Return the epoch of a change at that time, later than all those."""
     latest = max(seen)
     return Epoch(now, 0) if now > latest.milliseconds else latest._replace(number=latest.number + 1)
-
-
-def record_of(held: Held) -> Record | None:
-    """Return what members are told of that."""
-    if held.epoch == NEVER:
-        return None
-    return Record(
-        held.state,
-        held.epoch,
-        held.ends / 1000,
-        held.length / 1000,
-        held.failed_recoveries,
-        held.failure,
-        held.owner,
-    )
-
-
-def as_of(held: Held, now: int) -> Held:
-    """Return what is left of it at that time."""
-    leases, votes = _living(held.leases, now), _living(held.votes, now)
-    ends = min(held.ends, now + held.length)
-    if not leases and held.state in _BY_POLICY:
-        closed = held.state is CircuitState.CLOSED
-        if ends + (REMEMBERED_CLOSED if closed else REMEMBERED_OPEN) <= now:
-            return replace(NOTHING, votes=votes)
-    return replace(held, ends=ends, leases=leases, votes=votes)
 
 
 def take(step: Step, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
@@ -174,6 +92,8 @@ def take(step: Step, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
             return _settle(step, held, now, epoch, asker)
         case Renewing():
             return _renew(step, held, now)
+        case Counting():
+            return _count(step, _unless_void(held, step.view), now, epoch, asker)
         case Forcing():
             if step.state is held.state and held.epoch != NEVER:
                 return Taken(held, "told")
@@ -198,6 +118,18 @@ def _open(step: Opening, held: Held, now: int, epoch: Epoch, asker: Asker) -> Ta
     return _opened(step, term, epoch, asker)
 
 
+def _count(step: Counting, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
+    if held.state is not CircuitState.CLOSED or step.view < held.epoch:
+        return Taken(held, "told")
+    counts = {owner: count for owner, count in held.counts.items() if owner != asker.owner}
+    if step.failures > 0:
+        counts[asker.owner] = Count(*_term(step.within, now), step.failures)
+    failures = sum(count.failures for count in counts.values())
+    if failures < step.threshold or len(counts) < asker.quorum:
+        return Taken(replace(held, counts=counts), "alone")
+    return _opened(step, _term(step.seconds, now), epoch, asker)
+
+
 def _lease(step: Asking, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
     news: Literal["change"] | None = None
     if held.state is CircuitState.CLOSED:
@@ -205,7 +137,7 @@ def _lease(step: Asking, held: Held, now: int, epoch: Epoch, asker: Asker) -> Ta
             return Taken(held, "told")
         if asker.quorum > 1:  # it is open at the asker's only
             return Taken(held, "alone")
-    elif held.state not in _BY_POLICY or _is_open(held, now):
+    elif held.state not in BY_POLICY or _is_open(held, now):
         return Taken(held, "told")
     if held.state is not CircuitState.HALF_OPEN:
         of = held if held.state is CircuitState.OPEN else step
@@ -249,7 +181,7 @@ def _leased(held: Held, token: str, term: Term, news: Literal["change"] | None =
     return Taken(replace(held, leases=leases), "leased", term.ends, news)
 
 
-def _opened(step: Opening | Settling, term: Term, epoch: Epoch, asker: Asker) -> Taken:
+def _opened(step: Opening | Settling | Counting, term: Term, epoch: Epoch, asker: Asker) -> Taken:
     held = Held(
         CircuitState.OPEN,
         epoch,
@@ -271,18 +203,11 @@ def _is_open(held: Held, now: int) -> bool:
 
 
 def _unless_void(held: Held, view: Epoch) -> Held:
-    return replace(NOTHING, votes=held.votes) if held.epoch < view else held
+    if held.epoch >= view:
+        return held
+    return replace(NOTHING, votes=held.votes, counts=held.counts)
 
 
 def _term(seconds: float, now: int) -> Term:
     length = milliseconds(seconds)
     return Term(now + length, length)
-
-
-def _living(terms: Mapping[str, Term], now: int) -> Mapping[str, Term]:
-    """Return those that have not ended; after a clock that went back, for their length at most."""
-    return {
-        name: Term(min(ends, now + length), length)
-        for name, (ends, length) in terms.items()
-        if ends > now
-    }

@@ -6,17 +6,8 @@ from collections import deque
 from itertools import takewhile
 from typing import Final
 
-from supervisor.sharing.rules import (
-    NOTHING,
-    Asker,
-    Held,
-    as_of,
-    bytes_of,
-    later_epoch,
-    milliseconds,
-    record_of,
-    take,
-)
+from supervisor.sharing.held import NOTHING, Held, as_of, bytes_of, milliseconds, record_of
+from supervisor.sharing.rules import Asker, later_epoch, take
 from supervisor.sharing.store import (
     LONGEST_NAME,
     NEVER,

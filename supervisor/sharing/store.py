@@ -167,7 +167,25 @@ class Forcing:
     state: CircuitState
 
 
-Step = Opening | Asking | Settling | Renewing | Forcing
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """At a member, that many calls of a closed circuit have failed in the last `within` seconds.
+
+    What it told before is void. When those of all members are `threshold` or more, of as many
+    members as the quorum asks for, the circuit is open for all, for `seconds`.
+    """
+
+    circuit: str
+    view: Epoch
+    failures: int
+    within: float
+    threshold: int
+    seconds: float
+    failed_recoveries: int
+    failure: str | None
+
+
+Step = Opening | Asking | Settling | Renewing | Forcing | Counting
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,19 +14,21 @@ from supervisor.machine import (
     Asked,
     CircuitState,
     Decide,
+    Failed,
     Forced,
     FromFleet,
     Opened,
     Probed,
     Take,
-    ToFleet,
     Wait,
 )
 from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.failures import Together
 from supervisor.sharing.store import (
     NEVER,
     Answer,
     Asking,
+    Counting,
     Epoch,
     Forcing,
     Opening,
@@ -35,8 +37,11 @@ from supervisor.sharing.store import (
     Step,
 )
 
+Asks = Opened | Asked | Probed | Forced
+"""What a circuit tells that is a step for itself."""
 
-def step_of(circuit: str, told: ToFleet, now: float, token: str, lease: float) -> Step:
+
+def step_of(circuit: str, told: Asks, now: float, token: str, lease: float) -> Step:
     """Return what the store is asked for.
 
     Args:
@@ -61,14 +66,30 @@ def step_of(circuit: str, told: ToFleet, now: float, token: str, lease: float) -
             assert_never(told)
 
 
-def number_of(told: ToFleet) -> int:
+def counting_of(circuit: str, failures: int, last: Failed, together: Together) -> Counting:
+    """Return what the store is asked for when so many calls have failed here.
+
+    Args:
+        circuit: the circuit's name.
+        failures: how many.
+        last: the last ones.
+        together: when those of all members open it.
+    """
+    threshold, within = together
+    return Counting(
+        circuit, Epoch(*last.view), failures, within, threshold, last.seconds, 0, last.failure
+    )
+
+
+def number_of(told: Asks) -> int:
     """Return the number that its answer is to have; 0 if nobody waits for one."""
     return 0 if isinstance(told, Opened) else told.number
 
 
 def without_failure(step: Step) -> Step:
     """Return a step that says nothing of what has failed: such a text may hold secrets."""
-    return replace(step, failure=None) if isinstance(step, Opening | Asking | Settling) else step
+    texts = Opening | Asking | Settling | Counting
+    return replace(step, failure=None) if isinstance(step, texts) else step
 
 
 class Reader:

@@ -12,11 +12,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 from supervisor.machine import CircuitState
-from supervisor.sharing.rules import (
-    EARLY,
+from supervisor.sharing.held import (
     REMEMBERED_CLOSED,
     REMEMBERED_OPEN,
-    Asker,
+    Count,
     Held,
     Term,
     bytes_of,
@@ -24,6 +23,7 @@ from supervisor.sharing.rules import (
     record_of,
     shortened,
 )
+from supervisor.sharing.rules import EARLY, Asker
 from supervisor.sharing.space import KEPT_NEWS, LOOKS
 from supervisor.sharing.store import LONGEST_NAME, NEVER, Epoch, News, Step
 
@@ -74,6 +74,8 @@ def asked_by(asker: Asker, step: Step, share_failures: bool) -> bytes:
         match field.name:
             case "seconds":
                 values["length"] = milliseconds(value)
+            case "within":
+                values[field.name] = milliseconds(value)
             case "view" | "epoch":
                 values[field.name] = text_of(value)
             case "failure":
@@ -127,6 +129,7 @@ def read_held(text: bytes) -> Held | None:
             _whole(told["won"]),
             _terms(told["leases"]),
             _terms(told["votes"]),
+            _counts(told["counts"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -169,3 +172,9 @@ def _text(text: object) -> str:
 
 def _terms(terms: Mapping[str, Any]) -> dict[str, Term]:
     return {name: Term(_whole(ends), _whole(length)) for name, (ends, length) in terms.items()}
+
+
+def _counts(counts: Mapping[str, Any]) -> dict[str, Count]:
+    return {
+        owner: Count(*map(_whole, (ends, length, n))) for owner, (ends, length, n) in counts.items()
+    }

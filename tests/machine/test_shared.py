@@ -15,6 +15,7 @@ from supervisor.machine import (
     Asked,
     CircuitState,
     Decide,
+    Failed,
     Force,
     Forced,
     FromFleet,
@@ -67,7 +68,7 @@ class Shared:
                 case Transition():
                     states = told.from_state.value, told.to_state.value
                     self.transitions.append((*states, told.origin))
-                case Opened() | Asked() | Probed() | Forced():
+                case Opened() | Asked() | Probed() | Forced() | Failed():
                     self.told.append(told)
                 case _:
                     raise AssertionError(told)
@@ -720,3 +721,43 @@ class TestMachine:
         """It refuses what one says."""
         with pytest.raises(AssertionError, match="is no message for"):
             Machine(Policy()).apply(message)
+
+
+class TestCountingTogether:
+    """Failures that have not opened it."""
+
+    def test_they_are_told_by_their_weight(self) -> None:
+        """With the time for which it would be open; but not the one that opens it."""
+        shared = Shared(failure_threshold=4)
+        shared.machine.terms.counts = True
+        shared.fail(1.0)
+        shared.fail(2.0, of_kind=Failure(weight=2, recovery_timeout=5.0))
+        shared.succeed(3.0)
+        shared.fail(4.0, of_kind=Failure(weight=0))
+        assert shared.told == [
+            Failed((0, 0), 1, 10.0, "down"),
+            Failed((0, 0), 2, 5.0, "down"),
+        ]
+        for at in (5.0, 6.0, 7.0, 8.0):
+            shared.fail(at)
+        assert [type(each) for each in shared.told[2:]] == [Failed, Failed, Failed, Opened]
+
+    def test_each_failure_is_heard_of(self) -> None:
+        """Callers do not count them by themselves; successes they do."""
+        shared = Shared(failure_threshold=4)
+        assert shared.machine.lease().slack == 4
+        shared.machine.terms.counts = True
+        lease = shared.machine.lease()
+        assert (lease.slack, lease.any_outcome) == (1, False)
+        shared.fail(1.0)
+        assert shared.machine.lease().slack == 1
+
+    def test_not_where_nobody_counts_them_or_it_does_nothing_about_them(self) -> None:
+        """Nor where its state is set by hand."""
+        shared = Shared(failure_threshold=4)
+        shared.fail(1.0)
+        shared.machine.terms.counts = True
+        for state in (METRICS_ONLY, CircuitState.FORCED_CLOSED):
+            shared(Force(state, 2.0))
+            shared.fail(3.0)
+        assert shared.told == []

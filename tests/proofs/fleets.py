@@ -21,6 +21,7 @@ from supervisor.machine import (
     Asked,
     CircuitState,
     Decide,
+    Failed,
     Force,
     FromFleet,
     Grant,
@@ -36,16 +37,20 @@ from supervisor.machine import (
 )
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.failures import PARTS, Failures, Together
 from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import Space
-from supervisor.sharing.store import NEVER, Answer, Epoch, News, Record, Renewing, Step
-from supervisor.sharing.translation import Reader, number_of, step_of
+from supervisor.sharing.store import NEVER, Answer, Epoch, Forcing, News, Record, Renewing, Step
+from supervisor.sharing.translation import Reader, counting_of, number_of, step_of
 from tests.proofs.witness import LONGEST_HINT, Witness
 
 NAME: Final = "x"
 LEASE: Final = 2.0
 TIMEOUT: Final = 1.0
 """Seconds after which a step that is not answered has lost the link."""
+
+WITHIN: Final = 4.0
+"""Seconds in which failures count together."""
 
 BEAT: Final = 5.0
 """Seconds after which a member finds out that the store has lost something."""
@@ -65,6 +70,7 @@ class Luck:
     stops: float = 0.0
     hands: float = 0.0
     hints: float = 0.0
+    together: int | None = None  # failures that count together
 
 
 @dataclass(eq=False)
@@ -82,6 +88,7 @@ class Process:
     seen: Epoch = NEVER
     outbox: deque[tuple[Step, int]] = field(default_factory=deque[tuple[Step, int]])
     asks: bool = False
+    failures: Failures[str] = field(default_factory=Failures[str])
     held: dict[str, Epoch] = field(default_factory=dict[str, Epoch])
     until: dict[str, float] = field(default_factory=dict[str, float])  # tokens by its clock
     running: dict[int, Grant] = field(default_factory=dict[int, Grant])  # by permit
@@ -122,6 +129,9 @@ class FleetInABox:
         self.changes: dict[Epoch, CircuitState] = {NEVER: CircuitState.CLOSED}
         self.transitions = 0
         self.longest_wait = 0.0
+        self.unnoticed = (
+            False  # whether the store has lost something, and its epochs do not show it
+        )
         self._number = count()
         self._arriving: list[tuple[float, int, Callable[[], None]]] = []
         self.processes = [self._new_process(number) for number in range(chance.randint(2, 5))]
@@ -129,9 +139,12 @@ class FleetInABox:
     def _new_process(self, number: int) -> Process:
         drift = self.chance.uniform(-self.luck.drift, self.luck.drift)
         machine = SharedMachine(self.policy, number)
+        machine.terms.counts = self.luck.together is not None
         process = Process(f"p{number}", machine, self.chance.uniform(1.0, 1e5), drift)
         machine.pass_time(process.time(self.now))
         self._later(0.0, lambda: self._join(process))
+        if self.luck.together is not None:
+            self._count(process, Together(self.luck.together, WITHIN))
         return process
 
     # Time
@@ -242,6 +255,10 @@ class FleetInABox:
 
     def _post(self, process: Process, told: ToFleet) -> None:
         at = process.time(self.now)
+        if isinstance(told, Failed):
+            if process.linked:
+                process.failures.add(NAME, told)
+            return
         if isinstance(told, Probed):
             process.held.pop(told.token, None)
             until = process.until.pop(told.token)
@@ -255,6 +272,17 @@ class FleetInABox:
         token = f"{process.owner}/{process.tokens}"
         process.outbox.append((step_of(NAME, told, at, token, LEASE), number))
         self._send(process)
+
+    def _count(self, process: Process, together: Together) -> None:
+        def end_part() -> None:
+            for _, failures, last in process.failures.end_part():
+                if process.linked and process.machine.would_be is CircuitState.CLOSED:
+                    step = counting_of(NAME, failures, last, together)
+                    process.outbox.append((step, 0))
+                    self._send(process)
+            self._count(process, together)
+
+        self._at(process, WITHIN / PARTS, end_part)
 
     def _send(self, process: Process) -> None:
         if process.asks or process.learning or not process.outbox:
@@ -317,6 +345,7 @@ class FleetInABox:
         process.outbox.clear()
         process.held.clear()
         process.unheard.clear()
+        process.failures.clear()
         self.tell(process, Decide(process.time(self.now)))
         self._at(process, self.chance.uniform(0.05, 0.5), lambda: self._join(process))
 
@@ -438,6 +467,11 @@ class FleetInABox:
         for process in self.processes:
             if process.linked:
                 self._cut_off(process, process.link)
+        if self._happens(0.5):  # a member that nobody knows has made news of another circuit
+            self.unnoticed = True
+            latest = Asker("elsewhere", max(each.seen for each in self.processes), 1)
+            for state in (CircuitState.FORCED_OPEN, CircuitState.CLOSED):
+                space.take(Forcing("another", state), self.store_time(), latest)
 
     def set_clock(self, seconds: float) -> None:
         """Set the store's clock forward or back."""

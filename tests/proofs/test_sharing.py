@@ -8,7 +8,8 @@ import hypothesis
 from hypothesis import given, settings
 
 from supervisor import CircuitState
-from supervisor.sharing.rules import NOTHING, Asker, Held, Taken, as_of, later_epoch, take
+from supervisor.sharing.held import NOTHING, Held, as_of
+from supervisor.sharing.rules import Asker, Taken, later_epoch, take
 from supervisor.sharing.store import NEVER, Epoch
 from tests.sharing.cases import BEGIN
 from tests.sharing.drawn import HISTORIES, LONGEST, MOST_AT_ONCE, Drawn
@@ -60,11 +61,11 @@ def follow(history: list[Drawn]) -> None:
 def check_terms(held: Held, now: int) -> None:
     """No place is taken, and no circuit open, for longer than anybody has asked for."""
     assert held.ends <= now + held.length <= now + LONGEST * 1000
-    for ends, length in [*held.leases.values(), *held.votes.values()]:
+    for ends, length, *_ in [*held.leases.values(), *held.votes.values(), *held.counts.values()]:
         assert now < ends <= now + length <= now + LONGEST * 1000
     assert len(held.leases) <= MOST_AT_ONCE
     assert not held.leases or held.state is CircuitState.HALF_OPEN
-    assert not held.votes or held.state is CircuitState.CLOSED
+    assert not (held.votes or held.counts) or held.state is CircuitState.CLOSED
 
 
 def check_answer(taken: Taken) -> None:

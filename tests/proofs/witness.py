@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
-from supervisor.sharing.rules import EARLY, NOTHING, Held, milliseconds
+from supervisor.sharing.held import NOTHING, Held, milliseconds
+from supervisor.sharing.rules import EARLY
 from supervisor.sharing.store import (
     NEVER,
     Answer,
     Asking,
+    Counting,
     Epoch,
     Forcing,
     Opening,
@@ -49,6 +51,7 @@ class Witness:
         settings: how often the store's clock has been set.
         tokens: of probes that run.
         votes: that it is open, since the last change.
+        counts: failures of members, likewise.
         won: successes of probes in this period of HALF_OPEN.
         openings: those that have had an effect, by member and view: told twice, they have none.
     """
@@ -58,6 +61,7 @@ class Witness:
     settings: int = 0
     tokens: dict[str, Right] = field(default_factory=dict[str, Right])
     votes: dict[str, Right] = field(default_factory=dict[str, Right])
+    counts: dict[str, tuple[Right, int]] = field(default_factory=dict[str, tuple[Right, int]])
     won: int = 0
     openings: set[tuple[str, Epoch]] = field(default_factory=set[tuple[str, Epoch]])
 
@@ -65,6 +69,7 @@ class Witness:
         """Forget all: the store has, or may have."""
         self.tokens.clear()
         self.votes.clear()
+        self.counts.clear()
         self.openings.clear()
         self.won = 0
 
@@ -94,10 +99,13 @@ class Witness:
                 self._saw_settling(owner, step, before, after, changed, now)
             case Renewing():
                 self._saw_renewing(step, before, after, changed, answer, now)
+            case Counting():
+                self._saw_counting(owner, step, before, after, changed, now)
             case Forcing():
                 assert after.state is step.state
         if changed:
             self.votes.clear()
+            self.counts.clear()
             self.won = 0 if after.state is HALF_OPEN else self.won
             if not isinstance(step, Asking):
                 self.tokens.clear()
@@ -107,7 +115,11 @@ class Witness:
         longest = milliseconds(longest_open(self.policy))
         assert held.length <= longest
         assert held.ends <= now + held.length, "open for longer than was asked for"
-        for ends, length in [*held.leases.values(), *held.votes.values()]:
+        for ends, length, *_ in [
+            *held.leases.values(),
+            *held.votes.values(),
+            *held.counts.values(),
+        ]:
             assert now < ends <= now + length, "what has ended is kept"
 
     def _saw_opening(
@@ -142,6 +154,28 @@ class Witness:
             assert (owner, step.view) not in self.openings, "a hint counts twice"
             assert not after.leases
         self.openings.add((owner, step.view))
+
+    def _saw_counting(
+        self, owner: str, step: Counting, before: Held, after: Held, changed: bool, now: int
+    ) -> None:
+        was = CLOSED if before.epoch < step.view else before.state
+        if was is not CLOSED or step.view < before.epoch:
+            assert not changed, "failures of the past count"
+            return
+        right = Right(owner, step.view, now + milliseconds(step.within), self.settings)
+        self.counts[owner] = right, step.failures
+        told = [(each, failures) for each, failures in self.counts.values() if failures]
+        is_certain = all(each.settings == self.settings for each, _ in told)
+        lasting = [failures for each, failures in told if now < each.ends or not is_certain]
+        is_enough = sum(lasting) >= step.threshold and len(lasting) >= self.quorum
+        assert is_enough or not changed, "too few failures open it"
+        assert changed or not (is_enough and is_certain), "failures do not open it"
+        if changed:
+            assert after.state is OPEN
+            assert (after.ends, after.length) == (
+                now + milliseconds(step.seconds),
+                milliseconds(step.seconds),
+            )
 
     def _saw_asking(
         self,

@@ -16,6 +16,7 @@ from supervisor.sharing.store import (
     NEVER,
     Answer,
     Asking,
+    Counting,
     Epoch,
     Forcing,
     Opening,
@@ -39,6 +40,7 @@ def epoch(at: float, number: int = 0) -> Epoch:
 OPENING = Opening("db", NEVER, 30.0, 0, hinted=False, failure=None)
 ASKING = Asking("db", NEVER, "t1", 5.0, needed=1, at_once=1, failed_recoveries=0, failure=None)
 SETTLING = Settling("db", epoch(30), "t1", "succeeded", 1, 60.0, 1, failure=None)
+COUNTING = Counting("db", NEVER, 2, 10.0, 5, 30.0, failed_recoveries=0, failure=None)
 RENEWING = Renewing("db", epoch(30), "t1", 5.0)
 
 
@@ -167,6 +169,75 @@ CASES = [
         ],
         [OPEN, HALF_OPEN, CLOSED, OPEN],
         quorum=2,
+    ),
+    Case(
+        "failures of all count together",
+        [
+            Turn(0, COUNTING, "alone"),
+            Turn(1, replace(COUNTING, failures=3), "told", OPEN, 1, 31, owner="b"),
+            Turn(2, replace(COUNTING, failures=9), "told", OPEN, 1, 31, owner="c"),
+            Turn(2, replace(COUNTING, view=epoch(1)), "told", OPEN, 1, 31),
+        ],
+        [OPEN],
+    ),
+    Case(
+        "what a member has told before is void",
+        [
+            Turn(0, replace(COUNTING, failures=4), "alone"),
+            Turn(1, COUNTING, "alone"),
+            Turn(1, COUNTING, "alone"),
+            Turn(2, COUNTING, "alone", owner="b"),
+            Turn(3, replace(COUNTING, failures=0), "alone"),
+            Turn(4, COUNTING, "alone", owner="c"),
+            Turn(4, replace(COUNTING, failures=3), "told", OPEN, 4, 34, owner="b"),
+        ],
+        [OPEN],
+    ),
+    Case(
+        "failures count for as long as they were said to",
+        [
+            Turn(0, COUNTING, "alone"),
+            Turn(10, replace(COUNTING, failures=3), "alone", owner="b"),
+            Turn(19, COUNTING, "told", OPEN, 19, 49),
+        ],
+        [OPEN],
+    ),
+    Case(
+        "the store's clock goes back: failures count as long again, at most",
+        [
+            Turn(0, COUNTING, "alone"),
+            Turn(-HOUR, replace(COUNTING, failures=1), "alone", owner="b"),
+            Turn(10 - HOUR, replace(COUNTING, failures=4), "alone", owner="c"),
+        ],
+        [],
+    ),
+    Case(
+        "failures of one do not open it for many, and are no votes",
+        [
+            Turn(0, replace(COUNTING, failures=7), "alone"),
+            Turn(0, OPENING, "alone", owner="b"),
+            Turn(1, replace(COUNTING, failures=1), "told", OPEN, 1, 31, owner="b"),
+        ],
+        [OPEN],
+        quorum=2,
+    ),
+    Case(
+        "failures of before a recovery do not count",
+        [
+            OPENED,
+            LEASED,
+            CLOSES,
+            Turn(32, replace(COUNTING, failures=9), "told", CLOSED, 31, 31, owner="b"),
+            Turn(33, replace(COUNTING, view=epoch(31)), "alone", CLOSED, 31, 31),
+            Turn(
+                33, replace(COUNTING, view=epoch(31), failures=3), "told", OPEN, 33, 63, owner="b"
+            ),
+            Turn(34, replace(COUNTING, view=epoch(40), failures=4), "alone"),
+            Turn(
+                35, replace(COUNTING, view=epoch(40), failures=1), "told", OPEN, 35, 65, owner="b"
+            ),
+        ],
+        [OPEN, HALF_OPEN, CLOSED, OPEN, OPEN],
     ),
     Case(
         "nobody probes while it is open, but for a moment at its end",

@@ -11,6 +11,7 @@ from supervisor import CircuitState
 from supervisor.sharing.store import (
     NEVER,
     Asking,
+    Counting,
     Epoch,
     Forcing,
     Opening,
@@ -22,6 +23,8 @@ from supervisor.sharing.store import (
 QUARTER: Final = 0.25
 LONGEST: Final = 60.0
 MOST_AT_ONCE: Final = 2
+TOGETHER: Final = 3
+"""Failures that open a circuit."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,17 @@ class Drawn:
                 )
             case "renewing":
                 return Renewing(self.circuit, epoch, self.token, self.seconds)
+            case "counting":
+                return Counting(
+                    self.circuit,
+                    epoch,
+                    self.needed - 1,
+                    self.seconds,
+                    TOGETHER,
+                    self.seconds,
+                    0,
+                    self.failure,
+                )
             case _:
                 return Forcing(self.circuit, self.state)
 
@@ -92,6 +106,7 @@ TIMES = st.one_of(
     st.sampled_from([-3600.0, 3600.0, 90_000.0, -0.01]),
 )
 KINDS = ["opening", "asking", "asking", "asking", "settling", "settling", "settling", "renewing"]
+KINDS += ["counting", "counting"]
 STEPS = st.builds(
     Drawn,
     later=TIMES,

@@ -26,7 +26,7 @@ from supervisor.commands.replay import report
 from supervisor.loop import EventLoop
 from supervisor.machine import Asked
 from supervisor.sharing import Member
-from supervisor.sharing.store import Asking, Opening, Renewing, Settling
+from supervisor.sharing.store import Asking, Counting, Opening, Renewing, Settling
 from supervisor.testing import run_in_virtual_time
 from tests.sharing.fleets import Cut, FaultyStore, fleet, heard
 from tests.support.worlds import (
@@ -202,6 +202,59 @@ class TestTogether:
             assert breakers[1].statistics().last_failure == text
             assert [each.statistics().origin for each in breakers] == ["here", "fleet"]
             assert breakers[0].statistics().last_failure == "Down: down"
+
+    async def test_failures_count_together(self) -> None:
+        """Though none of them has seen enough by itself; for the time of the one that tells it."""
+        store = FaultyStore(failures=6, failures_within=10.0)
+        policy = {"failure_threshold": 5, "recovery_timeout": 30.0}
+        async with fleet(3, store, **policy) as (_, _supervisors, breakers):
+            for breaker in breakers:
+                await fail_times(breaker, 2)
+            assert store.steps == []
+            await anyio.sleep(1.1)
+            assert states(breakers) == [OPEN] * 3
+            assert len(store.steps) == 3
+            await anyio.sleep(30.0)
+            assert await breakers[0].call(succeed) == "fine"
+            await heard()
+            assert states(breakers) == [CLOSED] * 3
+            await fail_times(breakers[1], 4)
+            await anyio.sleep(11.1)
+            await fail_times(breakers[2], 4)
+            await anyio.sleep(1.1)
+            assert states(breakers) == [CLOSED] * 3
+
+    async def test_what_failures_cost(self) -> None:
+        """A step for each tenth of the time in which they are others, however many they are."""
+        store = FaultyStore(failures=10_000, failures_within=10.0)
+        async with fleet(1, store, failure_threshold=10_000) as (_, _supervisors, (breaker,)):
+            for _ in range(100):
+                await fail_times(breaker, 5)
+                await breaker.call(succeed)
+                await anyio.sleep(0.1)
+            assert 9 <= len(store.steps) <= 10
+            store.steps.clear()
+            await anyio.sleep(60.0)
+            assert len(store.steps) <= 11
+            last = store.steps[-1]
+            assert isinstance(last, Counting)
+            assert last.failures == 0
+
+    async def test_failures_of_a_circuit_that_has_ended_are_not_told(self) -> None:
+        """Nor those of one that has opened, nor any without a link."""
+        store = FaultyStore(failures=20)
+        async with fleet(1, store, failure_threshold=2) as (_, (supervisor,), (breaker,)):
+            await fail_times(breaker, 2)
+            await fail_times(supervisor.circuit("y"), 2)
+            supervisor.stop("y")
+            await anyio.sleep(1.1)
+            assert [type(step) for step in store.steps] == [Opening]
+            await fail_times(supervisor.circuit("z"), 2)
+            store.cut()
+            await heard()
+            store.mend()
+            await anyio.sleep(3.0)
+            assert not any(isinstance(step, Counting) for step in store.steps)
 
     async def test_by_hand_for_all(self) -> None:
         """Set and released, by whomever."""

@@ -11,7 +11,9 @@ import pytest
 
 from supervisor import CircuitState, MemorySharing
 from supervisor.loop import EventLoop
+from supervisor.machine import Failed
 from supervisor.sharing.clocks import StoreClock
+from supervisor.sharing.failures import PARTS, Failures
 from supervisor.sharing.hearing import Hearing
 from supervisor.sharing.known import REMEMBERED, REMEMBERED_OPEN, Known
 from supervisor.sharing.store import Answer, Beat, Epoch, Link, Record
@@ -141,6 +143,8 @@ class TestChoice:
             ({"local": (1,)}, "local must be a tuple of patterns"),
             ({"quorum": 0}, "quorum must be"),
             ({"lease": 0}, "lease must be"),
+            ({"failures": 0}, "failures must be"),
+            ({"failures_within": 0.5}, "failures_within must be at least 1.0 (seconds), got 0.5"),
             ({"lease": 0.09}, "lease must be at least 0.1 (seconds), got 0.09"),
             ({"share_failures": "no"}, "share_failures must be True or False, got 'no'"),
             ({"clock": 5.0}, "clock must be a function, got 5.0"),
@@ -156,3 +160,51 @@ def test_an_answer_that_nobody_needs() -> None:
     """It is none."""
     reader = Reader("me", StoreClock(), 5.0)
     assert reader.answer(Answer("alone", 0.0, None), 0.0, 0, "") is None
+
+
+class TestFailures:
+    """Those that a member has seen in the last parts of the time."""
+
+    @staticmethod
+    def failed(failures: int = 1, view: int = 0) -> Failed:
+        return Failed((view, 0), failures, 30.0, None)
+
+    @staticmethod
+    def told(failures: Failures[str]) -> dict[str, int]:
+        return {circuit: number for circuit, number, _ in failures.end_part()}
+
+    def test_all_of_the_time_are_told_when_there_are_more_or_fewer(self) -> None:
+        """And not again while there are as many, but of one part and another."""
+        failures: Failures[str] = Failures()
+        for _ in range(2):
+            failures.add("x", self.failed(2))
+        failures.add("y", self.failed())
+        assert self.told(failures) == {"x": 4, "y": 1}
+        for _ in range(PARTS - 2):
+            assert self.told(failures) == {}
+        failures.add("x", self.failed())
+        assert self.told(failures) == {"x": 5}
+        assert self.told(failures) == {"x": 1, "y": 0}
+        failures.add("y", self.failed(3))
+        assert self.told(failures) == {"y": 3}
+
+    def test_as_many_as_have_gone_are_told_again(self) -> None:
+        """They have a new end."""
+        failures: Failures[str] = Failures()
+        for _ in range(3 * PARTS):
+            failures.add("x", self.failed())
+            assert self.told(failures)
+
+    def test_what_has_failed_before_a_change_is_over(self) -> None:
+        """Of the fleet's, in which it was open for all."""
+        failures: Failures[str] = Failures()
+        failures.add("x", self.failed(5))
+        failures.add("x", self.failed(1, view=7))
+        ((_, number, last),) = failures.end_part()
+        assert (number, last.view) == (1, (7, 0))
+
+    def test_all_is_forgotten(self) -> None:
+        failures: Failures[str] = Failures()
+        failures.add("x", self.failed())
+        failures.clear()
+        assert self.told(failures) == {}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from supervisor import sharing
-from supervisor.sharing.rules import Asker, Term
+from supervisor.sharing.held import Count, Term
+from supervisor.sharing.rules import Asker
 from supervisor.sharing.store import LONGEST_FAILURE, LONGEST_NAME, NEVER, Epoch, News
 from supervisor.sharing.wire import (
     LONGEST_TEXT,
@@ -35,6 +36,7 @@ HELD: dict[str, Any] = {
     "won": 1,
     "leases": {"t": [5, 6]},
     "votes": {},
+    "counts": {"a": [7, 8, 9]},
 }
 
 
@@ -49,6 +51,7 @@ def test_a_record_is_read() -> None:
     assert held is not None
     assert (held.state, held.epoch, held.ends, held.failure) == (OPEN, Epoch(7, 1), 30_000, "down")
     assert held.leases == {"t": Term(5, 6)}
+    assert held.counts == {"a": Count(7, 8, 9)}
     without = read_held(text(failure=None))
     assert without == replace(held, failure=None)
 
@@ -76,6 +79,8 @@ def test_a_record_is_read() -> None:
         text(leases=[]),
         text(leases={"t": [1]}),
         text(votes={"b": 1}),
+        text(counts=None),
+        text(counts={"b": [1, 2]}),
         text(failure="x" * LONGEST_TEXT),
     ],
 )

@@ -1,4 +1,4 @@
--- What is held of a circuit: the same as `Held` in rules.py, as JSON in a field of a hash.
+-- What is held of a circuit: the same as `Held` in held.py, as JSON in a field of a hash.
 local CIRCUITS, NEWS, MEMBERS = KEYS[1], KEYS[2], KEYS[3]
 local asked = cjson.decode(ARGV[1])
 local NEVER = '0-0'
@@ -32,11 +32,13 @@ local function is_whole(number)
   return type(number) == 'number' and number >= 0 and number <= 2 ^ 53 and number % 1 == 0
 end
 
-local function are_terms(terms)
+local function are_terms(terms, size)
   if type(terms) ~= 'table' then return false end
   for name, term in pairs(terms) do
     if type(name) ~= 'string' or type(term) ~= 'table' then return false end
-    if not (is_whole(term[1]) and is_whole(term[2])) then return false end
+    for i = 1, size do
+      if not is_whole(term[i]) then return false end
+    end
   end
   return true
 end
@@ -49,18 +51,18 @@ local function is_held(held)
     and is_whole(held.failed_recoveries) and is_whole(held.won)
     and (held.failure == nil or type(held.failure) == 'string')
     and type(held.owner) == 'string'
-    and are_terms(held.leases) and are_terms(held.votes)
+    and are_terms(held.leases, 2) and are_terms(held.votes, 2) and are_terms(held.counts, 3)
 end
 
 local function nothing()
   return {
     state = 'closed', epoch = NEVER, ends = 0, length = 0, failed_recoveries = 0, owner = '',
-    won = 0, leases = {}, votes = {},
+    won = 0, leases = {}, votes = {}, counts = {},
   }
 end
 
 local function is_nothing(held)
-  return held.epoch == NEVER and count(held.votes) == 0
+  return held.epoch == NEVER and count(held.votes) == 0 and count(held.counts) == 0
 end
 
 local function read(text)  -- what nobody can read is nothing, and is written anew
@@ -73,7 +75,7 @@ local function living(terms)  -- and whether that is less
   for name, term in pairs(terms) do
     local ends = math.min(term[1], now + term[2])
     is_less = is_less or term[1] <= now or ends < term[1]
-    if term[1] > now then left[name] = {ends, term[2]} end
+    if term[1] > now then left[name] = {ends, term[2], term[3]} end
   end
   return left, is_less
 end
@@ -81,12 +83,13 @@ end
 local function as_of_now(held)  -- and whether that is less
   local leases, less_leases = living(held.leases)
   local votes, less_votes = living(held.votes)
+  local counts, less_counts = living(held.counts)
   local ends = math.min(held.ends, now + held.length)
   local remembered = REMEMBERED[held.state]
   local is_over = remembered and count(leases) == 0 and ends + remembered <= now
-  local is_less = is_over or less_leases or less_votes or ends < held.ends
+  local is_less = is_over or less_leases or less_votes or less_counts or ends < held.ends
   if is_over then held = nothing() else held.ends, held.leases = ends, leases end
-  held.votes = votes
+  held.votes, held.counts = votes, counts
   return held, is_less
 end
 

@@ -30,7 +30,7 @@ end
 local function unless_void(held)
   if not is_later(asked.view, held.epoch) then return held end
   local left = nothing()
-  left.votes = held.votes
+  left.votes, left.counts = held.votes, held.counts
   return left
 end
 
@@ -54,6 +54,20 @@ function steps.opening()
   held.votes[asked.owner] = term
   if count(held.votes) < asked.quorum then return kept('alone', held) end
   return changed(opened(term))
+end
+
+function steps.counting()
+  local held, failures = unless_void(get()), 0
+  if held.state ~= 'closed' or is_later(held.epoch, asked.view) then return answer('told', held) end
+  held.counts[asked.owner] = nil
+  if asked.failures > 0 then
+    held.counts[asked.owner] = {now + asked.within, asked.within, asked.failures}
+  end
+  for _, told in pairs(held.counts) do failures = failures + told[3] end
+  if failures < asked.threshold or count(held.counts) < asked.quorum then
+    return kept('alone', held)
+  end
+  return changed(opened(term_of(asked.length)))
 end
 
 function steps.asking()

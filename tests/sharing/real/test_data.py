@@ -33,7 +33,15 @@ def key(space: str, what: str) -> str:
 def record(number: int = 0, **changed: object) -> str:
     """The text of a record as the script has it."""
     told = {"state": "open", "epoch": f"{number + 1}-0", "ends": 2**52, "length": 2**52}
-    told |= {"failed_recoveries": 0, "owner": "a", "won": 0, "leases": {}, "votes": {}, **changed}
+    told |= {
+        "failed_recoveries": 0,
+        "owner": "a",
+        "won": 0,
+        "leases": {},
+        "votes": {},
+        "counts": {},
+        **changed,
+    }
     return json.dumps(told)
 
 
@@ -78,7 +86,14 @@ async def test_what_nobody_can_read_is_skipped(
 ) -> None:
     """It is counted, logged once, and written anew by the next step; news of it are no gap."""
     circuits, news = key(space, "circuits"), key(space, "news")
-    wrong = ["?", "[]", record(leases=[1]), record(ends="soon"), record(state="ajar")]
+    wrong = [
+        "?",
+        "[]",
+        record(leases=[1]),
+        record(ends="soon"),
+        record(state="ajar"),
+        record(counts={"a": [1, 2]}),
+    ]
     for number, text in enumerate(wrong):
         server.do("HSET", circuits, f"wrong {number}", text)
     server.do("HSET", circuits, "x" * 2000, record())
