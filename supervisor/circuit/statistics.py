@@ -45,6 +45,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentFailure:
+    """A call that has failed.
+
+    Attributes:
+        at: when it ended, in seconds of the event loop's clock; None if no event loop ran there.
+        failure: the error or the result, as text; None if a permit was settled without one.
+    """
+
+    at: float | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """One circuit's figures at one moment, counted since it was created; or since the first one was
     that it goes on from, if it is kept from one event loop to the next.
@@ -77,6 +90,8 @@ class Statistics:
         age: 0.0 if all of this is as of now. In `Supervisor.figures()`, seconds since the actor's
             latest turn if something has been reported since: what only the actor knows is so old,
             and that is all but the numbers of calls.
+        recent_failures: the last failures on this event loop, oldest first, if its policy has a
+            `keep_failures`; else nothing.
     """
 
     name: str
@@ -102,6 +117,7 @@ class Statistics:
     refusals: Mapping[str, int] = field(hash=False)
     window: Window | None
     age: float
+    recent_failures: tuple[RecentFailure, ...]
 
 
 Draft: Final[Any] = make_dataclass("Draft", [each.name for each in fields(Statistics)], slots=True)

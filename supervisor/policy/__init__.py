@@ -2,7 +2,7 @@
 
 May know nothing but how arguments are checked: neither machines nor settings.
 
-    policy     the fields of a policy, each defined once, and what they need of each other
+    policy     the fields of a policy, each defined once; rules, what they need of each other
     kinds      what values they may have
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
@@ -21,6 +21,7 @@ from supervisor.policy.kinds import (
     Errors,
     Factor,
     Failures,
+    Few,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -52,6 +53,7 @@ __all__ = [
     "Factor",
     "Failure",
     "Failures",
+    "Few",
     "Flag",
     "FurtherFields",
     "JudgeOfBoth",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from supervisor.arguments import (
     check_count,
@@ -23,6 +23,9 @@ Errors = OneOfErrors | tuple[OneOfErrors, ...]
 """Which errors are meant: of a type, or those that a function returns true for; or several of
 either.
 """
+
+MOST_KEPT: Final = 100
+"""Failures that a circuit keeps for whoever reads it: each new one copies the others."""
 
 Classifier = Callable[[Any], Failure | Outcome | None]
 """What an error that was raised, or a result that was returned, counts as; None: by the rest."""
@@ -82,6 +85,13 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
+def _check_few(field: str, value: object) -> int:
+    few = check_count(field, value)
+    if few > MOST_KEPT:
+        raise ValueError(f"{field} must be at most {MOST_KEPT}, got {shown(value)}")
+    return few
+
+
 _check_count_from_zero = functools.partial(check_count, at_least=0)
 _check_share_from_zero = functools.partial(check_share, zero=True)
 
@@ -100,6 +110,7 @@ SomeErrors = Annotated[
 Failures = Annotated[
     Errors, Kind(_check_failures, "types or functions of an error, or several", for_callers=True)
 ]
+Few = Annotated[int, Kind(_check_few, "whole number, 1 to 100", for_callers=True)]
 Flag = Annotated[bool, Kind(check_flag, "True or False", for_callers=True)]
 JudgeOfResults = Annotated[
     Callable[[Any], bool], Kind(check_function, "a function of a result", for_callers=True)

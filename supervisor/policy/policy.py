@@ -4,7 +4,8 @@ A policy is put together from independent parts, of which only the first is ther
 
     when it opens    failure_threshold; a window with window_calls or window_seconds, and in it
                      failure_rate or slow_call_rate with minimum_calls; slow_call_duration
-    what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout
+    what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout;
+                     keep_failures
     for how long     recovery_timeout; recovery_factor, max_recovery_timeout, recovery_jitter,
                      recovery_from, max_retry_after
     how it returns   success_threshold, probe_timeout; probes, probe_failure_rate,
@@ -18,16 +19,17 @@ What else has such fields is generated from them; see `make generated`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self, get_args, get_type_hints
 
-from supervisor.arguments import check_known, shown
+from supervisor.arguments import check_known
 from supervisor.policy.kinds import (
     Count,
     CountFromZero,
     Factor,
     Failures,
+    Few,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -41,6 +43,7 @@ from supervisor.policy.kinds import (
     WindowCalls,
     WindowSeconds,
 )
+from supervisor.policy.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,9 @@ class Policy:
     classify: JudgeOfBoth | None = None
     """Says what an error or a result counts as: a `Failure`, an `Outcome`, or None to let the
     other fields decide."""
+
+    keep_failures: Few | None = None
+    """Failures that `Statistics.recent_failures` tells of: the last so many, when and why."""
 
     # For how long it is open
 
@@ -195,79 +201,6 @@ class Policy:
         for rule in RULES:
             if (wrong := rule(self)) is not None:
                 raise ValueError(wrong)
-
-
-# What the fields need of each other: each rule returns what is wrong, or None
-
-
-def _one_window(policy: Policy) -> str | None:
-    if policy.window_calls is None or policy.window_seconds is None:
-        return None
-    return (
-        "window_calls and window_seconds exclude each other, got"
-        f" {shown(policy.window_calls)} and {shown(policy.window_seconds)}"
-    )
-
-
-def _needs(field: str, needed: str, *any_of: str) -> Callable[[Policy], str | None]:
-    """Return the rule that `field` needs one of some fields, called `needed`."""
-
-    def rule(policy: Policy) -> str | None:
-        value = getattr(policy, field)
-        if value is None or any(getattr(policy, other) is not None for other in any_of):
-            return None
-        return f"{field}={shown(value)} needs {needed}"
-
-    return rule
-
-
-def _minimum_fits(policy: Policy) -> str | None:
-    rates = policy.failure_rate is not None or policy.slow_call_rate is not None
-    if not rates or policy.window_calls is None or policy.window_calls >= policy.minimum_calls:
-        return None
-    return (
-        f"minimum_calls={shown(policy.minimum_calls)} is more than a window of"
-        f" window_calls={shown(policy.window_calls)} can ever hold"
-    )
-
-
-def _threshold_fits(policy: Policy) -> str | None:
-    if policy.window_calls is None or policy.failure_rate is not None:
-        return None
-    if policy.failure_threshold <= policy.window_calls:
-        return None
-    return (
-        f"failure_threshold={shown(policy.failure_threshold)} is more than a window of"
-        f" window_calls={shown(policy.window_calls)} can ever hold"
-    )
-
-
-def _growth_ends(policy: Policy) -> str | None:
-    if policy.recovery_factor == 1 or policy.max_recovery_timeout is not None:
-        return None
-    return f"recovery_factor={shown(policy.recovery_factor)} needs max_recovery_timeout"
-
-
-def _maximum_fits(policy: Policy) -> str | None:
-    maximum, base = policy.max_recovery_timeout, policy.recovery_timeout
-    if maximum is None or maximum >= base:
-        return None
-    return f"max_recovery_timeout={shown(maximum)} is less than recovery_timeout={shown(base)}"
-
-
-_WINDOWS: Final = ("window_calls", "window_seconds")
-
-RULES: Final[tuple[Callable[[Policy], str | None], ...]] = (
-    _one_window,
-    _needs("failure_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "slow_call_duration", "slow_call_duration"),
-    _needs("probe_failure_rate", "probes", "probes"),
-    _minimum_fits,
-    _threshold_fits,
-    _growth_ends,
-    _maximum_fits,
-)
 
 
 def _annotated(hint: Any) -> tuple[type, Kind]:
