@@ -54,7 +54,8 @@ def _check_errors(field: str, value: object) -> object:
     parts = cast("Sequence[object]", value if several else (value,))
     if not all(_means_errors(part) for part in parts):
         needed = "types of exceptions" if several or isinstance(value, type) else "a function"
-        raise TypeError(f"{field} must be {needed}{' or functions' * several}, got {shown(value)}")
+        needed += " or functions" * several
+        raise TypeError(f"{field} must be {needed}, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
     return tuple(parts) if isinstance(value, list) else value
 
 
