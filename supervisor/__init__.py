@@ -24,7 +24,7 @@ uses only the doors (`__init__`) of those above it.
     commands         `python -m supervisor`: check, replay, simulate, top, demo
 """
 
-from supervisor.circuit import Statistics, Window
+from supervisor.circuit import RecentFailure, Statistics, Window
 from supervisor.errors import (
     CallTimeoutError,
     CircuitBreakerOpenError,
@@ -136,6 +136,7 @@ __all__ = [
     "Policy",
     "PolicyConflictError",
     "PolicyFields",
+    "RecentFailure",
     "Recording",
     "RecordingError",
     "RedisSharing",

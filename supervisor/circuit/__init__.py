@@ -61,7 +61,7 @@ from supervisor.circuit.settlement import (
     settle_counted,
     succeed,
 )
-from supervisor.circuit.statistics import Statistics, Window
+from supervisor.circuit.statistics import RecentFailure, Statistics, Window
 from supervisor.circuit.streams import Pulse, end_of_time, fail_later
 from supervisor.circuit.witnesses import add_witness, remove_witness
 
@@ -76,6 +76,7 @@ __all__ = [
     "OuterCall",
     "Part",
     "Pulse",
+    "RecentFailure",
     "Statistics",
     "Ticket",
     "Window",

@@ -6,6 +6,7 @@ plain circuit's calls pay nothing for any of this. A policy may ask for
     failures one by one   with their time or kind; successes go the shortest path all the same
     successes in time     in runs, each of which ends with a bucket of a time window
     results               which are judged, too
+    failures kept         the last ones, for whoever reads the circuit
     running calls         which are known by number, with the time of their beginning
 
 and so may who observes calls, whatever the policy.
@@ -19,6 +20,7 @@ from typing import Final
 
 from supervisor.circuit.calls import RunningCalls, Ticket
 from supervisor.circuit.observers import CallObserver
+from supervisor.circuit.statistics import RecentFailure
 from supervisor.loop import Clock
 from supervisor.machine import BUCKETS, Grant, Lease, Settle, bucket_of, last_time
 from supervisor.policy import Outcome, Policy
@@ -35,6 +37,7 @@ _parts_that_ask = attrgetter(
     "throttle",
     "retry_budget",
     "timeout",
+    "keep_failures",
 )
 _NOTHING_ASKED: Final = _parts_that_ask(Policy())
 
@@ -61,6 +64,7 @@ class Allowance:
         running_calls: those that are known by number, by whatever lease.
         overdue_at: when the first of them is slow, or an earlier time; infinite if nobody has to
             look.
+        failures: the last ones, if they are kept; replaced as a whole, for other threads.
         observer: who wants to know of each call; none of them goes the shortest path then.
         next_check: the time from which a call must not be admitted before something is looked at.
         admits_freely: whether calls are admitted without a look at the time.
@@ -81,6 +85,7 @@ class Allowance:
         "between_runs",
         "clock",
         "expires",
+        "failures",
         "failures_one_by_one",
         "first_policy",
         "grant",
@@ -110,6 +115,7 @@ class Allowance:
         self.grant: Grant = lease.grant
         self.running_calls = RunningCalls(lease.grant, policy)
         self.run_began: float | None = None
+        self.failures: tuple[RecentFailure, ...] | None = None
         self._adapt(policy)
         self.renew(lease, policy)
 
@@ -172,6 +178,13 @@ class Allowance:
         self.slack -= weight
         return self.slack > 0
 
+    def remember(self, report: Settle) -> None:
+        """Keep a report if it is one of a failure, and failures are kept."""
+        if self.failures is not None and report.outcome is Outcome.FAILED:
+            kept = self._policy.keep_failures or 1
+            failure = RecentFailure(report.at, report.failure)
+            self.failures = (*self.failures, failure)[-kept:]
+
     # Runs of successes
 
     def time_in_run(self, ticket: Ticket) -> float | None:
@@ -229,6 +242,8 @@ class Allowance:
         self._in_time = bool(self._widths)
         self.between_runs = -math.inf if self._in_time else math.inf
         self.run_began = None
+        kept = policy.keep_failures
+        self.failures = None if kept is None else (self.failures or ())[-kept:]
         self.keeps_calls = policy.slow_call_duration is not None
         self.failures_one_by_one = asks_for_more(policy)
         self._allow_for(policy)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.record import AT_REST, Circuit
-from supervisor.circuit.statistics import Draft, Statistics, Window
+from supervisor.circuit.statistics import Draft, RecentFailure, Statistics, Window
 from supervisor.machine import (
     CircuitState,
     InARow,
@@ -154,7 +155,7 @@ def drawn_from(
     age: float = 0.0,
 ) -> Statistics:
     """Return the figures of a circuit by a projection of its machine, and what has been counted."""
-    started, succeeded, failed, ignored, cancelled, rejected = counts
+    started, *settled, rejected = counts
     state, retry_after, origin = machine.would_be, 0.0, _HERE
     shared = machine.is_shared
     if state is not _CLOSED or machine.metrics_only or shared:
@@ -170,7 +171,7 @@ def drawn_from(
         *counts,
         machine.would_have_refused,
         machine.waiting.size if circuit.running else 0,
-        max(0, started - rejected - succeeded - failed - ignored - cancelled),
+        max(0, started - rejected - sum(settled)),
         machine.stale,
         machine.times_opened,
         circuit.restarts,
@@ -181,10 +182,15 @@ def drawn_from(
         None if isinstance(tally, InARow) else _window(machine, tally),
         age,
         circuit.loop.clock_zero,
+        _recent(circuit.allowance),
     )
     record.__class__ = Statistics
     statistics: Statistics = record
     return statistics
+
+
+def _recent(allowance: Allowance | None) -> tuple[RecentFailure, ...]:
+    return () if allowance is None else allowance.failures or ()
 
 
 def _window(machine: Machine, tally: Tally) -> Window:

@@ -227,6 +227,8 @@ def report(
         assert allowance is not None
         grant, began, told = allowance.running_calls.end(ticket, now)
         message = settled(grant, judgement, now, failure, began=began, told=told)
+    if allowance is not None:
+        allowance.remember(message)
     if message.period >= circuit.lease.period and _could_change_state(circuit, message):
         if WITNESSES:
             tell_opening(circuit, message)

@@ -45,6 +45,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentFailure:
+    """A call that has failed.
+
+    Attributes:
+        at: when it ended, in seconds of the event loop's clock; None if no event loop ran there.
+        failure: the error or the result, as text; None if a permit was settled without one.
+    """
+
+    at: float | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """One circuit's figures at one moment, counted since it was created; or since the first one was
     that it goes on from, if it is kept from one event loop to the next.
@@ -80,6 +93,8 @@ class Statistics:
             and that is all but the numbers of calls.
         clock_zero: when its event loop's clock was at 0, in seconds of Unix time. Added to the time
             of an event, such as `StateChanged.at`, it gives a date. No two records differ by it.
+        recent_failures: the last failures on this event loop, oldest first, if its policy has a
+            `keep_failures`; else nothing.
     """
 
     name: str
@@ -107,6 +122,7 @@ class Statistics:
     window: Window | None
     age: float
     clock_zero: float = field(compare=False)
+    recent_failures: tuple[RecentFailure, ...]
 
 
 Draft: Final[Any] = make_dataclass("Draft", [each.name for each in fields(Statistics)], slots=True)

@@ -68,9 +68,8 @@ class ByHand(ABC):
         """Refuse every call until whoever asks for this, and all others who have, let it go.
 
         For several owners, none of whom may let calls through while another one does not want them
-        (Polly: CircuitBreakerManualControl, of which several may isolate one circuit). Who has
-        called `force_open` is one of them. `release`, and every other state that is set by hand,
-        ends it for all.
+        (cockatiel: isolate). Who has called `force_open` is one of them. `release`, and every other
+        state that is set by hand, ends it for all.
 
         Args:
             seconds: more than 0, after which this owner lets go anyway. If that is the last one,

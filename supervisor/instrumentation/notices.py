@@ -43,11 +43,12 @@ class Notices:
     When the supervisor ends, it is told of what still waits, for 2 seconds at most.
     """
 
-    def __init__(self, func: OnChange, circuit: str | None = None) -> None:
+    def __init__(self, func: OnChange, circuit: str | None = None, last: float = LAST) -> None:
         if form_of(func) not in ("async", "plain"):
             raise TypeError(f"on_change must be a plain or an async function, got {shown(func)}")
         self.changes = Changes(BACKLOG, circuit)
         self._func = func
+        self._last = last  # seconds for what still waits at the end
         self._loop: EventLoop | None = None
         self._until = math.inf
         self._told: anyio.CancelScope | None = None  # while an async function is told
@@ -70,7 +71,7 @@ class Notices:
         self.changes.close()
         now = None if self._loop is None else self._loop.time_here()
         if now is not None:
-            self._until = min(self._until, now + LAST)
+            self._until = min(self._until, now + self._last)
         if self._told is not None:
             self._told.deadline = self._until
 
@@ -96,7 +97,7 @@ class Notices:
             self._untold += 1
             if self._until == math.inf or loop.clock.time() < self._until:
                 self._untold -= await self._tell(loop, event)
-        if self._untold:
+        if self._untold and self._last > 0:
             log_untold(self._name, self._untold)
 
     async def _tell(self, loop: EventLoop, change: StateChanged) -> bool:

@@ -39,4 +39,5 @@ def with_hints(policy: Policy, nothing: Errors) -> Policy:
 
 
 def _several(errors: Errors) -> tuple[OneOfErrors, ...]:
-    return errors if isinstance(errors, tuple) else (errors,)
+    several: tuple[OneOfErrors, ...] = errors if isinstance(errors, tuple) else (errors,)
+    return several

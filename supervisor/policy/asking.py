@@ -53,7 +53,8 @@ def is_group_meant(field: str, errors: Errors, group: BaseException) -> bool:
 
 def parts_of(errors: Errors) -> tuple[OneOfErrors, ...]:
     """Return the types and functions of which any may mean an error."""
-    return errors if isinstance(errors, tuple) else (errors,)
+    parts: tuple[OneOfErrors, ...] = errors if isinstance(errors, tuple) else (errors,)
+    return parts
 
 
 def _means(field: str, part: OneOfErrors, error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from supervisor.policy.kinds import (
     CountFromZero,
     Factor,
     Failures,
+    Few,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -75,6 +76,9 @@ class FurtherFields(TypedDict, total=False):
     classify: JudgeOfBoth | None
     """Says what an error or a result counts as: a `Failure`, an `Outcome`, or None to let the
     other fields decide."""
+
+    keep_failures: Few | None
+    """Failures that `Statistics.recent_failures` tells of: the last so many, when and why."""
 
     recovery_factor: Factor
     """Factor by which `recovery_timeout` grows with each failed recovery. Above 1 it needs a
@@ -188,6 +192,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "failure_on_cancel": "Whether a cancelled call is a failure; by default it counts as nothing.",
     "classify": "Says what an error or a result counts as: a `Failure`, an `Outcome`,"
     " or None to let the other fields decide.",
+    "keep_failures": "Failures that `Statistics.recent_failures` tells of: the last so"
+    " many, when and why.",
     "recovery_factor": "Factor by which `recovery_timeout` grows with each failed recovery."
     " Above 1 it needs a `max_recovery_timeout`. (exponential back-off)",
     "max_recovery_timeout": "Longest time to which `recovery_timeout` grows; a server's"

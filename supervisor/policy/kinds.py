@@ -24,6 +24,9 @@ Errors = OneOfErrors | tuple[OneOfErrors, ...]
 either.
 """
 
+MOST_KEPT: Final = 100
+"""Failures that a circuit keeps for whoever reads it: each new one copies the others."""
+
 Classifier = Callable[[Any], Failure | Outcome | None]
 """What an error that was raised, or a result that was returned, counts as; None: by the rest."""
 
@@ -55,7 +58,8 @@ def _check_errors(field: str, value: object) -> object:
     parts = cast("Sequence[object]", value if several else (value,))
     if not all(_means_errors(part) for part in parts):
         needed = "types of exceptions" if several or isinstance(value, type) else "a function"
-        raise TypeError(f"{field} must be {needed}{' or functions' * several}, got {shown(value)}")
+        needed += " or functions" * several
+        raise TypeError(f"{field} must be {needed}, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
     return tuple(parts) if isinstance(value, list) else value
 
 
@@ -97,6 +101,15 @@ def _check_state(field: str, value: object) -> object:
 
 
 _STATES: Final = get_args(InitialState)
+
+
+def _check_few(field: str, value: object) -> int:
+    few = check_count(field, value)
+    if few > MOST_KEPT:
+        raise ValueError(f"{field} must be at most {MOST_KEPT}, got {shown(value)}")
+    return few
+
+
 _check_count_from_zero = functools.partial(check_count, at_least=0)
 _check_requests = functools.partial(check_factor, at_least=1.01)
 _check_share_from_zero = functools.partial(check_share, zero=True)
@@ -118,6 +131,7 @@ SomeErrors = Annotated[
 Failures = Annotated[
     Errors, Kind(_check_failures, "types or functions of an error, or several", for_callers=True)
 ]
+Few = Annotated[int, Kind(_check_few, "whole number, 1 to 100", for_callers=True)]
 Flag = Annotated[bool, Kind(check_flag, "True or False", for_callers=True)]
 JudgeOfResults = Annotated[
     Callable[[Any], bool], Kind(check_function, "a function of a result", for_callers=True)

@@ -4,7 +4,8 @@ A policy is put together from independent parts, of which only the first is ther
 
     when it opens    failure_threshold; a window with window_calls or window_seconds, and in it
                      failure_rate or slow_call_rate with minimum_calls; slow_call_duration
-    what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout
+    what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout;
+                     keep_failures
     for how long     recovery_timeout; recovery_factor, max_recovery_timeout, recovery_jitter,
                      recovery_from, max_retry_after
     how it returns   success_threshold, probe_timeout; probes, probe_failure_rate,
@@ -29,6 +30,7 @@ from supervisor.policy.kinds import (
     CountFromZero,
     Factor,
     Failures,
+    Few,
     Flag,
     JudgeOfBoth,
     JudgeOfResults,
@@ -117,6 +119,9 @@ class Policy:
     classify: JudgeOfBoth | None = None
     """Says what an error or a result counts as: a `Failure`, an `Outcome`, or None to let the
     other fields decide."""
+
+    keep_failures: Few | None = None
+    """Failures that `Statistics.recent_failures` tells of: the last so many, when and why."""
 
     # For how long it is open
 

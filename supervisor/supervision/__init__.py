@@ -3,7 +3,7 @@
 May know all that is below; whoever asks for circuits by name is above.
 
     supervisor   owns the circuits of an event loop; current, which one runs here
-    table        its circuits by name, each with its breaker
+    table        its circuits by name, each with its breaker; listening, who listens to them
     conflicts    whether a circuit is the one that is asked for
     restarts     how often a crashed actor is started again
     keeping      what of them outlives the event loop in this process
@@ -13,6 +13,7 @@ May know all that is below; whoever asks for circuits by name is above.
     publishing   events, numbered and delivered
     tracing      which circuits' calls are written down
     onlookers    who else is told: logs and notices; refusals, how many, once a minute
+    health_checks  what probes a circuit for its callers
 """
 
 from supervisor.supervision.current import (

@@ -8,11 +8,10 @@ from functools import partial
 from typing import Unpack
 
 from supervisor.arguments import check_count, check_name, shown
-from supervisor.circuit import Circuit, Statistics, catch_up, let_go, statistics_of_all
+from supervisor.circuit import Circuit, Statistics, let_go, statistics_of_all
 from supervisor.errors import Uncopied
-from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import Notices, OnChange, TraceRecorder
+from supervisor.instrumentation import OnChange, TraceRecorder
 from supervisor.loop import EventLoop
 from supervisor.machine import CircuitState
 from supervisor.policy import (
@@ -27,13 +26,14 @@ from supervisor.settings import Keep
 from supervisor.sharing import Sharing
 from supervisor.supervision.conflicts import check_policy
 from supervisor.supervision.figures import Figures, Fleet, History
+from supervisor.supervision.listening import Listening
 from supervisor.supervision.membership import membership
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
 from supervisor.supervision.tracing import Tracing
 
 
-class CircuitTable(Uncopied, Mapping[str, CircuitBreaker]):
+class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
     """A mapping from names to breakers, which is no other one's equal.
 
     Args:
@@ -167,49 +167,6 @@ class CircuitTable(Uncopied, Mapping[str, CircuitBreaker]):
         circuit.observers = (*others, recording)
         return recording
 
-    def events(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
-        """Return a stream of everything that happens to circuits from now on.
-
-        Args:
-            buffer: events, 1 or more, that may wait for a listener before it misses some.
-            circuit: the name of the one whose events it is told, which need not be there yet;
-                None: those of all, and of the fleet.
-
-        Raises:
-            RuntimeError: this is not the supervisor's event loop.
-            TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` is no
-                name.
-        """
-        if not self._closed and self._loop is not None and not self._loop.runs_here():
-            EventStream(buffer, circuit)  # the arguments are looked at first
-            raise RuntimeError("events must be asked for on the supervisor's event loop")
-        self._catch_up_all()
-        return self._publisher.stream(buffer, circuit)
-
-    def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
-        """Let a function be told of each change of state from now on, in a task of its own.
-
-        Args:
-            func: takes a `StateChanged`. A plain one runs on the event loop, which it must not hold
-                up; an async one may take its time. What it raises is logged.
-            circuit: the name of the one whose changes it is told; None: of all circuits.
-
-        Returns:
-            What ends that earlier than the supervisor: its `end()`.
-
-        Raises:
-            RuntimeError: this is not the supervisor's event loop, or it has ended.
-            TypeError, ValueError: `func` is no such function, or `circuit` no name.
-        """
-        notices = Notices(func, circuit)
-        if self._closed:
-            raise RuntimeError("the supervisor has ended, so there will be no changes")
-        if self._loop is not None and not self._loop.runs_here():
-            raise RuntimeError("notices must be asked for on the supervisor's event loop")
-        self._catch_up_all()
-        self._onlookers.add(notices)
-        return notices
-
     def trace(self, recorder: TraceRecorder | None, circuit: str | None = None) -> None:
         """Let a recorder write down each call that begins from now on, in the place of another.
 
@@ -252,16 +209,6 @@ class CircuitTable(Uncopied, Mapping[str, CircuitBreaker]):
         if not self._loop.runs_here():
             raise RuntimeError(f"circuit {name!r} must be started on its supervisor's event loop")
         return self._loop
-
-    def _catch_up_all(self) -> None:
-        """Tell all that has been reported so far: who listens from now on must not hear of it."""
-        for circuit in list(self._circuits.values()):
-            if circuit.running and (circuit.messages() or circuit.machine.transitions):
-                self._catch_up(circuit)
-
-    def _catch_up(self, circuit: Circuit) -> None:
-        circuit.check_thread()
-        catch_up(circuit, self._publisher.publish_change)
 
     def _add(self, circuit: Circuit) -> None:
         self._history.begin(circuit)

@@ -99,6 +99,7 @@ SHARE_OR_NONE = [
     (1.1, ValueError, "0 or more and at most 1, got 1.1"),
     (math.nan, ValueError, "0 or more and at most 1, got nan"),
 ]
+FEW = [*COUNT, (101, ValueError, "at most 100, got 101")]
 FACTOR = [
     *NUMBER,
     (0.5, ValueError, "at least 1 and finite, got 0.5"),
@@ -156,6 +157,7 @@ WRONG: dict[str, list[Any]] = {
     "failure_on_result": FUNCTION,
     "failure_on_cancel": TRUTH,
     "classify": FUNCTION,
+    "keep_failures": FEW,
     "recovery_factor": FACTOR,
     "max_recovery_timeout": SECONDS,
     "recovery_jitter": SHARE_OR_NONE,
@@ -196,6 +198,7 @@ LIMITS: list[tuple[list[Any], list[Any]]] = [
     (WINDOW, [1, 0.001, 1e9]),
     (SHARE, [1, 5e-324, 0.5]),
     (SHARE_OR_NONE, [0, 1, 0.5]),
+    (FEW, [1, 100]),
     (FACTOR, [1, 1.5, 1e300]),
     (REQUESTS, [1.01, 2, 1e300]),
     (STATE, list(get_args(InitialState))),

@@ -40,7 +40,7 @@ def policy_fields(chance: Chance) -> Fields:
         **how_long_it_is_open(chance),
         **how_it_returns(chance),
         **what_load_it_lets_through(chance),
-        **some(chance, failure_on_cancel=(True,), timeout=SECONDS),
+        **some(chance, failure_on_cancel=(True,), timeout=SECONDS, keep_failures=(1, 3)),
     }
     own = {field: drawn[field] + apart(field) for field in OWN_STEPS if field in drawn}
     return {**drawn, **own}

@@ -66,10 +66,11 @@ def of_those(error: BaseException) -> float | None:
 WHAT_COUNTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
-        "failure_on": st.sampled_from([Mistaken, (Down, KeyError), is_plain, (Sorted, Mistaken)]),
+        "failure_on": st.sampled_from([Mistaken, (Down, KeyError), is_plain, (Sorted, is_plain)]),
         "ignore": st.sampled_from([Mistaken, (Mistaken, KeyError), (Sorted,), is_plain]),
         "failure_on_cancel": st.just(True),
         "recovery_from": st.just(of_those),
+        "keep_failures": st.sampled_from([1, 3]),
     },
 )
 
@@ -110,4 +111,5 @@ def _judged(policy: Policy, ended_with: object) -> Judgement:
 
 
 def _means(errors: Any, error: BaseException) -> bool:
-    return is_plain(error) if errors is is_plain else isinstance(error, errors)
+    parts = errors if isinstance(errors, tuple) else (errors,)
+    return any(is_plain(error) if each is is_plain else isinstance(error, each) for each in parts)

@@ -159,7 +159,8 @@ def policy_rows(names: Callable[[str], bool]) -> str:
 PARTS: Final[Mapping[str, str]] = {
     "when it opens": "failure_threshold window_calls window_seconds failure_rate minimum_calls"
     " slow_call_duration slow_call_rate",
-    "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout",
+    "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout"
+    " keep_failures",
     "how long it stays open": "recovery_timeout recovery_factor max_recovery_timeout"
     " recovery_jitter recovery_from max_retry_after",
     "how it returns": "success_threshold probe_timeout probes probe_failure_rate half_open_timeout"

@@ -22,7 +22,7 @@ TICK: Final = 10
 
 _DEFAULT: Final = Policy()
 
-_NOT_ASKED: Final = FOR_CALLERS - {"failure_on_cancel", "timeout", "initial_state"}
+_NOT_ASKED: Final = FOR_CALLERS - {"failure_on_cancel", "timeout", "initial_state", "keep_failures"}
 """Functions, in whose place a trace tells what they would say."""
 
 

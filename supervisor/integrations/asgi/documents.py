@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any, Final, cast
 
-from supervisor import Event, EventsMissed, Fleet, Statistics, Window
+from supervisor import Event, EventsMissed, Fleet, RecentFailure, Statistics, Window
 
-_TEXTS: Final = frozenset({"error", "last_failure"})
+_TEXTS: Final = frozenset({"error", "last_failure", "recent_failures"})
 """Fields that are the texts of callers' failures."""
 
 _NO_JSON: Final = frozenset({"policy"})
@@ -42,8 +42,10 @@ def _plain(value: Any) -> Any:
             return value.value
         case Mapping():
             return dict(cast("Mapping[str, int]", value))
-        case Window():
+        case Window() | RecentFailure():
             return asdict(value)
+        case tuple():
+            return [_plain(each) for each in cast("tuple[object, ...]", value)]
         case float() if not math.isfinite(value):
             return None
         case _:

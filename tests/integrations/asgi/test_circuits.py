@@ -141,6 +141,17 @@ async def test_refusals_by_reason_and_windows_are_shown() -> None:
         assert (await client.ask("/search")).json["circuit"]["window"] is None
 
 
+@pytest.mark.parametrize("shown", [False, True])
+async def test_recent_failures_are_texts(shown: bool) -> None:
+    """Shown as all of those are: if that is asked for."""
+    async with serving(CircuitsApp(show_failures=shown)) as client:
+        breaker = client.supervisor.circuit("payments", keep_failures=1)
+        await fail_times(breaker, 2)
+        circuit = (await client.ask("/payments")).json["circuit"]
+        kept = circuit.get("recent_failures", [{"failure": None}])
+        assert [each["failure"] for each in kept] == ["Down: down" if shown else None]
+
+
 @pytest.mark.parametrize("count", [0, 100, 250])
 async def test_many_circuits_come_in_parts(count: int) -> None:
     """Others have their turns in between, and the whole is JSON."""
