@@ -63,7 +63,7 @@ class OuterCall:
     def __exit__(self, *_: object) -> None:
         self.circuit = None
         if _innermost.get() is self:  # else it ends in another task, or before one inside it
-            _innermost.set(innermost())
+            _innermost.set(_first_running(self._outer))
 
     def outwards(self) -> Iterator[OuterCall]:
         """The call itself and all those that it is inside of, without those that have ended."""
@@ -87,7 +87,10 @@ failed_last: Final = _failed_last.get
 
 def innermost() -> OuterCall | None:
     """Return the innermost of the known calls that this code is inside of."""
-    call = _innermost.get()
+    return _first_running(_innermost.get())
+
+
+def _first_running(call: OuterCall | None) -> OuterCall | None:
     return None if call is None else next(call.outwards(), None)
 
 

@@ -19,6 +19,7 @@ from supervisor.circuit import (
     Ticket,
     admit,
     admit_at_once,
+    ask,
     end_once,
     report,
     settle_block,
@@ -216,6 +217,9 @@ class CircuitBreaker(CircuitHandle, Synchronous):
             TypeError, ValueError: an argument is of the wrong type or out of range.
             Exception: any other error of `call`.
         """
+        if wait is None and wait_for == "closed":
+            circuit = self._here()
+            return Permit(circuit, admit_at_once(circuit) or await ask(circuit))
         if wait is not None:
             check_seconds("wait", wait)
         check_choice("wait_for", wait_for, get_args(WaitFor))
