@@ -13,7 +13,7 @@ from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import is_observed, observed, tell_refused, tell_withdrawn
 from supervisor.circuit.record import UNGUARDED, Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
-from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError
+from supervisor.errors import CircuitStoppedError, new_refusal
 from supervisor.loop import deadline_here
 from supervisor.machine import (
     Acquire,
@@ -92,7 +92,7 @@ def admit_at_once(
     else:
         _refuse(circuit, lease.state.value)
     wait = 0.0 if lease.state is _HALF_OPEN else lease.refuse_until - now
-    raise CircuitBreakerOpenError(circuit.name, wait, lease.state, lease.last_failure)
+    raise new_refusal(circuit.name, wait, lease.state, lease.last_failure, None)
 
 
 def _admit_under_lease(circuit: Circuit, allowance: Allowance) -> Ticket | None:
