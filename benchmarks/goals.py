@@ -171,6 +171,7 @@ GOALS: Final[tuple[Goal, ...]] = (
     Goal("decorator", "× lock", times("success", "decorator", "lock"), DECORATOR, LOOPS),
     Goal("decorator", "× inline", times("success", "decorator", "inline"), 1.0),
     Goal("context manager", "× lock", times("success", "context-manager", "lock"), 0.70, LOOPS),
+    Goal("permit", "× lock", times("success", "permit", "lock"), 0.95, LOOPS),
     *_both("failure", "closed failure", 0.50),
     *_both("reject", "open reject, whole cost", 0.95),
     Goal(

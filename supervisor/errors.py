@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
-from typing import ClassVar, Final, NoReturn, cast
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
@@ -56,8 +57,8 @@ class CircuitBreakerOpenError(Exception):
             "ramp" or "throttled"; or "retry_budget" in whatever state.
     """
 
-    # A refusal is to cost little. Slots spare it a dictionary, and positional arguments are
-    # half the price of keywords; `args` has been set by `BaseException.__new__`.
+    # A refusal is to cost little. Slots spare it a dictionary, and what has been made by
+    # `new_refusal` has them filled from its `args` when one is first read.
     __slots__ = ("_reason", "last_failure", "operation_name", "retry_after", "state")
 
     def __init__(
@@ -79,6 +80,15 @@ class CircuitBreakerOpenError(Exception):
         self.state = state
         self.last_failure = last_failure
         self._reason = reason
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name not in CircuitBreakerOpenError.__slots__ or not self.args:
+                what = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(what, name=name, obj=self)
+            CircuitBreakerOpenError.__init__(self, *self.args[:5])
+            return getattr(self, name)
 
     @property
     def reason(self) -> str:
@@ -110,6 +120,9 @@ class CircuitBreakerOpenError(Exception):
         )
         return type(self), attributes, self.__dict__.copy()
 
+
+new_refusal: Final = partial(CircuitBreakerOpenError.__new__, CircuitBreakerOpenError)
+"""Makes one of all its arguments, by position, at half the price: `__init__` is not called."""
 
 _TEXTS: Final = {
     "forced_open": "was opened by hand and refuses every call until it is released",

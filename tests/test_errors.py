@@ -28,7 +28,7 @@ from supervisor import (
     TooManyCircuitsError,
     app_settings,
 )
-from supervisor.errors import describe, shown_to_others
+from supervisor.errors import describe, new_refusal, shown_to_others
 from tests.support.worlds import Down, settle_down
 
 
@@ -135,6 +135,41 @@ def test_errors_can_be_rebuilt(error: Exception, way: Callable[[Exception], Exce
         value = getattr(error, field, None)
         assert getattr(twin, field, None) == value
         assert type(getattr(twin, field, None)) is type(value)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_refusal_whose_attributes_nobody_has_read_yet(
+    way: Callable[[Exception], Exception],
+) -> None:
+    """As circuits make them: they are found in its `args`, and are attributes like any others."""
+    made = CircuitBreakerOpenError("prices", 3, CircuitState.HALF_OPEN, "OSError", "ramp")
+    given = "prices", 3.0, CircuitState.HALF_OPEN, "OSError", "ramp"
+    error = new_refusal(*given)
+    error.args += ("what somebody has added",)
+    assert str(error) == str(made)
+    error = way(new_refusal(*given))
+    found = "operation_name", "retry_after", "state", "last_failure", "reason"
+    assert tuple(getattr(error, name) for name in found) == given
+    error.retry_after = 5.0  # type: ignore[attr-defined]
+    assert str(error) == str(made)
+    assert getattr(error, "retry_after", None) == 5.0
+    with pytest.raises(
+        AttributeError, match="'CircuitBreakerOpenError' object has no attribute 'x'"
+    ):
+        error.x  # type: ignore[attr-defined]  # noqa: B018
+
+
+class Unlike(CircuitBreakerOpenError):
+    """Is made of other things, as subclasses may be."""
+
+    def __init__(self) -> None:
+        """Say nothing."""
+
+
+def test_a_subclass_that_is_made_of_nothing() -> None:
+    """It has none of those attributes, and says so as any object does."""
+    with pytest.raises(AttributeError, match="'Unlike' object has no attribute 'retry_after'"):
+        Unlike().retry_after  # noqa: B018
 
 
 def test_a_state_from_json() -> None:

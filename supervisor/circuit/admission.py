@@ -12,7 +12,7 @@ from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import is_observed
 from supervisor.circuit.record import Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
-from supervisor.errors import CircuitBreakerOpenError
+from supervisor.errors import new_refusal
 from supervisor.loop import deadline_here
 from supervisor.machine import CircuitState, Grant, WaitFor
 
@@ -83,7 +83,7 @@ def admit_at_once(
     else:
         refuse(circuit, lease.state.value)
     wait = 0.0 if lease.state is _HALF_OPEN else lease.refuse_until - now
-    raise CircuitBreakerOpenError(circuit.name, wait, lease.state, lease.last_failure, None)
+    raise new_refusal(circuit.name, wait, lease.state, lease.last_failure, None)
 
 
 def _admit_under_lease(circuit: Circuit, allowance: Allowance) -> Ticket | None:

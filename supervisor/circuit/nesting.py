@@ -65,7 +65,7 @@ class OuterCall:
         self.circuit = None
         # Else it ends in another task, or before one inside it.
         if _innermost.get() is self and not is_collecting():
-            _innermost.set(innermost())
+            _innermost.set(_first_running(self._outer))
 
     def outwards(self) -> Iterator[OuterCall]:
         """The call itself and all those that it is inside of, without those that have ended."""
@@ -89,7 +89,10 @@ failed_last: Final = _failed_last.get
 
 def innermost() -> OuterCall | None:
     """Return the innermost of the known calls that this code is inside of."""
-    call = _innermost.get()
+    return _first_running(_innermost.get())
+
+
+def _first_running(call: OuterCall | None) -> OuterCall | None:
     return None if call is None else next(call.outwards(), None)
 
 

@@ -37,7 +37,7 @@ DONE: Final = _at_once()
 """What is returned in the place of a coroutine that would wait for nothing, and would cost as much
 as the guard: awaited, as often as one likes, it is done, since it is a generator that has ended.
 """
-cast("Generator[None, None, None]", DONE).close()
+tuple(cast("Generator[None, None, None]", DONE))
 
 
 async def enter_aside(breaker: object, circuit: Circuit, ticket: Ticket | None) -> None:

@@ -19,6 +19,7 @@ from supervisor.circuit import (
     Ticket,
     admit,
     admit_at_once,
+    ask,
     end_once,
     report,
     settle_block,
@@ -217,6 +218,11 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             TypeError, ValueError: an argument is of the wrong type or out of range.
             Exception: any other error of `call`.
         """
+        if wait is None and wait_for == "closed":
+            circuit = self._circuit
+            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+                circuit = await self._begin()
+            return Permit(circuit, admit_at_once(circuit) or await ask(circuit))
         if wait is not None:
             check_seconds("wait", wait)
         check_choice("wait_for", wait_for, get_args(WaitFor))

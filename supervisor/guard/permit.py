@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -118,9 +119,9 @@ class Permit(Uncopied):
         report(self._circuit, self._settle(), Outcome.IGNORED)
 
     def __enter__(self) -> Permit:
-        if not self.settled and self._block is None:
-            self._block = OuterCall(self._circuit)
-            self._block.__enter__()
+        if self._ticket is not None and self._block is None:
+            block = self._block = OuterCall(self._circuit)
+            block.__enter__()
         return self
 
     def __exit__(
@@ -129,14 +130,22 @@ class Permit(Uncopied):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self.settled:
-            settle_block(self._circuit, self._settle(), self._began, self._block, exc)
+        circuit, ticket, block = self._circuit, self._ticket, self._block
+        if ticket is None:
+            return
+        if exc is None and block is not None and circuit.loop.thread == get_ident():
+            block.__exit__()
+            if ticket is circuit.grant:  # most blocks, as short as can be
+                self._ticket = None
+                circuit.unsent_successes += 1
+                return
+        settle_block(circuit, self._settle(), self._began, block, exc)
 
     def __repr__(self) -> str:
         return f"<Permit {self._circuit.name!r} {'settled' if self.settled else 'held'}>"
 
     def __del__(self) -> None:
-        if not self.settled:
+        if self._ticket is not None:
             warnings.warn(f"{self!r} was never settled", ResourceWarning, stacklevel=1, source=self)
 
     def _settle(self) -> Ticket:
