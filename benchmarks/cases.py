@@ -19,7 +19,7 @@ import tenacity
 import trio
 
 from benchmarks.cliffs import cliffs
-from benchmarks.contestants.interface import Guard, Setup, bound
+from benchmarks.contestants.interface import Guard, Setup, bound, decorating
 from benchmarks.contestants.parts import PARTS
 from benchmarks.measure import BARE, Bench, Clock, Crew, Measurement, take_turns
 from supervisor import (
@@ -80,6 +80,11 @@ POLICIES: Final[dict[str, dict[str, Any]]] = {
 
 WINDOWS: Final = tuple(name for name in POLICIES if name.startswith("last "))
 SLOW_CALLS: Final = tuple(name for name in POLICIES if name.startswith("slow "))
+
+BY_DECORATOR: Final = ", decorated"
+"""Ends the names of policies that are measured by a decorated function."""
+
+DECORATED: Final = tuple(f"{name}{BY_DECORATOR}" for name in SLOW_CALLS)
 
 Function = Callable[..., Awaitable[Any]]
 
@@ -298,15 +303,15 @@ async def policies(bench: Bench) -> list[Measurement]:
                 await succeed_often(succeed, guard, calls)
         return clock.seconds
 
-    return await take_turns(bench, [BARE, *POLICIES], turn)
+    return await take_turns(bench, [BARE, *POLICIES, *DECORATED], turn)
 
 
 @asynccontextmanager
 async def _by_policy(name: str) -> AsyncIterator[Guard]:
     supervisor = current_supervisor()
-    breaker = supervisor.circuit(name, **POLICIES[name])
+    breaker = supervisor.circuit(name, **POLICIES[name.removesuffix(BY_DECORATOR)])
     try:
-        yield breaker.call
+        yield decorating(breaker) if name in DECORATED else breaker.call
     finally:
         supervisor.stop(name)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.cases import SLOW_CALLS, WINDOWS
+from benchmarks.cases import DECORATED, SLOW_CALLS, WINDOWS
 from benchmarks.cliffs import CURVES, point
 from benchmarks.measure import BACKENDS, Backend, Row
 
@@ -164,9 +164,13 @@ GOALS: Final[tuple[Goal, ...]] = (
         Goal(f"success, {policy}", "× plain", times("policies", policy, "plain"), 2.0)
         for policy in (*WINDOWS, *SLOW_CALLS)
     ),
+    *(
+        Goal(f"success, {policy}", "× plain", times("policies", policy, "plain"), 1.25)
+        for policy in DECORATED
+    ),
     Goal("decorator", "× lock", times("success", "decorator", "lock"), DECORATOR, LOOPS),
     Goal("decorator", "× inline", times("success", "decorator", "inline"), 1.0),
-    Goal("context manager", "× call", times("success", "context-manager", "call"), 1.25),
+    Goal("context manager", "× lock", times("success", "context-manager", "lock"), 0.70, LOOPS),
     *_both("failure", "closed failure", 0.50),
     *_both("reject", "open reject, whole cost", 0.95),
     Goal(

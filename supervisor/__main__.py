@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from supervisor.commands import check, replay
 from supervisor.commands.demo import command as demo
 from supervisor.commands.ending import ended
+from supervisor.commands.fleet import command as fleet
 from supervisor.commands.simulate import command as simulation
 from supervisor.commands.top import command as top
 
@@ -31,6 +32,9 @@ def _run(argv: Sequence[str] | None) -> int:
         commands.add_parser("simulate", help="what policies would do on a trace of calls")
     )
     top.add_arguments(commands.add_parser("top", help="the circuits of running processes, live"))
+    fleet.add_arguments(
+        commands.add_parser("fleet", help="who shares circuits through a store, and how they stand")
+    )
     arguments = parser.parse_args(argv)
     status: int = arguments.run(arguments)
     return status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Final, cast
+from typing import ClassVar, Final, NoReturn, cast
 
 from supervisor.arguments import shown
 from supervisor.machine import CircuitState, Reason
@@ -22,6 +22,23 @@ _MOST_LEAVES: Final = 10
 
 class SupervisorWarning(UserWarning):
     """Circuits are probably not set up as they were meant to be: it is said once."""
+
+
+class Uncopied:
+    """What belongs to one event loop, or to one caller: half a copy of it would be of no use.
+
+    Attributes:
+        no_copies: why, with what it is.
+        instead: what to do.
+    """
+
+    __slots__ = ()
+
+    no_copies: ClassVar[str]
+    instead: ClassVar[str]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self.no_copies}, and cannot be copied or sent elsewhere; {self.instead}")
 
 
 class CircuitBreakerOpenError(Exception):
@@ -55,7 +72,7 @@ class CircuitBreakerOpenError(Exception):
             state = CircuitState(state)
         if retry_after is None:  # likewise: so some write infinity
             retry_after = math.inf
-        if not self.args:  # given by name, which `BaseException` does not keep
+        if len(self.args) < 5:  # what is given by name, `BaseException` does not keep
             self.args = (operation_name, retry_after, state, last_failure, reason)
         self.operation_name = operation_name
         self.retry_after = retry_after + 0.0  # a float, also if it was given as an int

@@ -11,6 +11,7 @@ import anyio
 
 from supervisor.arguments import check_count, check_name
 from supervisor.circuit import GivenUp
+from supervisor.errors import Uncopied
 from supervisor.machine import CircuitState, Origin
 from supervisor.policy import Policy
 
@@ -164,7 +165,7 @@ class EventsMissed:
     sequence: int
 
 
-class EventStream:
+class EventStream(Uncopied):
     """The events of one supervisor from now on, for one listener.
 
     Use it as `async with supervisor.events() as stream: async for event in stream: ...`.
@@ -178,6 +179,9 @@ class EventStream:
     Raises:
         TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` no name.
     """
+
+    no_copies = "an EventStream is for one listener"
+    instead = "ask the supervisor for another one"
 
     def __init__(self, buffer: int, circuit: str | None = None) -> None:
         self._buffer = check_count("buffer", buffer)

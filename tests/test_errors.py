@@ -87,6 +87,8 @@ ERRORS: list[Exception] = [
     CircuitBreakerOpenError("prices", 0.0, CircuitState.CLOSED, None, "throttled"),
     CircuitBreakerOpenError("prices", math.inf, CircuitState.FORCED_OPEN),
     CircuitBreakerOpenError(operation_name="prices", retry_after=3.0),
+    CircuitBreakerOpenError("prices", retry_after=3.0),
+    CircuitBreakerOpenError("prices", 3.0, reason="ramp"),
     NoneHealthyError({"a": REFUSAL, "b": ConnectionError("down")}),
     IncompleteStreamError("prices", 3),
     FailedResultError("prices", 503),
@@ -227,6 +229,8 @@ class TestWhatOthersAreTold:
         monkeypatch.setenv("BINDU_CB_SHOW_FAILURES", "perhaps")
         assert shown_to_others("Down: key=SECRET") == "Down"
         monkeypatch.setenv("BINDU_CB_SHOW_FAILURES", "true")
+        assert shown_to_others("Down: key=SECRET") == "Down"  # nor is a file read for that
+        app_settings.read()
         assert shown_to_others("Down: key=SECRET") == "Down: key=SECRET"
         assert shown_to_others("took 3 s") == "took 3 s"
         assert shown_to_others(None) is None

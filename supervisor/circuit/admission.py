@@ -83,7 +83,7 @@ def admit_at_once(
     else:
         refuse(circuit, lease.state.value)
     wait = 0.0 if lease.state is _HALF_OPEN else lease.refuse_until - now
-    raise CircuitBreakerOpenError(circuit.name, wait, lease.state, lease.last_failure)
+    raise CircuitBreakerOpenError(circuit.name, wait, lease.state, lease.last_failure, None)
 
 
 def _admit_under_lease(circuit: Circuit, allowance: Allowance) -> Ticket | None:

@@ -57,6 +57,7 @@ class Allowance:
         judges_results: whether there may be calls whose results are judged.
         failures_one_by_one: whether each failure is reported by itself.
         keeps_calls: whether calls under this lease are known by number while they run.
+        only_keeps_calls: whether that is all that there is to them: no limit, and no judgement.
         running_calls: those that are known by number, by whatever lease.
         overdue_at: when the first of them is slow, or an earlier time; infinite if nobody has to
             look.
@@ -89,6 +90,7 @@ class Allowance:
         "limits_time",
         "next_check",
         "observer",
+        "only_keeps_calls",
         "overdue_at",
         "run_began",
         "run_ends",
@@ -241,6 +243,7 @@ class Allowance:
         """Look for what calls that are admitted by this policy will need when they end."""
         self.judges_results = self.judges_results or _judges_results(policy)
         self.limits_time = self.limits_time or policy.timeout is not None
+        self.only_keeps_calls = self.keeps_calls and not (self.judges_results or self.limits_time)
 
 
 def _windows_in_time(policy: Policy) -> list[float]:

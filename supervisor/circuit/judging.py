@@ -6,7 +6,9 @@ code raises comes through.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -14,6 +16,7 @@ from supervisor.arguments import shown
 from supervisor.errors import (
     CallTimeoutError,
     IncompleteStreamError,
+    SupervisorWarning,
     describe,
     describe_result,
 )
@@ -32,6 +35,7 @@ from supervisor.policy import (
     is_group_meant,
     is_meant,
     parts_of,
+    plain_answer,
     within,
 )
 
@@ -101,7 +105,8 @@ def judge_error(policy: Policy, error: BaseException) -> Judgement:
 
     Raises:
         TypeError: `classify` has returned what it must not, or a function of the policy's is an
-            async one. What `recovery_from` returns is no hint if it is no number above 0.
+            async one. What `recovery_from` returns is no hint if it is no number above 0, nor
+            if it raises an `Exception`.
     """
     if (
         policy.failure_on is Exception
@@ -117,10 +122,48 @@ def judge_error(policy: Policy, error: BaseException) -> Judgement:
         and isinstance(judgement, Failure)
         and judgement.recovery_timeout is None
     ):
-        seconds = hinted(ask("recovery_from", policy.recovery_from, decisive))
+        seconds = _hint_of(policy.recovery_from, decisive)
         if seconds is not None:
             judgement = replace(judgement, recovery_timeout=seconds)
     return _bounded(policy, judgement)
+
+
+def _hint_of(
+    recovery_from: Callable[[BaseException], object], error: BaseException
+) -> float | None:
+    """Return the time that a server asks for. If the function cannot make sense of what it says,
+    that must not take the place of the call's own error: it is warned of, once for a function.
+    """
+    try:
+        answer = recovery_from(error)
+    except Exception as wrong:
+        _warn_of_hint(recovery_from, f"has raised {type(wrong).__name__}")
+        return None
+    answer = plain_answer("recovery_from", recovery_from, answer)
+    seconds = hinted(answer)
+    if seconds is None and answer is not None and not _is_past(answer):
+        _warn_of_hint(
+            recovery_from, f"has returned {type(answer).__name__}, not a finite int or float"
+        )
+    return seconds
+
+
+def _is_past(answer: object) -> bool:
+    """Whether it is a time that is over, as a date in the past: that is legal."""
+    return isinstance(answer, int | float) and not isinstance(answer, bool) and answer <= 0
+
+
+def _warn_of_hint(recovery_from: object, what: str) -> None:
+    name = getattr(recovery_from, "__qualname__", type(recovery_from).__qualname__)
+    code = getattr(recovery_from, "__code__", _warn_of_hint.__code__)
+    text = f"recovery_from={name} {what}, which is no hint"
+    with suppress(SupervisorWarning):  # also where warnings are errors
+        file, line = code.co_filename, code.co_firstlineno
+        warnings.warn_explicit(text, SupervisorWarning, file, line, registry=_warned)
+
+
+_warned: Final[dict[str | tuple[str, type[Warning], int], int]] = {}
+"""What `warnings` knows to have been said: each text once for each function."""
 
 
 def judge_result(policy: Policy, result: object) -> Judgement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 from supervisor.circuit.record import AT_REST, Circuit
 from supervisor.circuit.statistics import Draft, Statistics, Window
@@ -169,7 +169,7 @@ def drawn_from(
         retry_after,
         *counts,
         machine.would_have_refused,
-        len(machine.waiting) if circuit.running else 0,
+        machine.waiting.size if circuit.running else 0,
         max(0, started - rejected - succeeded - failed - ignored - cancelled),
         machine.stale,
         machine.times_opened,
@@ -180,9 +180,11 @@ def drawn_from(
         _refusals(rejected, circuit.refusals) if rejected else {},
         None if isinstance(tally, InARow) else _window(machine, tally),
         age,
+        circuit.loop.clock_zero,
     )
     record.__class__ = Statistics
-    return cast("Statistics", record)
+    statistics: Statistics = record
+    return statistics
 
 
 def _window(machine: Machine, tally: Tally) -> Window:
@@ -207,7 +209,7 @@ def _is_at_rest(circuit: Circuit, machine: Machine, now: float | None) -> bool:
         return False  # it ends a row of failures, is in the window, or comes too late
     if now is not None and now > tally.expires:
         return False
-    changes = machine.would_be is not _CLOSED or machine.ramp_step or machine.waiting
+    changes = machine.would_be is not _CLOSED or machine.ramp_step or machine.waiting.size
     if now is None or (circuit.allowance is None and not changes):
         return True
     allowance = circuit.allowance

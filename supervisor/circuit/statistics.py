@@ -78,6 +78,8 @@ class Statistics:
         age: 0.0 if all of this is as of now. In `Supervisor.figures()`, seconds since the actor's
             latest turn if something has been reported since: what only the actor knows is so old,
             and that is all but the numbers of calls.
+        clock_zero: when its event loop's clock was at 0, in seconds of Unix time. Added to the time
+            of an event, such as `StateChanged.at`, it gives a date. No two records differ by it.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Statistics:
     refusals: Mapping[str, int] = field(hash=False)
     window: Window | None
     age: float
+    clock_zero: float = field(compare=False)
 
 
 Draft: Final[Any] = make_dataclass("Draft", [each.name for each in fields(Statistics)], slots=True)

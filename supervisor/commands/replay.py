@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 
 from supervisor.commands.ending import UNUSABLE
 from supervisor.commands.texts import printable
@@ -34,6 +35,7 @@ def report(replay: Replay) -> list[str]:
     machine = replay.machine
     span = f"{replay.began:,.3f} s to {machine.latest:,.3f} s by its event loop's clock"
     lines = [f"circuit {replay.circuit!r}: {replay.messages:,} messages, {span}"]
+    lines += _date_of(replay.clock_zero)
     lines += [_line(change) for change in replay.transitions]
     lines.append(_figures(machine))
     if replay.agrees:
@@ -44,6 +46,14 @@ def report(replay: Replay) -> list[str]:
         lines.append(f"not what was recorded, from transition {same + 1} on; it was:")
         lines += [_line(change) for change in replay.recorded[same:]]
     return lines
+
+
+def _date_of(zero: float) -> list[str]:
+    """Return the line that tells when that clock was at 0, unless there is no such date."""
+    try:
+        return [f"time 0 was {datetime.fromtimestamp(zero, UTC):%Y-%m-%d at %H:%M:%S} UTC"]
+    except (OSError, OverflowError, ValueError):
+        return []
 
 
 def _line(change: Told) -> str:

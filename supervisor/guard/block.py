@@ -5,9 +5,11 @@ One breaker serves many tasks at a time, so its blocks cannot be kept in the bre
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextvars import ContextVar
 from functools import partial
-from typing import TypeAlias
+from types import coroutine
+from typing import Final, TypeAlias, cast
 
 from supervisor.circuit import Circuit, OuterCall, Ticket, ask, report, settle_block
 from supervisor.guard.timeouts import CallLimit
@@ -26,11 +28,28 @@ round it: a linked list, innermost first.
 blocks: ContextVar[Block | None] = ContextVar("supervisor.blocks", default=None)
 
 
-async def begin_aside(circuit: Circuit, ticket: Ticket | None) -> Aside:
-    """Begin a block off the shortest path.
+@coroutine
+def _at_once() -> Generator[None, None, None]:
+    yield from ()
+
+
+DONE: Final = _at_once()
+"""What is returned in the place of a coroutine that would wait for nothing, and would cost as much
+as the guard: awaited, as often as one likes, it is done, since it is a generator that has ended.
+"""
+cast("Generator[None, None, None]", DONE).close()
+
+
+async def enter_aside(breaker: object, circuit: Circuit, ticket: Ticket | None) -> None:
+    """Enter a block off the shortest path.
 
     It has been admitted by `ticket`; None: it has to ask.
     """
+    aside = await _begin_aside(circuit, ticket)
+    blocks.set((breaker, circuit, aside, 0, blocks.get()))
+
+
+async def _begin_aside(circuit: Circuit, ticket: Ticket | None) -> Aside:
     if ticket is None:
         ticket = await ask(circuit)
     began = circuit.started
@@ -44,18 +63,13 @@ async def begin_aside(circuit: Circuit, ticket: Ticket | None) -> Aside:
     return ticket, began, known, limit
 
 
-async def end_block(
-    circuit: Circuit, admitted: Ticket | Aside, began: int, error: BaseException | None
-) -> None:
-    """Settle a block that is among those that end already, by how it has ended.
+async def end_aside(circuit: Circuit, aside: Aside, error: BaseException | None) -> None:
+    """Settle such a block, that is among those that end already, by how it has ended.
 
     Raises:
         CallTimeoutError: it has been cancelled for having run too long.
     """
-    if not isinstance(admitted, tuple):
-        settle_block(circuit, admitted, began, None, error)
-        return
-    ticket, began, known, limit = admitted
+    ticket, began, known, limit = aside
     known.__exit__()
     if limit is None:
         settle_block(circuit, ticket, began, known, error)

@@ -15,8 +15,17 @@ from supervisor.arguments import (
     decorate_within,
     is_method_of_class,
 )
-from supervisor.circuit import Ticket, admit, admit_at_once, end_once, report, spend_retry, succeed
-from supervisor.guard.block import begin_aside, blocks, end_block, leave_block
+from supervisor.circuit import (
+    Ticket,
+    admit,
+    admit_at_once,
+    end_once,
+    report,
+    settle_block,
+    spend_retry,
+    succeed,
+)
+from supervisor.guard.block import DONE, blocks, end_aside, enter_aside, leave_block
 from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
@@ -214,7 +223,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         circuit = await self._here()
         return Permit(circuit, await admit(circuit, False, wait, wait_for))
 
-    async def __aenter__(self) -> None:
+    def __aenter__(self) -> Awaitable[None]:
         """Guard the block like `call` does; as many tasks at a time as like may be in it.
 
         Raises:
@@ -223,25 +232,24 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         """
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            circuit = await self._begin()
+            return self._enter_first()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
             grant: Ticket = circuit.grant
         else:
             ticket = admit_at_once(circuit)
             if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-                aside = await begin_aside(circuit, ticket)
-                blocks.set((self, circuit, aside, 0, blocks.get()))
-                return
+                return enter_aside(self, circuit, ticket)
             grant, began = ticket, circuit.started
         blocks.set((self, circuit, grant, began, blocks.get()))
+        return DONE
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> Awaitable[None]:
         block = blocks.get()
         if block is not None and block[0] is self:
             _, circuit, grant, began, outer = block
@@ -250,11 +258,19 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             _, circuit, grant, began, _ = leave_block(self)
         if exc is None and grant is circuit.grant and circuit.loop.thread == get_ident():
             circuit.unsent_successes += 1
-            return
+            return DONE
         if circuit.running and circuit.loop.thread != get_ident():
             circuit.check_thread()  # looked at before: this, too, fails at the recursion limit
         circuit.ending += 1
-        await end_block(circuit, grant, began, exc)
+        if isinstance(grant, tuple):
+            return end_aside(circuit, grant, exc)
+        settle_block(circuit, grant, began, None, exc)
+        return DONE
+
+    async def _enter_first(self) -> None:
+        """Enter a block, once the circuit of this event loop has been joined."""
+        circuit = await self._begin()
+        await enter_aside(self, circuit, await admit(circuit, False, None, "closed"))
 
     @property
     def limits_retries(self) -> bool:

@@ -19,19 +19,22 @@ from supervisor.circuit import (
     settle_block,
     succeed,
 )
-from supervisor.errors import PermitSettledError
+from supervisor.errors import PermitSettledError, Uncopied
 from supervisor.guard.stream import Complete, GuardedStream, check_opening, check_options
 from supervisor.guard.verdict import Verdict
 from supervisor.machine import NO_PROBE
 from supervisor.policy import Outcome, Policy
 
 
-class Permit:
+class Permit(Uncopied):
     """Permission for one call that is under way; settle it exactly once.
 
     Use it as a block, `with await breaker.acquire() as permit: ...`, which settles it by how
     the block ends unless that has been done before; or call one of its methods.
     """
+
+    no_copies = "a Permit is for one call"
+    instead = "acquire another one"
 
     __slots__ = ("_began", "_block", "_circuit", "_ticket")
 

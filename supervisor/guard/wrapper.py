@@ -33,6 +33,16 @@ def make($breaker, $func):
         if $circuit.headroom > 0:
             $began = $circuit.started = $circuit.started + 1
             $grant = $circuit.grant
+        elif (
+            ($allowance := $circuit.allowance) is not None
+            and $allowance.only_keeps_calls
+            and $allowance.slack > 0
+            and ($now := $allowance.clock.time()) < $allowance.next_check
+        ):
+            $running = $allowance.running_calls
+            $running.last = $grant = $running.last + 1
+            $running.under_lease[$grant], $circuit.started = $now, $circuit.started + 1
+            $began = $circuit.started
         else:
             $ticket = $admit_at_once($circuit)
             if $ticket is None or ($circuit.allowance and $circuit.allowance.limits_time):
@@ -49,11 +59,27 @@ def make($breaker, $func):
             $circuit.unsent_successes += 1
         else:
             $circuit.ending += 1
+            if ($allowance := $circuit.allowance) is not None and $allowance.only_keeps_calls:
+                $now, $running = $allowance.clock.time(), $allowance.running_calls.under_lease
+                if (
+                    $grant in $running
+                    and not $allowance.any_outcome
+                    and $now <= $allowance.run_ends
+                    and $now < $allowance.overdue_at
+                ):
+                    del $running[$grant]
+                    $circuit.unsent_successes += 1
+                    $circuit.ending -= 1
+                    return $result
             $succeed($circuit, $grant, $result, $began)
         return $result
     return guarded
 """
-"""For each `$` stands what no parameter's name begins with."""
+"""For each `$` stands what no parameter's name begins with.
+
+Besides what the plain wrapper says, it has the calls in it that are known while they run: how they
+begin, from `admit_at_once`, and how they end, from `succeed`.
+"""
 
 
 class _LeftOut(Enum):

@@ -11,11 +11,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, Final
 
 from supervisor.loop.event_loop import EventLoop, all_known
 
 _let_go: Final[list[Callable[[EventLoop], None]]] = []
+_thread = 0  # that the collector runs in
 
 
 def when_closed(do: Callable[[EventLoop], None]) -> None:
@@ -26,8 +28,19 @@ def when_closed(do: Callable[[EventLoop], None]) -> None:
     _let_go.append(do)
 
 
-def forget_closed(phase: str, collects: dict[str, Any]) -> None:
+def is_collecting() -> bool:
+    """Whether it is the collector that runs this very code, in the middle of somebody's else.
+
+    That belongs to no task, though one seems to be at work. It must not set a context variable: on
+    Python 3.11 it may come in the middle of another one being set, and break the interpreter.
+    """
+    return _thread == get_ident()
+
+
+def note_collection(phase: str, collects: dict[str, Any]) -> None:
     """Forget the loops that have been closed, as the collector is about to look at what is old."""
+    global _thread  # noqa: PLW0603
+    _thread = get_ident() if phase == "start" else 0
     if phase == "start" and collects["generation"]:
         for loop in all_known():
             with suppress(Exception):  # of a loop that cannot be asked
@@ -38,4 +51,4 @@ def forget_closed(phase: str, collects: dict[str, Any]) -> None:
 
 
 if hasattr(gc, "callbacks"):  # pragma: no branch  (PyPy's collector tells nobody)
-    gc.callbacks.append(forget_closed)
+    gc.callbacks.append(note_collection)

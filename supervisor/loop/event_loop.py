@@ -66,6 +66,7 @@ class EventLoop:
         "__weakref__",
         "asyncio_loop",
         "clock",
+        "clock_zero",
         "closed",
         "early_by",
         "left_behind",
@@ -93,12 +94,13 @@ class EventLoop:
         self.new_bell: Callable[[], Bell] = TrioBell
         if native is None:
             self._go_by(time.monotonic)  # whatever nobody asks for
-            return
-        if is_trios(native):
+        elif is_trios(native):
             self._on_trio()
         else:
             self._on_asyncio(cast("asyncio.AbstractEventLoop", native))
-        _known[self] = None
+        self.clock_zero = time.time() - self.clock.time()
+        if native is not None:
+            _known[self] = None
 
     def _on_asyncio(self, loop: asyncio.AbstractEventLoop) -> None:
         self.asyncio_loop = self.clock = loop

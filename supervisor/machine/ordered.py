@@ -97,12 +97,17 @@ class Ordered(Sequence[Item]):
 
 
 class OrderedMap(Mapping[Key, Value]):
-    """Values by keys, the least of them first."""
+    """Values by keys, the least of them first.
 
-    __slots__ = ("_items",)
+    Attributes:
+        size: how many there are, where even `len` would take too long.
+    """
+
+    __slots__ = ("_items", "size")
 
     def __init__(self, items: Iterable[tuple[Key, Value]] = ()) -> None:
         self._items = Ordered(items)
+        self.size = len(self._items)
 
     def having(self, key: Key, value: Value) -> OrderedMap[Key, Value]:
         """Return these with the value of a new key."""
@@ -115,6 +120,7 @@ class OrderedMap(Mapping[Key, Value]):
     def _of(self, items: Ordered[tuple[Key, Value]]) -> OrderedMap[Key, Value]:
         twin: OrderedMap[Key, Value] = OrderedMap.__new__(OrderedMap)
         twin._items = items
+        twin.size = len(items)
         return twin
 
     def __getitem__(self, key: Key) -> Value:
@@ -127,7 +133,7 @@ class OrderedMap(Mapping[Key, Value]):
         return (key for key, _ in self._items)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self.size
 
 
 def _last(piece: Sequence[Item]) -> Item:

@@ -11,7 +11,15 @@ May know nothing but how arguments are checked: neither machines nor settings.
 """
 
 from supervisor.policy import explained as explained
-from supervisor.policy.asking import ask, held_by, is_group_meant, is_meant, parts_of, within
+from supervisor.policy.asking import (
+    ask,
+    held_by,
+    is_group_meant,
+    is_meant,
+    parts_of,
+    plain_answer,
+    within,
+)
 from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
@@ -86,5 +94,6 @@ __all__ = [
     "is_group_meant",
     "is_meant",
     "parts_of",
+    "plain_answer",
     "within",
 ]

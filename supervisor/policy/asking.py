@@ -68,7 +68,11 @@ def ask(field: str, func: Callable[[Any], object], about: object) -> object:
     Raises:
         TypeError: it would.
     """
-    answer = func(about)
+    return plain_answer(field, func, func(about))
+
+
+def plain_answer(field: str, func: Callable[[Any], object], answer: object) -> object:
+    """Return what such a function has said; see `ask`."""
     if isawaitable(answer):
         if iscoroutine(answer):
             answer.close()  # or it would warn that nobody has awaited it

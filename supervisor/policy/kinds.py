@@ -88,10 +88,11 @@ def check_flag(field: str, value: object) -> bool:
 
 def _check_state(field: str, value: object) -> object:
     """Return the very word for a state, also of what is equal to it."""
+    is_text = isinstance(value, str)
     for state in _STATES:
-        if state == value:
+        if is_text and state == value:
             return state
-    wrong = ValueError if isinstance(value, str) else TypeError
+    wrong = ValueError if is_text else TypeError
     raise wrong(f"{field} must be one of {', '.join(_STATES)}, got {shown(value)}")
 
 

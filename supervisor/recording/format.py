@@ -84,8 +84,9 @@ def plain(value: Any) -> Any:
             return {name: plain(item) for name, item in needed(value).items()}
 
 
-def read_start(line: str) -> tuple[str, Machine]:
-    """Return the circuit's name, and the machine as it was at the beginning.
+def read_start(line: str) -> tuple[str, float, Machine]:
+    """Return the circuit's name, when its event loop's clock was at 0 in seconds of Unix time, and
+    the machine as it was at the beginning.
 
     Raises:
         Exception: of any type, if the line is damaged.
@@ -93,13 +94,14 @@ def read_start(line: str) -> tuple[str, Machine]:
     start = _loaded(line)
     if start["format"] != FORMAT:
         raise ValueError(f"its format is {start['format']!r}, not {FORMAT}")
-    _check_names(start, ("format", "circuit", "policy", "machine"))
+    _check_names(start, ("format", "circuit", "clock_zero", "policy", "machine"))
     kind = SharedMachine if "terms" in start["machine"] else Machine
     machine = kind(_read(Policy, start["policy"], "policy"))
     _fill(machine, start["machine"])
     _fit(machine, Machine(machine.policy))
     machine.grant = Grant(machine.period, machine.policy)
-    return _read(str, start["circuit"], "circuit"), machine
+    clock_zero = _read(float, start["clock_zero"], "clock_zero")
+    return _read(str, start["circuit"], "circuit"), clock_zero, machine
 
 
 def _fit(machine: Machine, new: Machine) -> None:

@@ -11,21 +11,35 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from supervisor.errors import Uncopied
 from supervisor.machine import Machine, Message
 from supervisor.recording.format import FORMAT, Entry, Turn, plain
 
 
-class Recording:
+class Recording(Uncopied):
     """The last messages of one circuit, and the changes that they have brought about.
 
     It keeps at least the last `limit` entries, as far as there are any, and at most twice as
     many and those of one turn.
+
+    Attributes:
+        circuit: the circuit's name.
+        clock_zero: when its event loop's clock was at 0, in seconds of Unix time.
     """
 
+    no_copies = "a Recording goes on"
+    instead = "send its lines()"
+
     def __init__(
-        self, circuit: str, machine: Machine, limit: int, catch_up: Callable[[], None]
+        self,
+        circuit: str,
+        machine: Machine,
+        limit: int,
+        catch_up: Callable[[], None],
+        clock_zero: float,
     ) -> None:
         self.circuit = circuit
+        self.clock_zero = clock_zero
         self._limit = limit
         self._catch_up = catch_up
         self._earlier: _Stretch | None = None
@@ -52,6 +66,7 @@ class Recording:
         start = {
             "format": FORMAT,
             "circuit": self.circuit,
+            "clock_zero": self.clock_zero,
             "policy": plain(first.start.policy),
             "machine": plain(first.start),
         }

@@ -35,6 +35,7 @@ class Replay:
     Attributes:
         circuit: the circuit's name.
         began: the event loop's time, in seconds, at the beginning.
+        clock_zero: when that clock was at 0, in seconds of Unix time.
         machine: the machine at the end; its policy is the recorded one, but for functions and
             types that judge errors and results, since what they said is what was recorded.
         messages: how many it has taken.
@@ -44,6 +45,7 @@ class Replay:
 
     circuit: str
     began: float
+    clock_zero: float
     machine: Machine
     messages: int
     transitions: list[Told]
@@ -77,7 +79,9 @@ def replay_lines(lines: Iterable[str | bytes]) -> Replay:
     transitions: list[Told] = []
     recorded: list[Told] = []
     try:
-        circuit, machine = read_start(_text_of(next(lines, "")).removeprefix(BYTE_ORDER_MARK))
+        circuit, clock_zero, machine = read_start(
+            _text_of(next(lines, "")).removeprefix(BYTE_ORDER_MARK)
+        )
         began = machine.latest
         for line in lines:
             number += 1
@@ -101,7 +105,7 @@ def replay_lines(lines: Iterable[str | bytes]) -> Replay:
     except Exception as error:  # a damaged line may break whatever it gets into
         text = f"line {number} is not that of a recording: {describe(error)}"
         raise RecordingError(text) from error
-    return Replay(circuit, began, machine, messages, transitions, recorded)
+    return Replay(circuit, began, clock_zero, machine, messages, transitions, recorded)
 
 
 def _text_of(line: str | bytes) -> str:

@@ -162,6 +162,11 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, Switches):  # pyright: ignore[
         if origin.layer is Layer.FILE:
             table, _, key = origin.name.rpartition(".")
             return nearest(key, FIELDS if table else (*SWITCHES, *FIELDS, "circuits"))
+        if is_pattern(origin.name):
+            return (
+                "no variable is for a family of circuits: let BINDU_CB_FILE name a TOML file, which"
+                ' has it as [circuits."tenant:*"], or give it in code'
+            )
         if origin.name.startswith("BINDU_CB_CIRC"):
             return (
                 "a single circuit's settings are BINDU_CB_CIRCUITS__<NAME>__<FIELD>, with NAME in"

@@ -16,9 +16,35 @@ Knows the machine, the circuit and the event loop; what is said to the fleet, an
 """
 
 from supervisor.sharing.choice import Sharing
+from supervisor.sharing.hearing import LIFE
 from supervisor.sharing.member import Member
 from supervisor.sharing.memory import MemorySharing
 from supervisor.sharing.redis import RedisSharing
-from supervisor.sharing.store import Link, Store
+from supervisor.sharing.store import (
+    NEVER,
+    Epoch,
+    Forcing,
+    Link,
+    News,
+    Record,
+    Sight,
+    Standing,
+    Store,
+)
 
-__all__ = ["Link", "Member", "MemorySharing", "RedisSharing", "Sharing", "Store"]
+__all__ = [
+    "LIFE",
+    "NEVER",
+    "Epoch",
+    "Forcing",
+    "Link",
+    "Member",
+    "MemorySharing",
+    "News",
+    "Record",
+    "RedisSharing",
+    "Sharing",
+    "Sight",
+    "Standing",
+    "Store",
+]

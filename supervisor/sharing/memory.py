@@ -16,7 +16,7 @@ from supervisor.sharing.choice import Sharing, SharingOptions
 from supervisor.sharing.in_turn import InTurn
 from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import Space
-from supervisor.sharing.store import Answer, Beat, Epoch, Link, News, Record, Step
+from supervisor.sharing.store import Answer, Beat, Epoch, Link, News, Record, Sight, Step
 
 T = TypeVar("T")
 
@@ -147,6 +147,14 @@ class _Link:
         finally:
             self._held.listeners.pop(sleeper, None)
         return await self._ask(lambda _: self._held.space.news(after))
+
+    async def look(self) -> Sight:
+        """Return how the fleet stands."""
+        return await self._ask(self._held.space.look)
+
+    async def past(self, count: int) -> list[News]:
+        """Return the latest news."""
+        return await self._ask(lambda _: self._held.space.past(count))
 
     async def _ask(self, question: Callable[[int], T]) -> T:
         """Have a question answered in turn, as of now, and be a turn of the event loop's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +18,19 @@ from supervisor.instrumentation import log_malformed
 from supervisor.policy import check_function
 from supervisor.sharing.address import read_address
 from supervisor.sharing.choice import Sharing, SharingOptions
-from supervisor.sharing.rules import Asker, as_of, milliseconds, record_of
-from supervisor.sharing.space import MOST_NEWS
-from supervisor.sharing.store import Answer, Beat, Epoch, Link, News, Record, Step
+from supervisor.sharing.rules import NOTHING, Asker, Held, as_of, milliseconds, record_of
+from supervisor.sharing.space import MOST_NEWS, standing_of
+from supervisor.sharing.store import (
+    Answer,
+    Beat,
+    Epoch,
+    Link,
+    News,
+    Record,
+    Sight,
+    Standing,
+    Step,
+)
 from supervisor.sharing.wire import (
     asked,
     asked_by,
@@ -56,6 +66,7 @@ class RedisSharing(Sharing):
 
     Attributes:
         malformed: how many records and news were skipped since nobody can read them.
+        where: the server, for people, without a password.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type or out of range.
@@ -81,11 +92,11 @@ class RedisSharing(Sharing):
             )
         timeout = check_seconds("timeout", timeout)
         self._plan = _Plan(space, self.quorum, self.share_failures, timeout)
-        self._where = "a client of your own"
+        self.where = "a client of your own"
         if client is None:
             address = read_address(url)
             _check_context(ssl_context, address.tls)
-            self._where = str(address)
+            self.where = str(address)
             client = partial(_client_of(), address, self._plan.timeout, ssl_context)
         else:
             check_function("client", client)
@@ -93,7 +104,7 @@ class RedisSharing(Sharing):
         self._client = client
 
     def __repr__(self) -> str:
-        return f"RedisSharing({self._where!r}, space={self._plan.space!r})"
+        return f"RedisSharing({self.where!r}, space={self._plan.space!r})"
 
     @asynccontextmanager
     async def connect(self, owner: str) -> AsyncGenerator[Link]:
@@ -178,7 +189,8 @@ class _Link:
         cursor = b"0"
         while True:
             now, cursor, found = await self._ask(asked("snapshot", cursor=cursor.decode()))
-            yield dict(self._records(found, int(now)))
+            records = ((name, record_of(held)) for name, held in self._all_held(found, int(now)))
+            yield {name: record for name, record in records if record is not None}
             if cursor == b"0":
                 return
 
@@ -188,8 +200,30 @@ class _Link:
         block = max(milliseconds(seconds), 1)  # 0 is for ever
         async with self._limit(seconds + 2 * self._plan.timeout):
             found = await self._client.xread({key: text_of(after)}, MOST_NEWS, block)
-        entries = next(iter(found.values())) if found else ()
-        return [self._news_of(entry.identifier, entry.field_values) for entry in entries]
+        return self._read(next(iter(found.values())) if found else ())
+
+    async def look(self) -> Sight:
+        """Return how the fleet stands."""
+        now, latest, beats = await self._ask(asked("members"))
+        members = {
+            owner.decode("utf-8", "replace"): float(at) / 1000
+            for owner, at in zip(beats[::2], beats[1::2], strict=True)
+        }
+        circuits: dict[str, Standing] = {}
+        cursor = b"0"
+        while True:
+            then, cursor, found = await self._ask(asked("snapshot", cursor=cursor.decode()))
+            some = self._all_held(found, int(then))
+            circuits |= {name: standing_of(held) for name, held in some if held != NOTHING}
+            if cursor == b"0":
+                return Sight(int(now) / 1000, read_epoch(latest.decode()), members, circuits)
+
+    async def past(self, count: int) -> list[News]:
+        """Return the latest news."""
+        _, key, _ = self._keys
+        async with self._limit(self._plan.timeout):
+            found = await self._client.xrevrange(key, "+", "-", count)
+        return self._read(reversed(found))
 
     async def _ask(self, question: bytes) -> list[Any]:
         async with self._limit(self._plan.timeout):
@@ -203,15 +237,16 @@ class _Link:
                 with self._client.decoding(False):
                     yield
 
-    def _records(self, found: list[bytes], now: int) -> Iterator[tuple[str, Record]]:
+    def _all_held(self, found: list[bytes], now: int) -> Iterator[tuple[str, Held]]:
         for at in range(0, len(found), 2):
             name, held = read_name(found[at]), read_held(found[at + 1])
             if name is None or held is None:
                 self._skip("a circuit's record")
                 continue
-            record = record_of(as_of(held, now))
-            if record is not None:
-                yield name, record
+            yield name, as_of(held, now)
+
+    def _read(self, entries: Iterable[Any]) -> list[News]:
+        return [self._news_of(entry.identifier, entry.field_values) for entry in entries]
 
     def _news_of(self, identifier: bytes, entry: dict[bytes, bytes]) -> News:
         news = read_news(identifier, entry)

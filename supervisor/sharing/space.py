@@ -17,7 +17,18 @@ from supervisor.sharing.rules import (
     record_of,
     take,
 )
-from supervisor.sharing.store import LONGEST_NAME, NEVER, Answer, Beat, Epoch, News, Record, Step
+from supervisor.sharing.store import (
+    LONGEST_NAME,
+    NEVER,
+    Answer,
+    Beat,
+    Epoch,
+    News,
+    Record,
+    Sight,
+    Standing,
+    Step,
+)
 
 KEPT_NEWS: Final = 10_000
 """News that are kept at least: who has missed more begins with a snapshot."""
@@ -27,6 +38,13 @@ MOST_NEWS: Final = 500
 
 LOOKS: Final = 20
 """Circuits that are looked at with each beat, whether they can be dropped."""
+
+
+def standing_of(held: Held) -> Standing:
+    """Return what onlookers are told of that."""
+    leases = {token: term.ends / 1000 for token, term in held.leases.items()}
+    votes = {owner: term.ends / 1000 for owner, term in held.votes.items()}
+    return Standing(record_of(held), held.won, leases, votes)
 
 
 class Space:
@@ -74,6 +92,17 @@ class Space:
         """Return what has happened after that, oldest first."""
         later = list(takewhile(lambda news: news.epoch > after, reversed(self._news)))
         return later[: -MOST_NEWS - 1 : -1]
+
+    def past(self, count: int) -> list[News]:
+        """Return the latest news, so many at most, oldest first."""
+        return list(self._news)[-count:]
+
+    def look(self, now: int) -> Sight:
+        """Return how all stands."""
+        members = {owner: at / 1000 for owner, at in self._beats.items()}
+        held = ((name, self._as_of(name, now)) for name in self._circuits)
+        circuits = {name: standing_of(each) for name, each in held if each != NOTHING}
+        return Sight(now / 1000, self.latest, members, circuits)
 
     def names(self) -> list[str]:
         """Return those of the circuits that there may be records of."""

@@ -12,7 +12,7 @@ told something else. Each step may be taken twice with the same arguments, as af
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
@@ -185,6 +185,40 @@ class Beat:
     members: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that is held of one circuit, for who looks on.
+
+    Attributes:
+        record: None if no change is held, but votes.
+        won: probes that have succeeded since it is half open.
+        leases: when the token of each probe that runs ends, by the store's clock, in seconds.
+        votes: likewise, the vote of each member that says it is open, if the quorum is not reached.
+    """
+
+    record: Record | None
+    won: int
+    leases: Mapping[str, float]
+    votes: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a fleet stands.
+
+    Attributes:
+        now: the time of the store's clock, in seconds.
+        latest: the epoch of the latest news.
+        members: when each of them has given its latest sign of life.
+        circuits: what is held of them, by name.
+    """
+
+    now: float
+    latest: Epoch
+    members: Mapping[str, float]
+    circuits: Mapping[str, Standing]
+
+
 class Link(Protocol):
     """A member's connection to the store, while it lasts.
 
@@ -216,6 +250,14 @@ class Link(Protocol):
         They do not show that the store has come back empty. A beat does: then the latest epoch is
         before the one that is asked for here.
         """
+        ...
+
+    async def look(self) -> Sight:
+        """Return how the fleet stands; who gives no sign of life is no part of it."""
+        ...
+
+    async def past(self, count: int) -> list[News]:
+        """Return the latest news that are still there, so many at most, 1 or more, in order."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Unpack
 
 from supervisor.arguments import check_count, check_name, shown
 from supervisor.circuit import Circuit, Statistics, catch_up, let_go, statistics_of_all
+from supervisor.errors import Uncopied
 from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import Notices, OnChange, TraceRecorder
@@ -32,7 +33,7 @@ from supervisor.supervision.publishing import Publisher
 from supervisor.supervision.tracing import Tracing
 
 
-class CircuitTable(Mapping[str, CircuitBreaker]):
+class CircuitTable(Uncopied, Mapping[str, CircuitBreaker]):
     """A mapping from names to breakers, which is no other one's equal.
 
     Args:
@@ -40,6 +41,9 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         sharing: what circuits are shared through, if they are.
         keep: where they outlive their event loop.
     """
+
+    no_copies = "a Supervisor belongs to its event loop"
+    instead = "enter another one there"
 
     def __init__(
         self, on_change: OnChange | None, sharing: Sharing | None, keep: Keep | None
@@ -157,7 +161,8 @@ class CircuitTable(Mapping[str, CircuitBreaker]):
         circuit = self._circuits[name]
         check_count("limit", limit)
         self._catch_up(circuit)
-        recording = Recording(name, circuit.machine, limit, partial(self._catch_up, circuit))
+        catch_up = partial(self._catch_up, circuit)
+        recording = Recording(name, circuit.machine, limit, catch_up, circuit.loop.clock_zero)
         others = (each for each in circuit.observers if not isinstance(each, Recording))
         circuit.observers = (*others, recording)
         return recording

@@ -42,6 +42,8 @@ from tests.support.worlds import (
     succeed,
 )
 
+pytestmark = pytest.mark.usefixtures("known_settings")  # for real time, which reading takes
+
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 
 

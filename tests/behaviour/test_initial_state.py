@@ -10,6 +10,7 @@ import pytest
 from supervisor import (
     CircuitBreaker,
     CircuitBreakerOpenError,
+    CircuitBreakerSettings,
     CircuitStarted,
     CircuitState,
     Policy,
@@ -122,6 +123,7 @@ async def test_listeners_are_told() -> None:
 async def test_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A circuit of its own can be switched off by a variable."""
     monkeypatch.setenv("BINDU_CB_CIRCUITS__LLM__INITIAL_STATE", " Forced_Open ")
+    app_settings.circuit_breaker = CircuitBreakerSettings()
     assert await is_refused(await get_circuit_breaker("llm"))
     assert not await is_refused(await get_circuit_breaker("search"))
     assert app_settings.circuit_breaker.policy("llm").initial_state == "forced_open"

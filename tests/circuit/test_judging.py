@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import math
 import sys
+import warnings
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -608,7 +610,7 @@ def _raise(about: object) -> Any:
     raise Down("hostile")
 
 
-@pytest.mark.parametrize("field", [*FUNCTIONS, "failure_on_result"])
+@pytest.mark.parametrize("field", [*FUNCTIONS[:-1], "failure_on_result"])
 def test_what_a_function_raises_comes_through(field: str) -> None:
     """Unchanged: it is for the caller of the judging to deal with."""
     policy = Policy(**{field: _raise})  # type: ignore[arg-type]
@@ -616,6 +618,50 @@ def test_what_a_function_raises_comes_through(field: str) -> None:
         if field in FUNCTIONS:
             judge_error(policy, group(KeyError()))
         judge_result(policy, "result")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, None),
+        (0, None),
+        (-5.0, None),
+        (-math.inf, None),
+        ("30", "returned str, not a finite int or float"),
+        (math.nan, "returned float, not a finite int or float"),
+        (math.inf, "returned float, not a finite int or float"),
+        (True, "returned bool, not a finite int or float"),
+        (KeyError("Retry-After"), "raised KeyError"),
+    ],
+    ids=repr,
+)
+def test_a_hint_that_makes_no_sense(answer: object, said: str | None) -> None:
+    """It is none, and is told once, at the function; the failure is one as any other."""
+
+    def recovery_from(_: BaseException) -> Any:
+        if isinstance(answer, KeyError):
+            raise answer
+        return answer
+
+    policy = Policy(recovery_from=recovery_from)
+    line = recovery_from.__code__.co_firstlineno
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            assert judge_error(policy, Down()) is PLAIN_FAILURE
+    told = [(str(each.message), each.filename, each.lineno) for each in caught]
+    name = recovery_from.__qualname__
+    text = f"recovery_from={name} has {said}, which is no hint"
+    assert told == ([] if said is None else [(text, __file__, line)])
+
+
+def test_a_hint_never_replaces_the_error_of_the_call() -> None:
+    """Also where warnings are errors, and whatever gives it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert judge_error(Policy(recovery_from=_raise), Down()) is PLAIN_FAILURE
+        listening = Listening("soon")
+        assert judge_error(Policy(recovery_from=listening), Down()) is PLAIN_FAILURE
 
 
 @pytest.mark.parametrize("field", ["failure_on", "ignore", "failure_on_result"])

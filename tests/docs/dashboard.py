@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from prometheus_client import CollectorRegistry, start_http_server
 
+from supervisor import Supervisor
 from supervisor.commands.demo.passes import Remote, run_pass
 from supervisor.commands.demo.plan import Plan
 from supervisor.commands.demo.process import server_process
@@ -81,7 +82,8 @@ async def demo(remote: Remote) -> None:
 
     with anyio.move_on_after(LENGTH):
         while True:
-            await run_pass(PLAN, True, remote, nobody)
+            async with Supervisor() as supervisor:
+                await run_pass(PLAN, True, remote, supervisor, nobody)
 
 
 def draw(

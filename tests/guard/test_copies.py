@@ -163,3 +163,26 @@ async def test_settings_that_change(enabled: None) -> None:
             supervisor["api:ask"].reset()
     with pytest.raises(Down):
         await fail()
+
+
+@every_way_to_copy
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        ("Supervisor", "enter another one there"),
+        ("Permit", "acquire another one"),
+        ("EventStream", "ask the supervisor for another one"),
+        ("Recording", r"send its lines\(\)"),
+    ],
+)
+async def test_what_belongs_to_an_event_loop_has_no_copies(
+    way: Way, what: str, instead: str
+) -> None:
+    """Half of one, with an event loop in it, would be of no use; the error says what is."""
+    async with Supervisor() as supervisor, supervisor.events() as stream:
+        permit = await supervisor.circuit("x").acquire()
+        recording = supervisor.record("x")
+        things = {type(each).__name__: each for each in (supervisor, permit, stream, recording)}
+        with pytest.raises(TypeError, match=f"^an? {what} .* elsewhere; {instead}"):
+            way(things[what])
+        permit.succeed()

@@ -201,9 +201,7 @@ async def test_the_setting_is_asked_each_time(handler: Handler, sink: list[Line]
 
 
 @pytest.mark.parametrize("value", ["logging", "LOGGING", " Logging "])
-async def test_a_variable_chooses(
-    handler: Handler, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_a_variable_chooses(handler: Handler, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """In any case of letters."""
     monkeypatch.setenv("BINDU_CB_LOGS", value)
     log_refusals("x", 1, 60.0)

@@ -429,6 +429,7 @@ def test_a_clock_that_stands_still(new_loop: NewLoop, monkeypatch: pytest.Monkey
 
 @LOOPS
 @pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.usefixtures("known_settings")  # or a thread that has read them may keep it
 def test_a_loop_that_is_closed_with_its_tasks_is_freed(
     new_loop: NewLoop, is_open: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -494,6 +495,7 @@ _permits: list[Permit] = []
 @pytest.mark.parametrize("ends", ["closed", "cancelled"])
 @pytest.mark.parametrize("fields", [{}, {"slow_call_duration": 1.0}], ids=["plain", "timed"])
 @pytest.mark.parametrize("use", [_is_open, _is_waited_for, _is_recorded, _was_retired, _has_calls])
+@pytest.mark.usefixtures("known_settings")  # or a thread that has read them may keep it
 def test_a_closed_loop_is_freed_whatever_is_kept_of_its_circuit(
     new_loop: NewLoop, ends: str, fields: dict[str, Any], use: Any
 ) -> None:

@@ -26,6 +26,9 @@ ROOMS: Final = tuple(
     str(Path(supervisor.__file__).parent / room) for room in ("circuit", "machine", "loop")
 )
 
+WRAPPERS: Final = "<circuit breaker around"
+"""How the sources begin to be called that are written for decorated functions."""
+
 _ALLOCATES: Final = ("BUILD_", "CALL", "FOR_ITER", "GET_ITER", "MAKE_", "FORMAT_", "LIST_", "DICT_")
 
 
@@ -75,13 +78,19 @@ class Interruption:
     def _trace(self, frame: FrameType, event: str, arg: object) -> Any:  # noqa: ARG002
         if frame.f_back is not None:
             self._before[frame.f_back] = ""  # it has called a function of Python's, and no other
-        if not _is_watched(frame.f_code.co_filename):
+        if not (_is_watched(frame.f_code.co_filename) or self._is_wrapper(frame)):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         self._before[frame] = ""
         self._come_to(frame)
         return self._watch
+
+    def _is_wrapper(self, frame: FrameType) -> bool:
+        """Whether a decorated function's wrapper may be called into: what an interrupt leaves
+        behind that comes while it waits for the function is asyncio's or trio's to mend.
+        """
+        return self._kind == "call" and frame.f_code.co_filename.startswith(WRAPPERS)
 
     def _watch(self, frame: FrameType, event: str, arg: object) -> Any:  # noqa: ARG002
         if event == "opcode":

@@ -83,7 +83,7 @@ def toml(draw: random.Random) -> bytes:
 def recording(draw: random.Random) -> bytes:
     """One of a short life."""
     machine = Machine(Policy(**policy_fields(draw)))
-    start = {"format": FORMAT, "circuit": "x", "policy": plain(machine.policy)}
+    start = {"format": FORMAT, "circuit": "x", "clock_zero": 1e9, "policy": plain(machine.policy)}
     lines = [json.dumps({**start, "machine": plain(machine)})]
     for number in range(draw.randrange(1, 8)):
         at = float(number)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -232,7 +234,7 @@ TOLD: list[Message] = [
 
 def recording_of(machine: Machine, messages: list[Message]) -> list[str]:
     """Return the lines that there would be if an actor took each message in a turn of its own."""
-    recording = Recording("x", machine, 1_000, catch_up=lambda: None)
+    recording = Recording("x", machine, 1_000, catch_up=lambda: None, clock_zero=1e9)
     for message in messages:
         machine.apply(message)
         recording.turn_taken([message], machine, machine.latest)
@@ -293,8 +295,8 @@ def test_nothing_of_a_machine_is_forgotten(window: dict[str, Any]) -> None:
     for path, value in leaves(machine).items():
         assert path not in new or value != new[path], f"{path} is like that of a new machine"
     (line,) = recording_of(machine, [])
-    circuit, again = read_start(line)
-    assert circuit == "x"
+    circuit, clock_zero, again = read_start(line)
+    assert (circuit, clock_zero) == ("x", 1e9)
     assert leaves(again) == leaves(machine)
 
 
@@ -401,13 +403,40 @@ def test_the_command_prints_what_happened(
     assert __main__.main(["replay", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("circuit 'x': 5 messages, ")
-    assert [line.split("  ")[-1].strip() for line in lines[1:4]] == [
+    assert re.fullmatch(r"time 0 was \d{4}-\d\d-\d\d at \d\d:\d\d:\d\d UTC", lines[1])
+    assert [line.split("  ")[-1].strip() for line in lines[2:5]] == [
         "Down: down",
         "Down: down",
         "period 3, 0 failures",  # closed again, so that nothing has opened it
     ]
-    assert "closed, 0 failures in a row; in all 2 succeeded, 2 failed" in lines[4]
-    assert lines[5] == "every transition is as it was recorded"
+    assert "closed, 0 failures in a row; in all 2 succeeded, 2 failed" in lines[5]
+    assert lines[6] == "every transition is as it was recorded"
+
+
+@pytest.mark.parametrize("zero", [-1e300, 1e300, 1e18])
+def test_a_time_that_is_no_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], zero: float
+) -> None:
+    """As in a file that is damaged: then no date is told."""
+    file = tmp_path / "x.jsonl"
+    recording = Recording("x", Machine(Policy()), 1, catch_up=lambda: None, clock_zero=zero)
+    recording.write(file)
+    assert replay_file(file).clock_zero == zero
+    assert __main__.main(["replay", str(file)]) == 0
+    assert "time 0" not in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_times_can_be_turned_into_dates(tmp_path: Path) -> None:
+    """By when the clock of the event loop was at 0, which figures and recordings tell."""
+    now = time.time()
+    async with Supervisor() as supervisor:
+        supervisor.circuit("x")
+        zero = supervisor.statistics()["x"].clock_zero
+        assert zero + anyio.current_time() == pytest.approx(now, abs=60)
+        assert supervisor.figures().circuits["x"].clock_zero == zero
+        supervisor.record("x").write(tmp_path / "x.jsonl")
+    assert replay_file(tmp_path / "x.jsonl").clock_zero == zero
 
 
 def test_the_command_tells_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -437,7 +466,7 @@ def test_the_command_tells_what_was_done_by_hand(
     file.write_text("\n".join(recording_of(Machine(Policy()), told)))
     assert __main__.main(["replay", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[16:] for line in lines[1:-2]] == [
+    assert [line[16:] for line in lines[2:-2]] == [
         "  policy: failure_threshold=1, window_calls=5",
         "         closed -> metrics_only   period 1, 0 failures",
         "         closed -> open           period 2, 1 failures, metrics only  Down: down",

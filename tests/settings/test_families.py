@@ -93,3 +93,18 @@ def test_values_of_a_family_have_to_go_together() -> None:
 def test_a_pattern_is_no_spelling() -> None:
     """A family leaves a circuit alone whose name variables would spell as its pattern."""
     assert whole_names(["tenant", "tenant:*", "api_x", "api:x"]) == ["api:x", "tenant", "tenant:*"]
+
+
+@pytest.mark.parametrize("name", ["TENANT:*", "TENANT_*", "*"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_no_variable_is_for_a_family(
+    monkeypatch: pytest.MonkeyPatch, name: str, in_file: bool
+) -> None:
+    """Who tries it is told what to do instead."""
+    variable = f"BINDU_CB_CIRCUITS__{name}__RECOVERY_TIMEOUT"
+    if in_file:
+        Path(".env").write_text(f"{variable}=5\n")
+    else:
+        monkeypatch.setenv(variable, "5")
+    with pytest.raises(SettingsError, match=r"let BINDU_CB_FILE name a TOML file, which has it as"):
+        CircuitBreakerSettings()

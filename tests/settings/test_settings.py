@@ -1082,7 +1082,7 @@ BAD = {
     "slow_call_duration": ("long", NUMBER),
     "slow_call_rate": ("0", "more than 0 and at most 1"),
     "failure_on": ("int", "types of exceptions"),
-    "ignore": ("os.getcwd,OSError", "types of exceptions"),
+    "ignore": ("os.sep,OSError", "types of exceptions"),
     "failure_on_result": ("builtins:__name__", "a function"),
     "failure_on_cancel": ("maybe", "True or False"),
     "classify": ("os.sep", "a function"),

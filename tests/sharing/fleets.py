@@ -13,7 +13,7 @@ import anyio
 from supervisor import CircuitBreaker, CircuitState, Supervisor
 from supervisor.sharing import Link, MemorySharing
 from supervisor.sharing.choice import SharingOptions
-from supervisor.sharing.store import Answer, Beat, Epoch, News, Record, Step
+from supervisor.sharing.store import Answer, Beat, Epoch, News, Record, Sight, Step
 
 
 class Cut(ConnectionError):
@@ -106,6 +106,14 @@ class FaultyLink:
         await self._store.answer("snapshot")
         async for part in self._link.snapshot():
             yield part
+
+    async def look(self) -> Sight:
+        await self._store.answer("look")
+        return await self._link.look()
+
+    async def past(self, count: int) -> list[News]:
+        await self._store.answer("past")
+        return await self._link.past(count)
 
     async def news(self, after: Epoch, seconds: float) -> list[News]:
         await self._store.answer("news")

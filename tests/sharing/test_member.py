@@ -101,6 +101,22 @@ class TestTogether:
             assert states(breakers) == [CLOSED, CLOSED]
             assert sum(isinstance(step, Renewing) for step in store.steps) >= 9
 
+    @pytest.mark.parametrize(
+        ("initial", "state"), [("open", "closed"), ("forced_open", "forced_open")]
+    )
+    async def test_where_a_shared_circuit_begins(self, initial: Any, state: str) -> None:
+        """It is open if the fleet says so; what is set by hand is set here."""
+        async with fleet(1) as (store, _, (breaker,)):
+            await breaker.call(succeed)
+            async with Supervisor(sharing=store) as supervisor:
+                newcomer = supervisor.circuit("x", initial_state=initial)
+                assert newcomer.state == state
+                await heard()
+                assert newcomer.state == state
+                assert breaker.state is CLOSED
+                newcomer.release()
+                assert newcomer.state is CLOSED
+
     async def test_a_newcomer_reads_before_it_decides(self) -> None:
         """Its circuits are as the fleet's from the beginning."""
         async with fleet(1) as (store, _, (breaker,)):

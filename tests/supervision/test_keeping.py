@@ -634,6 +634,7 @@ class TestEnds:
     @pytest.mark.parametrize("collected", [False, True])
     @pytest.mark.parametrize("in_block", [False, True])
     @pytest.mark.usefixtures("kept_by_default")
+    @pytest.mark.usefixtures("known_settings")  # or a thread that has read them may keep it
     def test_a_loop_that_is_closed_without_having_cancelled_its_tasks(
         self, backend: Any, collected: bool, in_block: bool
     ) -> None:

@@ -97,7 +97,7 @@ class Player:
         self.trace = trace
         self.plain = plain
         self.machine = Machine(policy, seed=zlib.crc32(name.encode()))
-        if policy.initial_state != "closed":
+        if policy.initial_state == "open":  # who only measures, or is set by hand, is looked at
             self.machine.begin(trace.begin)
         self.draws = random.Random(0)  # noqa: S311  (nobody is to be kept from guessing them)
         self.ahead = [(call.at, _ASK, number) for number, call in enumerate(trace.calls)]

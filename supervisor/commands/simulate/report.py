@@ -10,7 +10,7 @@ from typing import Final
 
 from supervisor.commands.simulate.course import Course
 from supervisor.commands.simulate.slices import Slices, longest_median, medians
-from supervisor.machine import CircuitState
+from supervisor.machine import BY_HAND, CircuitState
 from supervisor.policy import FOR_CALLERS, Outcome, Policy
 from supervisor.recording import Call, Trace
 from supervisor.settings import written
@@ -131,6 +131,8 @@ def settings_of(course: Course) -> str:
     parts = [
         f"{field}={_written(getattr(policy, field))}" for field in given if field not in _NOT_ASKED
     ]
+    if policy.initial_state in BY_HAND:
+        parts.append("(played as if it was released at once)")
     if not_asked := [field for field in given if field in _NOT_ASKED]:
         asked = "not asked, the trace tells"
         if policy.timeout is not None:

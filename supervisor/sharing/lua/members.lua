@@ -18,6 +18,10 @@ function steps.beat()
   return {digits(now), latest(), redis.call('ZCARD', MEMBERS)}
 end
 
+function steps.members()  -- for who looks on
+  return {digits(now), latest(), redis.call('ZRANGE', MEMBERS, 0, -1, 'WITHSCORES')}
+end
+
 function steps.snapshot()  -- a part of it; who reads it drops what is over
   local found = redis.call('HSCAN', CIRCUITS, asked.cursor, 'COUNT', asked.slice)
   return {digits(now), found[1], found[2]}

@@ -56,6 +56,25 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return err
 
 
+@pytest.mark.parametrize(
+    ("state", "first", "told"),
+    [
+        ("open", "█", "initial_state=open"),
+        ("forced_open", "░", "initial_state=forced_open (played as if it was released at once)"),
+        ("metrics_only", "░", "initial_state=metrics_only (played as if it was released at once)"),
+    ],
+)
+def test_a_policy_begins_in_its_state(
+    capsys: pytest.CaptureFixture[str], state: str, first: str, told: str
+) -> None:
+    """Unless somebody has to release it: then it would tell nothing of the policy."""
+    Path("my.toml").write_text(f'[circuits.x]\ninitial_state = "{state}"\n')
+    rows = [line.split(maxsplit=1) for line in printed(capsys, "my.toml", TRACE).splitlines()]
+    course, *_, policy = (row[1] for row in rows if row and row[0] == "x")
+    assert course.startswith(first)
+    assert policy == told
+
+
 def test_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """The trace and each policy's states over time; their figures; what is not as by default."""
     assert (

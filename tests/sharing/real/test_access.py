@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import trustme
 
 from supervisor.sharing import RedisSharing
 from supervisor.sharing.store import NEVER, Forcing, Renewing
-from tests.sharing.cases import ASKING, CLOSED, HOUR, OPENING, SETTLING, epoch
+from tests.sharing.cases import ASKING, CLOSED, FORCED_OPEN, HOUR, OPENING, SETTLING, epoch
 from tests.sharing.real.servers import KINDS, Server, free_port, running, until
 from tests.support.generated import ROOT
 
@@ -29,10 +30,12 @@ pytestmark = [
 ]
 
 PASSWORD = "p/w:@%ü secret"
-ACL = re.search(
-    r"^ACL SETUSER circuits on >\S+ (.+)$",
-    (ROOT / "docs/reference/sharing.md").read_text(encoding="utf-8"),
-    re.MULTILINE,
+ACLS = dict(
+    re.findall(
+        r"^ACL SETUSER (\w+) on >\S+ (.+)$",
+        (ROOT / "docs/reference/sharing.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 )
 
 
@@ -62,20 +65,45 @@ async def nothing_is_held(store: RedisSharing) -> None:
         assert (answer.outcome, answer.record) == ("alone", None)
 
 
-async def test_what_the_page_allows_suffices(server: Server, space: str) -> None:
-    assert ACL is not None
-    allowed = ACL[1].split()
-    user = ["ACL", "SETUSER", "ü", "on", f">{PASSWORD}"]
-    assert server.do(*user, *allowed) == b"+OK\r\n"
-    login = f"{quote('ü')}:{quote(PASSWORD, safe='')}@"
-    url = server.url.replace("//", f"//{login}")
+async def of_member(url: str, space: str) -> None:
+    """Do all that a supervisor does."""
     await everything(RedisSharing(url, space=space))
     await nothing_is_held(RedisSharing(url, space=space, quorum=2))
+
+
+async def of_onlooker(url: str, space: str) -> None:
+    """Do all that `python -m supervisor fleet --follow` does."""
+    async with RedisSharing(url, space=space).connect("onlooker") as link:
+        await link.look()
+        await link.past(3)
+        await link.news(NEVER, 0.01)
+
+
+async def of_operator(url: str, space: str) -> None:
+    """Set a state for all, and release it, besides."""
+    await of_onlooker(url, space)
+    async with RedisSharing(url, space=space).connect("operator") as link:
+        for state in (FORCED_OPEN, CLOSED):
+            await link.take(Forcing("db", state), NEVER)
+
+
+@pytest.mark.parametrize(
+    ("user", "does"),
+    [("circuits", of_member), ("onlooker", of_onlooker), ("operator", of_operator)],
+)
+async def test_what_the_page_allows_suffices(
+    server: Server, space: str, user: str, does: Callable[[str, str], Awaitable[None]]
+) -> None:
+    allowed = ACLS[user].split()
+    named = ["ACL", "SETUSER", "ü", "reset", "on", f">{PASSWORD}"]
+    assert server.do(*named, *allowed) == b"+OK\r\n"
+    login = f"{quote('ü')}:{quote(PASSWORD, safe='')}@"
+    url = server.url.replace("//", f"//{login}")
+    await does(url, space)
     for number, command in enumerate(each for each in allowed if each.startswith("+")):
         server.do("ACL", "SETUSER", "ü", f"-{command[1:]}")
         with pytest.raises(coredis.exceptions.RedisError):  # nothing is allowed in vain
-            await everything(RedisSharing(url, space=f"{space}/{number}"))
-            await nothing_is_held(RedisSharing(url, space=space, quorum=2))
+            await does(url, f"{space}/{number}")
         server.do("ACL", "SETUSER", "ü", command)
 
 

@@ -16,7 +16,7 @@ from supervisor.sharing.wire import script
 from tests.sharing.cases import CASES, Case
 from tests.sharing.drawn import HISTORIES, Drawn
 from tests.sharing.real.servers import Server
-from tests.sharing.stories import SetClock, play
+from tests.sharing.stories import SetClock, look_on, play
 from tests.support.seeds import Seeds
 
 HISTORIES_TRIED = 30
@@ -55,6 +55,13 @@ class ServersClock(SetClock):
 async def test_case(case: Case, server: Server, space: str, clock: ServersClock) -> None:
     store = RedisSharing(server.url, space=space, quorum=case.quorum, share_failures=True)
     await play(case, store, clock)
+
+
+@pytest.mark.anyio
+async def test_who_looks_on(server: Server, space: str, clock: ServersClock) -> None:
+    """Sees all that is held, and is no member."""
+    store, of_two = (RedisSharing(server.url, space=space, quorum=quorum) for quorum in (1, 2))
+    await look_on(store, of_two, clock)
 
 
 def test_random_steps(server: Server, space: str, clock: ServersClock, seeds: Seeds) -> None:
@@ -103,9 +110,11 @@ async def compare(history: list[Drawn], server: Server, space: str, clock: Serve
             expected = await memory.take(step, seen)
             assert await redis.take(step, seen) == expected, step
             assert await redis.beat(15.0) == await memory.beat(15.0)
+            assert await redis.look() == await memory.look()
             if expected.record is not None:
                 known = sorted({*known, expected.record.epoch})
         assert await told(redis) == await told(memory)
+        assert await redis.past(5) == await memory.past(5)
         everything = [part async for part in memory.snapshot()]
         assert [part async for part in redis.snapshot()] == (everything or [{}])
 
