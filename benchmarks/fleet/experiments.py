@@ -25,6 +25,10 @@ PROBED_AFTER: Final = 4.0
 """Seconds that a circuit is open whose probe is to be killed: all know of it by then."""
 
 
+PHASE: Final = 1.0
+"""Seconds up to which an opening comes after all have connected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How thorough a run is.
@@ -156,6 +160,7 @@ class Experiments:
             circuit = {"who": who, "name": next(self._names)}
             crew.tell(siblings, "watch", **circuit, within=5.0)
             crew.hear(siblings)
+            time.sleep(random.uniform(0.0, PHASE))  # noqa: S311  (whoever polls has just done so)
             (opened,) = crew.ask("trip", [first], **circuit)
             seen = crew.hear(siblings)
         for each in seen:

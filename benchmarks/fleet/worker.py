@@ -6,11 +6,14 @@ All times are those of `time.monotonic`, which is the same for all processes of 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from queue import SimpleQueue
 from typing import Any, Final
 
 import anyio
@@ -211,12 +214,11 @@ def say(what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def serve() -> None:
-    """Do what is told until nothing more is."""
+async def serve(commands: SimpleQueue[str]) -> None:
+    """Do what is told, one after the other."""
     worker = Worker()
-    while line := await anyio.to_thread.run_sync(read_line, 0):
-        command: Mapping[str, Any] = json.loads(line)
-        arguments = dict(command)
+    while True:
+        arguments: dict[str, Any] = json.loads(await anyio.to_thread.run_sync(commands.get))
         do = getattr(worker, arguments.pop("do"))
         try:
             said = await do(**arguments)
@@ -225,8 +227,17 @@ async def serve() -> None:
         say(said)
 
 
+def listen(commands: SimpleQueue[str]) -> None:
+    """Take commands, and end this process when nobody is there who could give any."""
+    while line := read_line(sys.stdin.fileno()):
+        commands.put(line)
+    os._exit(0)
+
+
 def run() -> None:
     """Serve on the event loop that the first line names."""
     backend = read_line(sys.stdin.fileno())
+    commands: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=listen, args=(commands,), daemon=True).start()
     with quiet():
-        anyio.run(serve, backend=backend)
+        anyio.run(serve, commands, backend=backend)

@@ -13,8 +13,10 @@ from benchmarks.fleet.__main__ import main
 from benchmarks.fleet.crew import ProblemError, crew
 from benchmarks.fleet.experiments import ON_TRIO, QUICK, Experiments
 from benchmarks.fleet.report import LEASE, markdown, percentile, verdicts
+from benchmarks.fleet.server import running
 from benchmarks.fleet.sharers import INTERLOCK, LOCAL, OURS, SHARERS, missing
 from supervisor.sharing import MemorySharing
+from tests.commands.demo.test_process import PATIENCE
 from tests.support.generated import ROOT
 
 
@@ -72,6 +74,24 @@ def test_what_cannot_be_done_is_told() -> None:
     """By the name of the error."""
     with crew("asyncio", 1) as one, pytest.raises(ProblemError, match="KeyError: 'nobody'"):
         one.ask("connect", who="nobody", url="")
+
+
+def test_a_process_ends_in_the_midst() -> None:
+    """When nobody is there any more to whom it could tell something."""
+    with crew("trio", 1) as one, one.connected(LOCAL, ""):
+        one.tell(one.children, "watch", who=LOCAL, name="x", within=600.0)
+        assert one.hear(one.children) == ["watching"]
+        (child,) = one.children
+        assert child.stdin
+        child.stdin.close()
+        assert child.wait(PATIENCE) == 0
+        one.children = []
+
+
+def test_no_server() -> None:
+    """A program that ends at once is none."""
+    with pytest.raises(RuntimeError, match=r"^/bin/false has not started$"), running("/bin/false"):
+        pytest.fail("there is no server")
 
 
 def found() -> Experiments:

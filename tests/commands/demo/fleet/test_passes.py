@@ -6,8 +6,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from supervisor import MemorySharing
 from supervisor.commands.demo.fleet import show, worker
-from supervisor.commands.demo.fleet.diary import Diary, Ready
+from supervisor.commands.demo.fleet.diary import Diary, Fact, Ready
 from supervisor.commands.demo.fleet.figures import FleetFigures
 from supervisor.commands.demo.fleet.passes import (
     Begin,
@@ -33,6 +33,7 @@ from supervisor.commands.demo.passes import Remote
 from supervisor.commands.demo.plan import DemoError, Plan
 from supervisor.commands.demo.process import server_process
 from supervisor.commands.demo.server import Server
+from supervisor.sharing import Link
 from tests.commands.demo.test_process import children_of, runs, wait_until
 from tests.support.generated import ROOT
 
@@ -104,6 +105,39 @@ async def test_the_figures_add_up() -> None:
         assert {change.origin for diary in measured.diaries for change in diary.changes} == (
             {"here", "fleet"} if measured.shared else {"here"}
         )
+
+
+class LateStore(MemorySharing):
+    """One that is reached after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    @asynccontextmanager
+    async def connect(self, owner: str) -> AsyncGenerator[Link]:
+        await anyio.sleep(self._seconds)
+        async with super().connect(owner) as link:
+            yield link
+
+
+class StoppedError(Exception):
+    """In the place of the beginning of a pass."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("seconds", "linked"), [(3.0, True), (600.0, False)])
+async def test_a_store_that_is_reached_late(seconds: float, linked: bool) -> None:
+    """A process waits for it, but not for ever."""
+    facts: list[Fact] = []
+
+    async def stop() -> float:
+        raise StoppedError
+
+    remote = Remote("http://server", lambda: httpx.ASGITransport(Server()))
+    with pytest.raises(StoppedError):
+        await work(job(), remote, LateStore(seconds), facts.append, stop)
+    assert facts == [Ready(linked)]
 
 
 def test_agents_are_shared_out() -> None:
