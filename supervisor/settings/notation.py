@@ -210,10 +210,14 @@ def _word(value: object) -> object:
     return WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def _numbers(value: object) -> object:
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(_number(float, each) for each in given) if _is_list(given) else value
+
+
 _READERS: Final[Mapping[Any, Callable[[object], object]]] = {
-    int: partial(_number, int),
-    float: partial(_number, float),
-    bool: _word,
+    **{int: partial(_number, int), float: partial(_number, float)},
+    **{bool: _word, tuple[float, ...]: _numbers},
 }
 """How values of these types are read; the others are things that are imported."""
 
