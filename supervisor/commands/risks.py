@@ -26,10 +26,7 @@ def explained(policy: Policy) -> str:
     initial = policy.initial_state
     by_hand = "" if initial in ("closed", "open") else ", until it is released"
     begins = "" if initial == "closed" else f"Begins {initial}{by_hand}. "
-    return (
-        f"{begins}Opens {_when(policy)}, for {_seconds(policy.recovery_timeout)}{_growing(policy)};"
-        f" {_back(policy)}."
-    )
+    return f"{begins}Opens {_when(policy)}, for {_times_open(policy)}; {_back(policy)}."
 
 
 def _when(policy: Policy) -> str:
@@ -49,10 +46,20 @@ def _when(policy: Policy) -> str:
     return f"{' or '.join(reasons)} in {window}{least}"
 
 
-def _growing(policy: Policy) -> str:
+def _times_open(policy: Policy) -> str:
+    if policy.recovery_schedule is not None:
+        return ", then ".join(map(_seconds, policy.recovery_schedule))
+    seconds = _seconds(policy.recovery_timeout)
     if policy.recovery_factor == 1 or policy.max_recovery_timeout is None:
-        return ""
-    return f" (growing to {_seconds(policy.max_recovery_timeout)})"
+        return seconds
+    return f"{seconds} (growing to {_seconds(policy.max_recovery_timeout)})"
+
+
+def _shortest_open(policy: Policy) -> tuple[str, float]:
+    """Return for how long it is open at least, and the field that says so."""
+    if policy.recovery_schedule is None:
+        return "recovery_timeout", policy.recovery_timeout
+    return "recovery_schedule", min(policy.recovery_schedule)
 
 
 def _back(policy: Policy) -> str:
@@ -85,9 +92,10 @@ def _of_opening(policy: Policy) -> Iterator[str]:
             f"failure_threshold={threshold} in a window of seconds: under heavy traffic a small"
             " share of failures opens the circuit; use failure_rate"
         )
-    if policy.timeout is not None and policy.recovery_timeout < policy.timeout:
+    field, shortest = _shortest_open(policy)
+    if policy.timeout is not None and shortest < policy.timeout:
         yield (
-            f"recovery_timeout={policy.recovery_timeout:g} is less than timeout={policy.timeout:g}:"
+            f"{field}={shortest:g} is less than timeout={policy.timeout:g}:"
             " probes begin while calls from before still run; make it longer"
         )
 
@@ -136,12 +144,13 @@ def _of_hints(policy: Policy) -> Iterator[str]:
 
 def risks_of_retries(retries: RetrySettings, policy: Policy) -> list[str]:
     """Return what is risky about retries of circuits that have such a policy."""
+    field, shortest = _shortest_open(policy)
     longest = {name: getattr(retries, f"{name}_max_wait") for name in OPERATIONS}
     return [
-        f"{name}_max_wait={wait:g} is more than recovery_timeout={policy.recovery_timeout:g}: a"
+        f"{name}_max_wait={wait:g} is more than {field}={shortest:g}: a"
         " retry waits longer than the circuit is open; make one shorter or the other longer"
         for name, wait in longest.items()
-        if wait > policy.recovery_timeout
+        if wait > shortest
     ]
 
 

@@ -11,9 +11,9 @@ def seconds_open(policy: Policy, failure: Failure, failed_recoveries: int, seed:
     """Return how long a circuit stays open that has been opened by `failure`.
 
     The time grows by `recovery_factor` with each recovery that has failed since the circuit was
-    closed, up to `max_recovery_timeout`, and is then made shorter or longer by up to
-    `recovery_jitter`: exponential back-off with jitter, as Marc Brooker describes it. What the
-    dependency itself has asked for is never shortened.
+    closed, up to `max_recovery_timeout`, or goes by `recovery_schedule`. It is then made shorter or
+    longer by up to `recovery_jitter`: exponential back-off with jitter, as Marc Brooker describes
+    it. What the dependency itself has asked for is never shortened.
 
     Args:
         policy: the circuit's.
@@ -21,7 +21,10 @@ def seconds_open(policy: Policy, failure: Failure, failed_recoveries: int, seed:
         failed_recoveries: 0 for the first opening.
         seed: of the jitter; the same one gives the same time.
     """
-    seconds = failure.recovery_timeout or policy.recovery_timeout
+    base, schedule = policy.recovery_timeout, policy.recovery_schedule
+    if schedule is not None:
+        base = schedule[min(failed_recoveries, len(schedule) - 1)]
+    seconds = failure.recovery_timeout or base
     maximum = policy.max_recovery_timeout
     if maximum is not None:
         for _ in range(failed_recoveries if policy.recovery_factor > 1 else 0):

@@ -19,6 +19,7 @@ from supervisor.policy.kinds import (
     JudgeOfResults,
     JudgeOfTime,
     Requests,
+    Schedule,
     Seconds,
     Share,
     ShareFromZero,
@@ -79,6 +80,10 @@ class FurtherFields(TypedDict, total=False):
 
     keep_failures: Few | None
     """Failures that `Statistics.recent_failures` tells of: the last so many, when and why."""
+
+    recovery_schedule: Schedule | None
+    """Seconds that the circuit stays open at first, after one failed recovery, after two, and so
+    on; the last ones from then on. Replaces `recovery_timeout`. (cockatiel: IterableBackoff)"""
 
     recovery_factor: Factor
     """Factor by which `recovery_timeout` grows with each failed recovery. Above 1 it needs a
@@ -194,6 +199,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     " or None to let the other fields decide.",
     "keep_failures": "Failures that `Statistics.recent_failures` tells of: the last so"
     " many, when and why.",
+    "recovery_schedule": "Seconds that the circuit stays open at first, after one failed"
+    " recovery, after two, and so on; the last ones from then on. Replaces"
+    " `recovery_timeout`. (cockatiel: IterableBackoff)",
     "recovery_factor": "Factor by which `recovery_timeout` grows with each failed recovery."
     " Above 1 it needs a `max_recovery_timeout`. (exponential back-off)",
     "max_recovery_timeout": "Longest time to which `recovery_timeout` grows; a server's"

@@ -110,6 +110,17 @@ def _check_few(field: str, value: object) -> int:
     return few
 
 
+def _check_schedule(field: str, value: object) -> tuple[float, ...]:
+    given = cast("Sequence[object]", value if isinstance(value, list | tuple) else ())
+    wrong = f"{field} must be several seconds, each more than 0 and finite, got {shown(value)}"
+    if not given:
+        raise TypeError(wrong)
+    try:
+        return tuple(check_seconds(field, each) for each in given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(wrong) from None
+
+
 _check_count_from_zero = functools.partial(check_count, at_least=0)
 _check_requests = functools.partial(check_factor, at_least=1.01)
 _check_share_from_zero = functools.partial(check_share, zero=True)
@@ -119,6 +130,9 @@ CountFromZero = Annotated[int, Kind(_check_count_from_zero, "whole number, 0 or 
 WindowCalls = Annotated[int, Kind(check_window_calls, "whole number, 1 to 1,000,000")]
 Seconds = Annotated[float, Kind(check_seconds, "seconds, more than 0")]
 TimeLimit = Annotated[float, Kind(check_seconds, "seconds, more than 0", for_callers=True)]
+Schedule = Annotated[
+    tuple[float, ...], Kind(_check_schedule, "seconds, each more than 0, at least one")
+]
 WindowSeconds = Annotated[float, Kind(check_window, "seconds, 0.001 to 1e9")]
 Share = Annotated[float, Kind(check_share, "share, more than 0, at most 1")]
 ShareFromZero = Annotated[float, Kind(_check_share_from_zero, "share, 0 to 1")]

@@ -6,8 +6,8 @@ A policy is put together from independent parts, of which only the first is ther
                      failure_rate or slow_call_rate with minimum_calls; slow_call_duration
     what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout;
                      keep_failures
-    for how long     recovery_timeout; recovery_factor, max_recovery_timeout, recovery_jitter,
-                     recovery_from, max_retry_after
+    for how long     recovery_timeout; recovery_schedule; recovery_factor, max_recovery_timeout,
+                     recovery_jitter, recovery_from, max_retry_after
     how it returns   success_threshold, probe_timeout; probes, probe_failure_rate,
                      half_open_timeout; ramp, ramp_start
     what load it     throttle, throttle_seconds, throttle_floor; retry_budget,
@@ -37,6 +37,7 @@ from supervisor.policy.kinds import (
     JudgeOfTime,
     Kind,
     Requests,
+    Schedule,
     Seconds,
     Share,
     ShareFromZero,
@@ -124,6 +125,10 @@ class Policy:
     """Failures that `Statistics.recent_failures` tells of: the last so many, when and why."""
 
     # For how long it is open
+
+    recovery_schedule: Schedule | None = None
+    """Seconds that the circuit stays open at first, after one failed recovery, after two, and so
+    on; the last ones from then on. Replaces `recovery_timeout`. (cockatiel: IterableBackoff)"""
 
     recovery_factor: Factor = 1.0
     """Factor by which `recovery_timeout` grows with each failed recovery. Above 1 it needs a

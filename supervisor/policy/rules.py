@@ -56,11 +56,22 @@ def _growth_ends(policy: Any) -> str | None:
     return f"recovery_factor={shown(policy.recovery_factor)} needs max_recovery_timeout"
 
 
-def _maximum_fits(policy: Any) -> str | None:
-    maximum, base = policy.max_recovery_timeout, policy.recovery_timeout
-    if maximum is None or maximum >= base:
+def _growth_is_one(policy: Any) -> str | None:
+    if policy.recovery_factor == 1 or policy.recovery_schedule is None:
         return None
-    return f"max_recovery_timeout={shown(maximum)} is less than recovery_timeout={shown(base)}"
+    return (
+        "recovery_factor and recovery_schedule exclude each other, got"
+        f" {shown(policy.recovery_factor)} and {shown(policy.recovery_schedule)}"
+    )
+
+
+def _maximum_fits(policy: Any) -> str | None:
+    maximum, schedule = policy.max_recovery_timeout, policy.recovery_schedule
+    if maximum is None or maximum >= max(schedule or (policy.recovery_timeout,)):
+        return None
+    field = "recovery_timeout" if schedule is None else "recovery_schedule"
+    longer = shown(getattr(policy, field))
+    return f"max_recovery_timeout={shown(maximum)} is less than {field}={longer}"
 
 
 _WINDOWS: Final = ("window_calls", "window_seconds")
@@ -74,6 +85,7 @@ RULES: Final[tuple[Callable[[Any], str | None], ...]] = (
     _minimum_fits,
     _threshold_fits,
     _growth_ends,
+    _growth_is_one,
     _maximum_fits,
 )
 """Each takes a policy, whose fields have been checked one by one."""

@@ -212,6 +212,8 @@ def _read_annotated(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
 
 
 def _read_tuple(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
+    if kinds[-1] is ...:
+        return tuple(_read_list(kinds, written, name))
     return tuple(_read(*pair, name) for pair in zip(kinds, written, strict=True))
 
 

@@ -10,7 +10,7 @@ May know policies, and nothing of circuits that run.
     families     which of them are meant for a circuit: by its name, or by a pattern
     sources      where they are read from, and what is said of mistakes; files, how files are read
     provenance   where each value comes from
-    notation     how values are written as text
+    notation     how values are written as text; readers, numbers and words among them
 """
 
 from supervisor.settings.app import AppSettings, app_settings

@@ -18,6 +18,7 @@ from supervisor.policy import (
     JudgeOfResults,
     JudgeOfTime,
     Requests,
+    Schedule,
     Seconds,
     Share,
     ShareFromZero,
@@ -48,6 +49,7 @@ class FieldsOfAll(BaseModel):
     failure_on_cancel: Flag = False
     classify: JudgeOfBoth | None = None
     keep_failures: Few | None = None
+    recovery_schedule: Schedule | None = None
     recovery_factor: Factor = 1.0
     max_recovery_timeout: Seconds | None = None
     recovery_jitter: ShareFromZero = 0.0
@@ -87,6 +89,7 @@ class FieldsOfOne(BaseModel):
     failure_on_cancel: Flag | None = None
     classify: JudgeOfBoth | None = None
     keep_failures: Few | None = None
+    recovery_schedule: Schedule | None = None
     recovery_factor: Factor | None = None
     max_recovery_timeout: Seconds | None = None
     recovery_jitter: ShareFromZero | None = None

@@ -7,16 +7,16 @@ import json
 import operator
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
-from typing import Any, Final, Literal, TypeGuard, TypeVar, cast, get_args
+from typing import Final, Literal, TypeVar, cast, get_args
 
 from pydantic import SecretStr
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
-from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors, InitialState
+from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
+from supervisor.settings.readers import READERS, is_list, number, word
 
 T = TypeVar("T")
 
@@ -44,11 +44,6 @@ def _toml_part(key: str) -> str:
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
-WORDS: Final = {
-    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
-    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
-}
-
 
 def read_field(field: str, value: object) -> object:
     """Return what a field of a policy is to be, given as it is or as text.
@@ -61,7 +56,7 @@ def read_field(field: str, value: object) -> object:
             return None
         if TYPES[field] == Errors and value is not None:
             return ()
-    read = _READERS.get(TYPES[field], _things)(value)
+    read = READERS.get(TYPES[field], _things)(value)
     return read if is_named(read) else _checked(KINDS[field].check, read, value)
 
 
@@ -71,7 +66,7 @@ def read_count(value: object) -> int:
     Raises:
         ValueError: it is none; the message is to follow a name.
     """
-    return _checked(check_count, _number(int, value), value)
+    return _checked(check_count, number(int, value), value)
 
 
 def read_seconds(value: object) -> float:
@@ -80,7 +75,7 @@ def read_seconds(value: object) -> float:
     Raises:
         ValueError: it is none; the message is to follow a name.
     """
-    return _checked(check_seconds, _number(float, value), value)
+    return _checked(check_seconds, number(float, value), value)
 
 
 def read_switch(value: object) -> bool:
@@ -89,7 +84,7 @@ def read_switch(value: object) -> bool:
     Raises:
         ValueError: it is none; the message is to follow a name.
     """
-    read = _word(value)
+    read = word(value)
     if not isinstance(read, int | float) or read not in (0, 1):
         raise ValueError(f"must be true or false, got {shown(value)}")
     return bool(read)
@@ -181,7 +176,7 @@ def written(value: object) -> str:
             return str(value).lower()
         case str() | Named() | SecretStr():
             return str(value)
-        case _ if _is_list(value):
+        case _ if is_list(value):
             return ",".join(map(written, value))
         case _ if (name := getattr(value, "__qualname__", None)) is not None:
             module = getattr(value, "__module__", "")
@@ -197,26 +192,6 @@ def _checked(check: Callable[[str, object], T], value: object, given: object) ->
         # The user knows the value as it was given, and looks for that.
         message = str(error).removeprefix(" ").removesuffix(shown(value))
         raise ValueError(message + shown(given)) from None
-
-
-def _number(kind: type[int] | type[float], value: object) -> object:
-    try:
-        return kind(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def _word(value: object) -> object:
-    return WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
-
-
-_READERS: Final[Mapping[Any, Callable[[object], object]]] = {
-    int: partial(_number, int),
-    float: partial(_number, float),
-    bool: _word,
-    InitialState: lambda value: value.strip().lower() if isinstance(value, str) else value,
-}
-"""How values of these types are read; the others are things that are imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +210,7 @@ class Named:
 
 def is_named(value: object) -> bool:
     """Return whether something has to be imported before `value` can be used."""
-    values = value if _is_list(value) else [value]
+    values = value if is_list(value) else [value]
     return any(isinstance(each, Named) for each in values)
 
 
@@ -245,10 +220,10 @@ def import_field(field: str, value: object) -> object:
     Raises:
         ValueError: it cannot be imported, or cannot be that; the message is to follow a name.
     """
-    values = value if _is_list(value) else [value]
+    values = value if is_list(value) else [value]
     given = next(each.given for each in values if isinstance(each, Named))
     things = [_imported(each.name, given) if isinstance(each, Named) else each for each in values]
-    return _checked(KINDS[field].check, tuple(things) if _is_list(value) else things[0], given)
+    return _checked(KINDS[field].check, tuple(things) if is_list(value) else things[0], given)
 
 
 def _things(value: object) -> object:
@@ -256,13 +231,9 @@ def _things(value: object) -> object:
     if isinstance(value, str):
         things = [_thing(name.strip(), value) for name in value.split(",")]
         return things[0] if len(things) == 1 else tuple(things)
-    if _is_list(value):
+    if is_list(value):
         return tuple(_thing(it, value) if isinstance(it, str) else it for it in value)
     return value
-
-
-def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
-    return isinstance(value, list | tuple)
 
 
 def _thing(name: str, given: object) -> object:

@@ -36,6 +36,13 @@ RATE = {"window_calls": 50, "failure_rate": 0.5}
             ),
         ),
         (
+            {"recovery_schedule": (1, 5, 30)},
+            (
+                "Opens after 3 failures in a row, for 1 s, then 5 s, then 30 s; 1 successful probe"
+                " closes it."
+            ),
+        ),
+        (
             {"recovery_factor": 2, "max_recovery_timeout": 300},
             (
                 "Opens after 3 failures in a row, for 30 s (growing to 300 s); 1 successful probe"

@@ -31,6 +31,17 @@ def test_it_grows_with_each_failed_recovery() -> None:
     assert [seconds(n, **policy) for n in range(6)] == [10.0, 20.0, 40.0, 80.0, 100.0, 100.0]
 
 
+def test_it_goes_by_a_schedule() -> None:
+    """In the place of `recovery_timeout`; the last time counts from then on."""
+    policy = {"recovery_schedule": (1, 5, 30)}
+    assert [seconds(n, **policy) for n in (0, 1, 2, 3, 10**6)] == [1.0, 5.0, 30.0, 30.0, 30.0]
+    busy = Failure("busy", recovery_timeout=7)
+    assert [seconds(n, busy, **policy) for n in (0, 2)] == [7.0, 7.0]
+    drawn = seconds(1, recovery_jitter=0.5, max_recovery_timeout=30, **policy)
+    assert drawn != 5.0
+    assert 2.5 <= drawn <= 7.5
+
+
 def test_it_grows_beyond_no_float() -> None:
     """Neither a huge factor nor a huge number of recoveries is too much."""
     policy = {"recovery_factor": 1e300, "max_recovery_timeout": 1e300}

@@ -100,6 +100,12 @@ SHARE_OR_NONE = [
     (math.nan, ValueError, "0 or more and at most 1, got nan"),
 ]
 FEW = [*COUNT, (101, ValueError, "at most 100, got 101")]
+SCHEDULE = [
+    (5, TypeError, "several seconds, each more than 0 and finite, got 5"),
+    ((), TypeError, "several seconds, each more than 0 and finite, got ()"),
+    ((1, "5"), TypeError, "several seconds, each more than 0 and finite, got (1, '5')"),
+    ([1, 0], ValueError, "several seconds, each more than 0 and finite, got [1, 0]"),
+]
 FACTOR = [
     *NUMBER,
     (0.5, ValueError, "at least 1 and finite, got 0.5"),
@@ -158,6 +164,7 @@ WRONG: dict[str, list[Any]] = {
     "failure_on_cancel": TRUTH,
     "classify": FUNCTION,
     "keep_failures": FEW,
+    "recovery_schedule": SCHEDULE,
     "recovery_factor": FACTOR,
     "max_recovery_timeout": SECONDS,
     "recovery_jitter": SHARE_OR_NONE,
@@ -199,6 +206,7 @@ LIMITS: list[tuple[list[Any], list[Any]]] = [
     (SHARE, [1, 5e-324, 0.5]),
     (SHARE_OR_NONE, [0, 1, 0.5]),
     (FEW, [1, 100]),
+    (SCHEDULE, [(1,), (0.5, 5, 300.0)]),
     (FACTOR, [1, 1.5, 1e300]),
     (REQUESTS, [1.01, 2, 1e300]),
     (STATE, list(get_args(InitialState))),
@@ -289,6 +297,18 @@ def test_types_of_errors_may_be_a_list() -> None:
         (
             {"window_calls": 100, "window_seconds": 60},
             "window_calls and window_seconds exclude each other, got 100 and 60.0",
+        ),
+        (
+            {
+                "recovery_schedule": (1, 5),
+                "recovery_factor": 2,
+                "max_recovery_timeout": 60,
+            },
+            "recovery_factor and recovery_schedule exclude each other, got 2.0 and (1.0, 5.0)",
+        ),
+        (
+            {"recovery_schedule": (1, 90), "max_recovery_timeout": 60},
+            "max_recovery_timeout=60.0 is less than recovery_schedule=(1.0, 90.0)",
         ),
         ({"failure_rate": 0.5}, "failure_rate=0.5 needs window_calls or window_seconds"),
         (

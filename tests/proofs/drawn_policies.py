@@ -72,7 +72,8 @@ def when_it_opens(chance: Chance) -> Fields:
 def how_long_it_is_open(chance: Chance) -> Fields:
     drawn: Fields = {"recovery_timeout": chance.choice(SECONDS)}
     drawn |= some(chance, max_recovery_timeout=(2.0, 8.0, 10.0), recovery_jitter=SHARES)
-    if "max_recovery_timeout" in drawn:
+    drawn |= some(chance, recovery_schedule=((0.5 + apart("recovery_timeout"),),))
+    if "max_recovery_timeout" in drawn and "recovery_schedule" not in drawn:
         drawn |= some(chance, recovery_factor=(1.5, 2.0))
     return drawn
 

@@ -99,9 +99,12 @@ def tallies(draw: st.DrawFn) -> Fields:
 def recoveries(draw: st.DrawFn) -> Fields:
     """For how long it is open."""
     fields: Fields = {"recovery_timeout": draw(SHORT_SECONDS)}
-    longest = st.sampled_from([fields["recovery_timeout"], 8.0, 10.0])
+    schedules = st.lists(SHORT_SECONDS, min_size=1, max_size=3)
+    fields |= draw(some(recovery_schedule=schedules.map(tuple)))
+    first = max(fields.get("recovery_schedule", (fields["recovery_timeout"],)))
+    longest = st.sampled_from([first, 8.0, 10.0])
     fields |= draw(some(max_recovery_timeout=longest, recovery_jitter=RATES))
-    if "max_recovery_timeout" in fields:
+    if "max_recovery_timeout" in fields and "recovery_schedule" not in fields:
         fields |= draw(some(recovery_factor=st.sampled_from([2.0, 1.5, 1e200])))
     return fields
 

@@ -763,7 +763,9 @@ class PolicyOracle:
             growth = policy.recovery_factor**self.failed_recoveries
         except OverflowError:
             growth = math.inf
-        base = of_kind.recovery_timeout or policy.recovery_timeout
+        planned = [*(policy.recovery_schedule or [policy.recovery_timeout])]
+        planned += planned[-1:] * self.failed_recoveries
+        base = of_kind.recovery_timeout or planned[self.failed_recoveries]
         seconds = min(base * growth, longest)
         jitter = policy.recovery_jitter
         shortest, longest_now = (

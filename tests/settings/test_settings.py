@@ -630,6 +630,8 @@ FIELDS: dict[str, tuple[str, object]] = {
     "failure_on_result": (f"{HERE}.is_bad", is_bad),
     "failure_on_cancel": ("yes", True),
     "classify": (f"{HERE}.judge", judge),
+    "keep_failures": ("5", 5),
+    "recovery_schedule": ("1, 5,30", (1.0, 5.0, 30.0)),
     "recovery_factor": ("2", 2.0),
     "max_recovery_timeout": ("300", 300.0),
     "recovery_jitter": ("0", 0.0),
@@ -657,6 +659,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "probe_failure_rate": ("probes",),
     "recovery_factor": ("max_recovery_timeout",),
 }
+
+LEFT_OUT = ("window_seconds", "recovery_schedule")
+"""Fields that do not go with all others."""
 
 FOR_NONE = dict.fromkeys(sorted(OPTIONAL), "none") | {"ignore": "NONE"}
 
@@ -859,7 +864,7 @@ def test_precedence_and_provenance(
 
 def test_provenance_of_every_field(source: Source) -> None:
     """Each field's source is told, and says who gave it."""
-    given = {field: text for field, (text, _) in FIELDS.items() if field != "window_seconds"}
+    given = {field: text for field, (text, _) in FIELDS.items() if field not in LEFT_OUT}
     told = source(given, "").explain("x")
     assert list(told) == list(FIELDS)
     for field, setting in told.items():
@@ -1082,10 +1087,12 @@ BAD = {
     "slow_call_duration": ("long", NUMBER),
     "slow_call_rate": ("0", "more than 0 and at most 1"),
     "failure_on": ("int", "types of exceptions"),
-    "ignore": ("os.sep,OSError", "types of exceptions"),
+    "ignore": ("os.sep,OSError", "types of exceptions or functions"),
     "failure_on_result": ("builtins:__name__", "a function"),
     "failure_on_cancel": ("maybe", "True or False"),
     "classify": ("os.sep", "a function"),
+    "keep_failures": ("101", "at most 100"),
+    "recovery_schedule": ("1,0", "several seconds, each more than 0"),
     "recovery_factor": ("0.5", "at least 1 and finite"),
     "max_recovery_timeout": ("inf", SECONDS),
     "recovery_jitter": ("-0.1", "0 or more and at most 1"),

@@ -161,7 +161,8 @@ PARTS: Final[Mapping[str, str]] = {
     " slow_call_duration slow_call_rate",
     "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout"
     " keep_failures",
-    "how long it stays open": "recovery_timeout recovery_factor max_recovery_timeout"
+    "how long it stays open": "recovery_timeout recovery_schedule recovery_factor"
+    " max_recovery_timeout"
     " recovery_jitter recovery_from max_retry_after",
     "how it returns": "success_threshold probe_timeout probes probe_failure_rate half_open_timeout"
     " ramp ramp_start",
