@@ -64,8 +64,8 @@ class Known:
             self._names = list(self._others)
         looked_at, self._names = self._names[:LOOKS], self._names[LOOKS:]
         for circuit in looked_at:
-            record = self._others.get(circuit)
-            if record is None or record.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+            other = self._others.get(circuit)
+            if other is None or other.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
                 continue
-            if record.until + REMEMBERED_OPEN <= now:
+            if other.until + REMEMBERED_OPEN <= now:
                 del self._others[circuit]
