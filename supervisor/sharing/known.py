@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from supervisor.machine import CircuitState
@@ -12,6 +13,9 @@ REMEMBERED: Final = 60 * 60
 
 REMEMBERED_OPEN: Final = 24 * REMEMBERED
 """Seconds for which the others are since they could be probed, but not what is set by hand."""
+
+LOOKS: Final = 500
+"""Circuits of either sort that are looked at at a time, whether they are to be forgotten."""
 
 
 class Known:
@@ -25,6 +29,7 @@ class Known:
         self.latest: Epoch = NEVER
         self._closed: dict[str, Record] = {}  # in the order of their coming
         self._others: dict[str, Record] = {}
+        self._names: list[str] = []  # of others, that are still to be looked at
 
     def add(self, circuit: str, record: Record) -> None:
         """Know that, unless something later is known."""
@@ -50,12 +55,17 @@ class Known:
         return self._others.get(circuit) or self._closed.get(circuit)
 
     def forget_old(self, now: float) -> None:
-        """Forget what the store does, too, at a time of its clock."""
-        for circuit, record in list(self._closed.items()):
+        """Forget some of what the store does, too, at a time of its clock."""
+        for circuit, record in list(islice(self._closed.items(), LOOKS)):
             if now - record.epoch.milliseconds / 1000 < REMEMBERED:
                 break
             del self._closed[circuit]
-        for circuit, record in list(self._others.items()):
-            by_hand = record.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN)
-            if not by_hand and record.until + REMEMBERED_OPEN <= now:
+        if not self._names:
+            self._names = list(self._others)
+        looked_at, self._names = self._names[:LOOKS], self._names[LOOKS:]
+        for circuit in looked_at:
+            other = self._others.get(circuit)
+            if other is None or other.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+                continue
+            if other.until + REMEMBERED_OPEN <= now:
                 del self._others[circuit]

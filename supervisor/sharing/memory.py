@@ -23,7 +23,7 @@ T = TypeVar("T")
 PATIENCE: Final = 1.0
 """Seconds that a member waits for the thread that is at work, which takes microseconds."""
 
-SLICE: Final = 500
+SLICE: Final = 200
 """Circuits in a part of a snapshot."""
 
 
