@@ -480,7 +480,7 @@ class TestFunctionsOfThePolicy:
     """They are the user's code: they may do anything, and lose no report by it."""
 
     @every_way_and_thread
-    @pytest.mark.parametrize("field", ["failure_on", "ignore", "classify", "recovery_from"])
+    @pytest.mark.parametrize("field", ["failure_on", "ignore", "classify"])
     async def test_one_that_raises_about_an_error(self, guarded: Guarded, field: str) -> None:
         """Its error comes through, with the call's as context; the call has failed."""
 

@@ -183,6 +183,7 @@ class TestConfigurationLoading:
         """`BINDU_CB_*` variables set what an argument does not."""
         monkeypatch.setenv("BINDU_CB_FAILURE_THRESHOLD", "7")
         monkeypatch.setenv("BINDU_CB_RECOVERY_TIMEOUT", "45")
+        vars(app_settings).clear()  # they have been read before
         breaker = await get_circuit_breaker("x", success_threshold=2)
         assert (breaker.failure_threshold, breaker.recovery_timeout) == (7, 45.0)
         assert breaker.success_threshold == 2
