@@ -218,7 +218,7 @@ def shown_to_others(failure: str | None) -> str | None:
     if failure is None:
         return None
     with suppress(SettingsError):  # whoever is refused is not told of that
-        if app_settings.circuit_breaker.show_failures:
+        if app_settings.of_running_circuits.show_failures:
             return failure
     if failure.startswith(_RETURNED):
         return f"{_RETURNED}a failure"

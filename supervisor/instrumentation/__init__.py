@@ -4,7 +4,7 @@ May know events and statistics; what it shows is handed to it, so that it need n
 the circuits. Exporters of metrics stand above all rooms: they use the package as its users do, and
 are imported by nobody else.
 
-    lines          one log line, and the library that it goes to
+    lines          one log line, and the library that it goes to; silence, until it is wanted
     logs           the lines of events, refusals and retries
     traces         calls of production, for simulations; rotation, the file that they go to
     notices        functions of the application that are told of changes of state
@@ -12,6 +12,8 @@ are imported by nobody else.
     prometheus     metrics for registries of `prometheus_client`
     sums           what exporters have in common: figures added up by label
 """
+
+from typing import TYPE_CHECKING
 
 from supervisor.instrumentation.lines import use_logging
 from supervisor.instrumentation.logs import (
@@ -23,7 +25,12 @@ from supervisor.instrumentation.logs import (
     log_shared_name,
 )
 from supervisor.instrumentation.notices import Notices, OnChange
-from supervisor.instrumentation.traces import TraceRecorder
+from supervisor.lazily import lazy
+
+if TYPE_CHECKING:
+    from supervisor.instrumentation.traces import TraceRecorder
+else:
+    __getattr__, __dir__ = lazy(__name__, {"supervisor.instrumentation.traces": ("TraceRecorder",)})
 
 __all__ = [
     "Notices",

@@ -255,12 +255,12 @@ def _maximum_fits(policy: Policy) -> str | None:
     return f"max_recovery_timeout={shown(maximum)} is less than recovery_timeout={shown(base)}"
 
 
-_WINDOWS: Final = ("window_calls", "window_seconds")
+WINDOWS: Final = ("window_calls", "window_seconds")
 
 RULES: Final[tuple[Callable[[Policy], str | None], ...]] = (
     _one_window,
-    _needs("failure_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "window_calls or window_seconds", *_WINDOWS),
+    _needs("failure_rate", "window_calls or window_seconds", *WINDOWS),
+    _needs("slow_call_rate", "window_calls or window_seconds", *WINDOWS),
     _needs("slow_call_rate", "slow_call_duration", "slow_call_duration"),
     _needs("probe_failure_rate", "probes", "probes"),
     _minimum_fits,

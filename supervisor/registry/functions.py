@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
+from supervisor import settings
 from supervisor.arguments import (
     check_async,
     check_name,
@@ -18,13 +19,16 @@ from supervisor.instrumentation import log_disabled
 from supervisor.loop import run_in_worker, running_loop
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
 from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
-from supervisor.settings import CircuitBreakerSettings, app_settings
+from supervisor.settings import app_settings
 from supervisor.supervision import (
     current_supervisor,
     forget_kept,
     supervisors_here,
     tell_other_threads,
 )
+
+if TYPE_CHECKING:
+    from supervisor.settings import CircuitBreakerSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,8 +41,12 @@ async def read_settings() -> None:
         SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
     """
     if not app_settings.knows_circuits:
-        read = await run_in_worker(CircuitBreakerSettings)
+        read = await run_in_worker(_read_settings)
         vars(app_settings).setdefault("circuit_breaker", read)  # another may have been faster
+
+
+def _read_settings() -> CircuitBreakerSettings:
+    return settings.CircuitBreakerSettings()  # imported here, which may take longer than reading
 
 
 async def get_circuit_breaker(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import operator
 import re
 import sys
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeGuard, TypeVar, cast, get_args
-
-from pydantic import SecretStr
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
@@ -26,23 +23,10 @@ def spelt(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def toml_key(*path: str) -> str:
-    """Return a key as TOML has it, with quotes where they are needed, but for the rest of a very
-    long one.
-    """
-    return ".".join(map(_toml_part, path))
-
-
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Return the beginning of a text that may be very long."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
-
-def _toml_part(key: str) -> str:
-    key = _cut(key)
-    return key if _BARE.fullmatch(key) else json.dumps(key)
-
-
-_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 WORDS: Final = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
@@ -172,24 +156,6 @@ def is_none(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() == "none")
 
 
-def written(value: object) -> str:
-    """Return a value as a variable would have it."""
-    match value:
-        case None | ():
-            return "none"
-        case bool():
-            return str(value).lower()
-        case str() | Named() | SecretStr():
-            return str(value)
-        case _ if _is_list(value):
-            return ",".join(map(written, value))
-        case _ if (name := getattr(value, "__qualname__", None)) is not None:
-            module = getattr(value, "__module__", "")
-            return name if module == "builtins" else f"{module}{':' if '.' in name else '.'}{name}"
-        case _:
-            return shown(value)
-
-
 def _checked(check: Callable[[str, object], T], value: object, given: object) -> T:
     try:
         return check("", value)
@@ -234,7 +200,7 @@ class Named:
 
 def is_named(value: object) -> bool:
     """Return whether something has to be imported before `value` can be used."""
-    values = value if _is_list(value) else [value]
+    values = value if is_list(value) else [value]
     return any(isinstance(each, Named) for each in values)
 
 
@@ -244,10 +210,10 @@ def import_field(field: str, value: object) -> object:
     Raises:
         ValueError: it cannot be imported, or cannot be that; the message is to follow a name.
     """
-    values = value if _is_list(value) else [value]
+    values = value if is_list(value) else [value]
     given = next(each.given for each in values if isinstance(each, Named))
     things = [_imported(each.name, given) if isinstance(each, Named) else each for each in values]
-    return _checked(KINDS[field].check, tuple(things) if _is_list(value) else things[0], given)
+    return _checked(KINDS[field].check, tuple(things) if is_list(value) else things[0], given)
 
 
 def _things(value: object) -> object:
@@ -255,12 +221,13 @@ def _things(value: object) -> object:
     if isinstance(value, str):
         things = [_thing(name.strip(), value) for name in value.split(",")]
         return things[0] if len(things) == 1 else tuple(things)
-    if _is_list(value):
+    if is_list(value):
         return tuple(_thing(it, value) if isinstance(it, str) else it for it in value)
     return value
 
 
-def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+def is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    """Return whether there may be several things in `value`."""
     return isinstance(value, list | tuple)
 
 
@@ -289,7 +256,7 @@ def _imported(name: str, given: object) -> object:
     try:
         return operator.attrgetter(attribute)(importlib.import_module(module))
     except (Exception, SystemExit) as error:  # importing runs user code, which may raise anything
-        why = f"{_cut(name)}: {shown(error)}"
+        why = f"{cut(name)}: {shown(error)}"
         raise ValueError(
             "must be what can be imported, as package.module:name, got"
             f" {shown(given)} ({why}): correct it, or install what is missing"

@@ -64,7 +64,8 @@ def stand_in(name: str, policy: Policy) -> Circuit | None:
     """
     if running_loop() is not None:
         last = entered_last()
-        keep = last.keep if isinstance(last, Supervisor) else app_settings.circuit_breaker.keep
+        own = last if isinstance(last, Supervisor) else app_settings.of_running_circuits
+        keep = own.keep
         if keep is None:
             return None
     kept = kept_under(name)
