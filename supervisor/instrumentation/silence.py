@@ -74,11 +74,12 @@ class _Loader:
 
 def be_silent() -> None:
     """Switch lines off, at once or as soon as there is a logger."""
-    logger = loguru_logger()
-    if logger is None:
-        sys.meta_path.insert(0, _Finder())
-    else:
+    if LOGURU in sys.modules:
+        from loguru import logger  # noqa: PLC0415  (another thread may be at it)
+
         logger.disable("supervisor")
+    else:
+        sys.meta_path.insert(0, _Finder())
 
 
 be_silent()
