@@ -351,7 +351,7 @@ async def test_settings_of_retries_are_not_read_there_either(
             readers.append(threading.get_ident())
             super().__init__()
 
-    monkeypatch.setattr("supervisor.settings.app.RetrySettings", Read)
+    monkeypatch.setattr("supervisor.settings.retries.RetrySettings", Read)
 
     async def fail() -> None:
         raise KeyError
