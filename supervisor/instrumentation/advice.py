@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import suppress
 from types import CodeType
 from typing import Any, Final, cast
 
@@ -67,7 +68,8 @@ def tell_of_disabled(func: object) -> None:
     )
     heard = write_of_setup("INFO", text, (), {})
     if not heard and not app_settings.circuit_breaker.setting("enabled").given:
-        _warn(f"{text}, and BINDU_CB_ENABLED=false ends this warning", place_of(func))
+        with suppress(SupervisorWarning):  # where warnings are errors, no call fails by this one
+            _warn(f"{text}, and BINDU_CB_ENABLED=false ends this warning", place_of(func))
 
 
 def _warn(text: str, place: Place | None) -> None:

@@ -39,5 +39,4 @@ def with_hints(policy: Policy, nothing: Errors) -> Policy:
 
 
 def _several(errors: Errors) -> tuple[OneOfErrors, ...]:
-    several: tuple[OneOfErrors, ...] = errors if isinstance(errors, tuple) else (errors,)
-    return several
+    return errors if isinstance(errors, tuple) else (errors,)  # pyright: ignore[reportUnknownVariableType]

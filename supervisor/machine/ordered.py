@@ -69,7 +69,7 @@ class Ordered(Sequence[Item]):
         return self._of((*self._pieces[:number], *new, *self._pieces[number + 1 :]), size)
 
     def _of(self, pieces: tuple[tuple[Item, ...], ...], size: int) -> Ordered[Item]:
-        twin: Ordered[Item] = Ordered.__new__(Ordered)
+        twin = object.__new__(type(self))
         twin._pieces = pieces
         twin._size = size
         return twin
@@ -118,7 +118,7 @@ class OrderedMap(Mapping[Key, Value]):
         return self._of(self._items.without((key, self[key])))
 
     def _of(self, items: Ordered[tuple[Key, Value]]) -> OrderedMap[Key, Value]:
-        twin: OrderedMap[Key, Value] = OrderedMap.__new__(OrderedMap)
+        twin = object.__new__(type(self))
         twin._items = items
         twin.size = len(items)
         return twin

@@ -53,8 +53,7 @@ def is_group_meant(field: str, errors: Errors, group: BaseException) -> bool:
 
 def parts_of(errors: Errors) -> tuple[OneOfErrors, ...]:
     """Return the types and functions of which any may mean an error."""
-    parts: tuple[OneOfErrors, ...] = errors if isinstance(errors, tuple) else (errors,)
-    return parts
+    return errors if isinstance(errors, tuple) else (errors,)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _means(field: str, part: OneOfErrors, error: BaseException) -> bool:

@@ -111,8 +111,8 @@ def _check_few(field: str, value: object) -> int:
 
 
 def _check_schedule(field: str, value: object) -> tuple[float, ...]:
-    given = cast("Sequence[object]", value if isinstance(value, list | tuple) else ())
     wrong = f"{field} must be several seconds, each more than 0 and finite, got {shown(value)}"
+    given = cast("Sequence[object]", value if isinstance(value, list | tuple) else ())
     if not given:
         raise TypeError(wrong)
     try:

@@ -8,17 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from supervisor.errors import describe
-from supervisor.machine import (
-    Asked,
-    Failed,
-    Forced,
-    Machine,
-    Opened,
-    Probed,
-    Reconfigured,
-    Told,
-    Transition,
-)
+from supervisor.machine import Machine, Told
 from supervisor.recording.format import Turn, read_entry, read_start
 
 BYTE_ORDER_MARK: Final = "\ufeff"
@@ -90,22 +80,13 @@ def replay_lines(lines: Iterable[str | bytes]) -> Replay:
             if not text or text.isspace():
                 continue
             entry = read_entry(text)
-            match entry:
-                case Turn():
-                    machine.advance(entry.at)
-                case (
-                    Transition()
-                    | Reconfigured()
-                    | Opened()
-                    | Asked()
-                    | Probed()
-                    | Forced()
-                    | Failed()
-                ):
-                    recorded.append(entry)
-                case _:
-                    machine.apply(entry)
-                    messages += 1
+            if isinstance(entry, Turn):
+                machine.advance(entry.at)
+            elif isinstance(entry, Told):
+                recorded.append(entry)
+            else:
+                machine.apply(entry)
+                messages += 1
             transitions += machine.transitions
             machine.transitions.clear()
             machine.released = ()
