@@ -31,7 +31,7 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.instrumentation import advice
-from supervisor.settings import files
+from supervisor.settings import files, unset
 from tests.support.logs import Records, handled_by
 
 pytestmark = pytest.mark.anyio
@@ -335,6 +335,26 @@ async def test_files_are_not_read_on_the_event_loop(
     assert (await get_circuit_breaker("b")).failure_threshold == 7
     assert threading.get_ident() not in readers[-1:]
     assert len(readers) <= 2
+
+
+async def test_running_circuits_look_once_whether_anything_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a worker thread, too; where nothing is, nothing is read."""
+    looked: list[int] = []
+
+    def look() -> bool:
+        looked.append(threading.get_ident())
+        return unset.may_be_set()
+
+    monkeypatch.setattr("supervisor.settings.app.may_be_set", look)
+    assert not app_settings.knows_running_circuits
+    for name in ("a", "b"):
+        await CircuitBreaker(name).call(run)
+        assert app_settings.knows_running_circuits
+    assert len(looked) == 1
+    assert threading.get_ident() not in looked
+    assert not app_settings.knows_circuits
 
 
 @pytest.mark.parametrize("retry_on", [None, ConnectionError])
