@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -52,6 +55,17 @@ SLOW: Final = frozenset({"naive-actor", "anyio-lock"})
 10,000 it has none for peers.
 """
 
+
+GUARDED_ATTEMPTS: Final = 'retry, guard="attempt", circuits enabled'
+
+IMPORTS: Final = {
+    BARE: "pass",
+    "import anyio": "import anyio",
+    "import supervisor": "import supervisor",
+    "a breaker": "from supervisor import CircuitBreaker; CircuitBreaker('search')",
+    "a retry decorator": "from supervisor import retry_api_call; retry_api_call()(lambda: 1)",
+}
+"""What new processes do."""
 
 POLICIES: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
@@ -461,6 +475,9 @@ async def retries(bench: Bench) -> list[Measurement]:
         "tenacity": own(succeed),
         "retry, circuits disabled": create_retry_decorator("worker", 3, 1.0, 10.0)(succeed),
         "retry, circuits enabled": create_retry_decorator("worker", 3, 1.0, 10.0)(succeed),
+        GUARDED_ATTEMPTS: create_retry_decorator(
+            "worker", 3, 1.0, 10.0, guard="attempt", name="attempts"
+        )(succeed),
     }
 
     async def turn(name: str, calls: int) -> float:
@@ -483,6 +500,24 @@ async def retries(bench: Bench) -> list[Measurement]:
 
     guarded = ["call"] if "call" in bench.contestants else []
     return await take_turns(bench, [*functions, *guarded], turn)
+
+
+async def imports(bench: Bench) -> list[Measurement]:
+    """Measure imports in new processes, by their CPU time; once, whatever the backend."""
+    if bench.backend != "asyncio":
+        return []
+    found = {name: Measurement(name, calls=1) for name in IMPORTS}
+    for _ in range(bench.plan.rounds):
+        for name in random.sample(list(found), len(found)):
+            found[name].seconds.append(_seconds_of_process(IMPORTS[name]))
+    return list(found.values())
+
+
+def _seconds_of_process(code: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603  (`IMPORTS`)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 async def listener(_bench: Bench) -> list[Measurement]:
@@ -639,6 +674,7 @@ CASES: Final[tuple[Case, ...]] = (
     Case("half-open", "half-open", "half-open, 10,000 callers", half_open, whole=True),
     Case("creation", "creation", "creation of a circuit, task included", creation, whole=True),
     Case("retry", "retry", "retry decorators, first-try success", retries),
+    Case("import", "import", "import in a new process", imports),
     Case(
         "listener",
         "listener",

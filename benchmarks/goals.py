@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.cases import DECORATED, SLOW_CALLS, WINDOWS
+from benchmarks.cases import DECORATED, GUARDED_ATTEMPTS, SLOW_CALLS, WINDOWS
 from benchmarks.cliffs import CURVES, point
 from benchmarks.measure import BACKENDS, Backend, Row
 
@@ -194,13 +194,26 @@ GOALS: Final[tuple[Goal, ...]] = (
         "retry decorator, circuits enabled",
         "× (tenacity + call)",
         times("retry", f"{RETRY} enabled", "tenacity", "call"),
-        1.0,
+        0.15,
+    ),
+    Goal(
+        'retry decorator, guard="attempt"',
+        "× (tenacity + call)",
+        times("retry", GUARDED_ATTEMPTS, "tenacity", "call"),
+        0.15,
     ),
     Goal(
         "retry decorator, circuits disabled",
         "× tenacity",
         times("retry", f"{RETRY} disabled", "tenacity"),
-        1.0,
+        0.12,
+    ),
+    Goal(
+        "import supervisor",
+        "× import anyio",
+        times("import", "import supervisor", "import anyio"),
+        9.0,
+        ("asyncio",),
     ),
     Goal(
         "1 → 10,000 circuits, one of them hot",

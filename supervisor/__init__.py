@@ -4,6 +4,7 @@ Each circuit is one long-lived task that owns its state; a supervisor starts the
 keeps them running. The package is a house with rooms: each is a package, or a single file, and
 uses only the doors (`__init__`) of those above it.
 
+    lazily           names whose modules are imported when they are first asked for
     arguments        what users pass in, checked
     policy           what a circuit is told
     machine          the state machine: pure and synchronous
@@ -23,6 +24,8 @@ uses only the doors (`__init__`) of those above it.
     integrations     guards for other people's libraries
     commands         `python -m supervisor`: check, replay, simulate, top, demo
 """
+
+from typing import TYPE_CHECKING
 
 from supervisor.circuit import RecentFailure, Statistics, Window
 from supervisor.errors import (
@@ -54,11 +57,11 @@ from supervisor.events import (
     StateChanged,
 )
 from supervisor.guard import CircuitBreaker, GuardedStream, Isolation, Permit, WaitingBreaker
-from supervisor.instrumentation import Notices, TraceRecorder
+from supervisor.instrumentation import Notices
+from supervisor.lazily import lazy
 from supervisor.loop import deadline
 from supervisor.machine import CircuitState
 from supervisor.policy import Failure, Outcome, Policy, PolicyFields
-from supervisor.recording import Recording, RecordingError, Replay, replay_file
 from supervisor.registry import (
     clear_circuit_breaker_registry,
     forget_kept_circuits,
@@ -67,25 +70,7 @@ from supervisor.registry import (
     reset_all_circuit_breakers,
     with_circuit_breaker,
 )
-from supervisor.retry import (
-    TRANSIENT_EXCEPTIONS,
-    FirstHealthy,
-    create_retry_decorator,
-    execute_with_retry,
-    is_retryable_error,
-    retry_api_call,
-    retry_scheduler_operation,
-    retry_storage_operation,
-    retry_worker_operation,
-)
-from supervisor.settings import (
-    CircuitBreakerSettings,
-    CircuitOverrides,
-    RetrySettings,
-    SettingsError,
-    app_settings,
-)
-from supervisor.sharing import MemorySharing, RedisSharing
+from supervisor.settings import SettingsError, app_settings
 from supervisor.supervision import (
     Figures,
     Fleet,
@@ -94,6 +79,44 @@ from supervisor.supervision import (
     all_figures,
     current_supervisor,
 )
+
+if TYPE_CHECKING:
+    from supervisor.instrumentation import TraceRecorder
+    from supervisor.recording import Recording, RecordingError, Replay, replay_file
+    from supervisor.retry import (
+        TRANSIENT_EXCEPTIONS,
+        FirstHealthy,
+        create_retry_decorator,
+        execute_with_retry,
+        is_retryable_error,
+        retry_api_call,
+        retry_scheduler_operation,
+        retry_storage_operation,
+        retry_worker_operation,
+    )
+    from supervisor.settings import CircuitBreakerSettings, CircuitOverrides, RetrySettings
+    from supervisor.sharing import MemorySharing, RedisSharing
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "supervisor.instrumentation": ("TraceRecorder",),
+            "supervisor.recording": ("Recording", "RecordingError", "Replay", "replay_file"),
+            "supervisor.retry": (
+                "TRANSIENT_EXCEPTIONS",
+                "FirstHealthy",
+                "create_retry_decorator",
+                "execute_with_retry",
+                "is_retryable_error",
+                "retry_api_call",
+                "retry_scheduler_operation",
+                "retry_storage_operation",
+                "retry_worker_operation",
+            ),
+            "supervisor.settings": ("CircuitBreakerSettings", "CircuitOverrides", "RetrySettings"),
+            "supervisor.sharing": ("MemorySharing", "RedisSharing"),
+        },
+    )
 
 __version__ = "0.1.0"
 

@@ -20,6 +20,7 @@ from supervisor.guard.wrapper import Shape, source_for
 
 PACKAGE = Path(supervisor.__file__).parent
 ROOMS = [
+    "lazily",
     "arguments",
     "policy",
     "machine",
@@ -200,6 +201,33 @@ def test_a_door_says_what_is_behind_it(door: Path) -> None:
         assert re.search(rf"\b{path.stem}\b", text), f"{path.stem} is missing on the map"
     for package in door.parent.glob("*/__init__.py"):
         assert re.search(rf"\b{package.parent.name}\b", text), f"{package} is missing on the map"
+
+
+LAZY = [door for door in PACKAGE.rglob("__init__.py") if "__getattr__" in names_in(door)]
+
+
+@pytest.mark.parametrize("door", LAZY, ids=name_of)
+def test_what_is_imported_late_is_what_type_checkers_see(door: Path) -> None:
+    """The same names, from the same modules; and all of them are public."""
+    (block,) = [node for node in tree_of(door).body if isinstance(node, ast.If)]
+    seen = {
+        node.module: tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    (table,) = [node for node in ast.walk(block) if isinstance(node, ast.Dict)]
+    assert ast.literal_eval(table) == seen
+    assert {name for names in seen.values() for name in names} <= names_exported_by(door)
+
+
+def names_exported_by(door: Path) -> set[str]:
+    """What stands in its `__all__`."""
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in tree_of(door).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return set(names)
 
 
 @pytest.mark.parametrize("room", sorted(set(ROOMS) - {"commands", "__main__"}))

@@ -31,7 +31,7 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.instrumentation import advice
-from supervisor.settings import files
+from supervisor.settings import files, unset
 from tests.support.logs import Records, handled_by
 
 pytestmark = pytest.mark.anyio
@@ -337,6 +337,26 @@ async def test_files_are_not_read_on_the_event_loop(
     assert len(readers) <= 2
 
 
+async def test_running_circuits_look_once_whether_anything_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a worker thread, too; where nothing is, nothing is read."""
+    looked: list[int] = []
+
+    def look() -> bool:
+        looked.append(threading.get_ident())
+        return unset.may_be_set()
+
+    monkeypatch.setattr("supervisor.settings.app.may_be_set", look)
+    assert not app_settings.knows_running_circuits
+    for name in ("a", "b"):
+        await CircuitBreaker(name).call(run)
+        assert app_settings.knows_running_circuits
+    assert len(looked) == 1
+    assert threading.get_ident() not in looked
+    assert not app_settings.knows_circuits
+
+
 @pytest.mark.parametrize("retry_on", [None, ConnectionError])
 async def test_settings_of_retries_are_not_read_there_either(
     monkeypatch: pytest.MonkeyPatch, retry_on: Any
@@ -349,7 +369,7 @@ async def test_settings_of_retries_are_not_read_there_either(
             readers.append(threading.get_ident())
             super().__init__()
 
-    monkeypatch.setattr("supervisor.settings.app.RetrySettings", Read)
+    monkeypatch.setattr("supervisor.settings.retries.RetrySettings", Read)
 
     async def fail() -> None:
         raise KeyError

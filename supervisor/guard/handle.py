@@ -17,7 +17,7 @@ from supervisor.guard.copies import Copied
 from supervisor.guard.entered import entered_last
 from supervisor.guard.joining import BY_NAME, OWNED
 from supervisor.guard.streaming import Streaming
-from supervisor.loop import read_settings
+from supervisor.loop import read_settings_if_any
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
 from supervisor.settings import app_settings
@@ -176,8 +176,8 @@ class CircuitHandle(ByHand, Streaming, Copied):
 
     async def _begin(self) -> Circuit:
         """Join, and let the event loop go on while the files are read that this may need."""
-        if not app_settings.knows_circuits and entered_last() is None:
-            await read_settings()
+        if not app_settings.knows_running_circuits and entered_last() is None:
+            await read_settings_if_any()
         return self._join()
 
     def _join(self) -> Circuit:

@@ -114,7 +114,7 @@ def _find_loop(circuit: Circuit) -> Native:
             " `await anyio.to_thread.run_sync(breaker.call_from_thread, func)`"
         )
     with suppress(SettingsError):  # who needs them is told
-        app_settings.read()  # or the event loop would wait for it
+        app_settings.read_of_running_circuits()  # or the event loop would wait for it
     with suppress(NoEventLoopError):
         return from_worker_thread()
     if circuit.loop.is_running() and circuit.loop.native is not None:

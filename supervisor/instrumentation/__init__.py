@@ -5,7 +5,7 @@ the circuits. Exporters of metrics stand above all rooms: they use the package a
 are imported by nobody else.
 
     advice         what developers are told once of how circuits are set up
-    lines          one log line, and the library that it goes to
+    lines          one log line, and the library that it goes to; silence, until it is wanted
     logs           the lines of events, refusals and retries
     traces         calls of production, for simulations; rotation, the file that they go to
     notices        functions of the application that are told of changes of state
@@ -13,6 +13,8 @@ are imported by nobody else.
     prometheus     metrics for registries of `prometheus_client`
     sums           what exporters have in common: figures added up by label
 """
+
+from typing import TYPE_CHECKING
 
 from supervisor.instrumentation.advice import place_of, tell_of_disabled, warn_of_shared_name
 from supervisor.instrumentation.lines import use_logging
@@ -23,7 +25,12 @@ from supervisor.instrumentation.logs import (
     log_retry,
 )
 from supervisor.instrumentation.notices import Notices, OnChange
-from supervisor.instrumentation.traces import TraceRecorder
+from supervisor.lazily import lazy
+
+if TYPE_CHECKING:
+    from supervisor.instrumentation.traces import TraceRecorder
+else:
+    __getattr__, __dir__ = lazy(__name__, {"supervisor.instrumentation.traces": ("TraceRecorder",)})
 
 __all__ = [
     "Notices",

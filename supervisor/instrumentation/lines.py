@@ -1,7 +1,8 @@
 """One log line, and the library that it goes to: loguru, or the standard library's `logging`.
 
 Both are silent until the application says otherwise: loguru's lines by
-`logger.enable("supervisor")`, those of `logging` by a handler of its own.
+`logger.enable("supervisor")`, those of `logging` by a handler of its own. So loguru is not imported
+here: as long as the application has not done so, nobody reads its lines.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
-from loguru import logger
-
+from supervisor.instrumentation.silence import loguru_logger
 from supervisor.loop import running_loop
 from supervisor.settings import Logs, SettingsError, app_settings
 
@@ -22,7 +22,6 @@ _NUMBERS: Final = logging.getLevelNamesMapping()
 
 _standard: Final = logging.getLogger("supervisor")
 _standard.addHandler(logging.NullHandler())
-logger.disable("supervisor")
 
 
 def use_logging() -> None:
@@ -55,7 +54,7 @@ def write(
     with suppress(Exception):
         if _library() == "logging":
             _standard.log(_NUMBERS[level], text, *values, exc_info=error, extra=fields)
-        else:
+        elif (logger := loguru_logger()) is not None:
             bound = logger.bind(**fields)
             if error is not None:
                 bound = bound.opt(exception=error)
@@ -102,6 +101,6 @@ def _library() -> Logs:
     if not app_settings.knows_circuits and running_loop() is not None:
         return "loguru"  # an event loop must not wait for files here; its supervisor has them read
     try:
-        return app_settings.circuit_breaker.logs
+        return app_settings.of_running_circuits.logs
     except SettingsError:  # whoever uses the settings is told
         return "loguru"

@@ -19,7 +19,7 @@ from supervisor.events import (
     StateChanged,
 )
 from supervisor.instrumentation.lines import write
-from supervisor.loop import is_cancellation, read_settings
+from supervisor.loop import is_cancellation, read_settings_if_any
 from supervisor.machine import CircuitState
 from supervisor.settings import SettingsError
 
@@ -28,7 +28,7 @@ async def log_events(stream: EventStream) -> None:
     """Log what the stream delivers, until it ends. Runs in a task of its own, never an actor's."""
     try:
         with suppress(SettingsError):  # who needs them is told; lines go where they do by default
-            await read_settings()
+            await read_settings_if_any()
         async for event in stream:
             _log(event)
     except BaseException as end:

@@ -31,7 +31,7 @@ from supervisor.loop.time_limits import TimeLimit, run_limited, time_limit
 from supervisor.loop.turns import ForThisTurn
 from supervisor.loop.variables import LoopVar
 from supervisor.loop.wakeup import Bell
-from supervisor.loop.workers import read_settings
+from supervisor.loop.workers import read_settings, read_settings_if_any
 
 __all__ = [
     "LONGEST_TIMER",
@@ -56,6 +56,7 @@ __all__ = [
     "post",
     "raise_later",
     "read_settings",
+    "read_settings_if_any",
     "run_limited",
     "running_loop",
     "someone_goes_on",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import anyio.to_thread
@@ -17,9 +18,21 @@ async def read_settings(retries: bool = False) -> None:
     Raises:
         SettingsError: a variable is misspelt or out of range.
     """
-    if app_settings.knows_circuits and (app_settings.knows_retries or not retries):
-        return
-    read = partial(app_settings.read, retries)
+    if not app_settings.knows_circuits or (retries and not app_settings.knows_retries):
+        await _in_thread(partial(app_settings.read, retries))
+
+
+async def read_settings_if_any() -> None:
+    """Read what running circuits ask for likewise: where nothing is set, there is nothing to read.
+
+    Raises:
+        SettingsError: a variable is misspelt or out of range.
+    """
+    if not app_settings.knows_running_circuits:
+        await _in_thread(app_settings.read_of_running_circuits)
+
+
+async def _in_thread(read: Callable[[], None]) -> None:
     if not _hears_threads():
         read()
         return

@@ -49,7 +49,15 @@ from supervisor.policy.kinds import (
     check_function,
 )
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome, hinted
-from supervisor.policy.policy import FOR_CALLERS, KINDS, OPTIONAL, TYPES, Policy, fields_of
+from supervisor.policy.policy import (
+    FOR_CALLERS,
+    KINDS,
+    OPTIONAL,
+    TYPES,
+    Policy,
+    fields_of,
+)
+from supervisor.policy.rules import WINDOWS
 
 __all__ = [
     "DEFAULT",
@@ -58,6 +66,7 @@ __all__ = [
     "OPTIONAL",
     "PLAIN_FAILURE",
     "TYPES",
+    "WINDOWS",
     "Classifier",
     "Count",
     "CountFromZero",

@@ -74,12 +74,12 @@ def _maximum_fits(policy: Any) -> str | None:
     return f"max_recovery_timeout={shown(maximum)} is less than {field}={longer}"
 
 
-_WINDOWS: Final = ("window_calls", "window_seconds")
+WINDOWS: Final = ("window_calls", "window_seconds")
 
 RULES: Final[tuple[Callable[[Any], str | None], ...]] = (
     _one_window,
-    _needs("failure_rate", "window_calls or window_seconds", *_WINDOWS),
-    _needs("slow_call_rate", "window_calls or window_seconds", *_WINDOWS),
+    _needs("failure_rate", "window_calls or window_seconds", *WINDOWS),
+    _needs("slow_call_rate", "window_calls or window_seconds", *WINDOWS),
     _needs("slow_call_rate", "slow_call_duration", "slow_call_duration"),
     _needs("probe_failure_rate", "probes", "probes"),
     _minimum_fits,

@@ -13,8 +13,8 @@ from supervisor.arguments import (
 )
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.instrumentation import place_of, warn_of_shared_name
-from supervisor.policy import Policy, check_given, given_policy
-from supervisor.settings import WINDOWS, app_settings
+from supervisor.policy import WINDOWS, Policy, check_given, given_policy
+from supervisor.settings import app_settings
 from supervisor.supervision import (
     current_supervisor,
 )

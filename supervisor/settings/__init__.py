@@ -1,32 +1,54 @@
 """Policies and retries from `BINDU_*` variables, `.env`, a TOML file, or code; and why.
 
-May know policies, and nothing of circuits that run.
+May know policies, and nothing of circuits that run. What needs pydantic is imported when it is
+first asked for.
 
-    app          all settings, read when they are first asked for
+    app          all settings, read when they are first asked for; unset, what holds without any
     circuits     those of circuits; overrides, those of single ones; fields, a policy's fields
     switches     what is switched for all circuits at once
     one_file     the same, of a file alone
     retries      those of the retry decorators
     families     which of them are meant for a circuit: by its name, or by a pattern
-    sources      where they are read from, and what is said of mistakes; files, how files are read
+    sources      where they are read from, and what is said of mistakes; error, what is raised
+    files        how files are read
     provenance   where each value comes from
-    notation     how values are written as text; readers, numbers and words among them
+    notation     how values are written as text; readers, numbers and words among them; writing, how
+                 they are shown
 """
 
+from typing import TYPE_CHECKING
+
+from supervisor.lazily import lazy
 from supervisor.settings.app import AppSettings, app_settings
-from supervisor.settings.circuits import WINDOWS, CircuitBreakerSettings
+from supervisor.settings.error import SettingsError
 from supervisor.settings.families import is_pattern, whole_names
-from supervisor.settings.notation import Keep, Logs, check_keep, read_switch, spelt, written
-from supervisor.settings.one_file import SettingsOfFile
-from supervisor.settings.overrides import CircuitOverrides
-from supervisor.settings.provenance import Layer, Origin, Setting
-from supervisor.settings.retries import RetrySettings
-from supervisor.settings.sources import SettingsError
-from supervisor.settings.switches import SWITCHES
+from supervisor.settings.notation import Keep, Logs, check_keep, read_switch, spelt
+from supervisor.settings.unset import Unset
+
+if TYPE_CHECKING:
+    from supervisor.settings.circuits import CircuitBreakerSettings
+    from supervisor.settings.one_file import SettingsOfFile
+    from supervisor.settings.overrides import CircuitOverrides
+    from supervisor.settings.provenance import Layer, Origin, Setting
+    from supervisor.settings.retries import RetrySettings
+    from supervisor.settings.switches import SWITCHES
+    from supervisor.settings.writing import written
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "supervisor.settings.circuits": ("CircuitBreakerSettings",),
+            "supervisor.settings.one_file": ("SettingsOfFile",),
+            "supervisor.settings.overrides": ("CircuitOverrides",),
+            "supervisor.settings.provenance": ("Layer", "Origin", "Setting"),
+            "supervisor.settings.retries": ("RetrySettings",),
+            "supervisor.settings.switches": ("SWITCHES",),
+            "supervisor.settings.writing": ("written",),
+        },
+    )
 
 __all__ = [
     "SWITCHES",
-    "WINDOWS",
     "AppSettings",
     "CircuitBreakerSettings",
     "CircuitOverrides",
@@ -38,6 +60,7 @@ __all__ = [
     "Setting",
     "SettingsError",
     "SettingsOfFile",
+    "Unset",
     "app_settings",
     "check_keep",
     "is_pattern",

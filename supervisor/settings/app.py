@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from supervisor.settings.circuits import CircuitBreakerSettings
-from supervisor.settings.retries import RetrySettings
+from supervisor.settings.unset import UNSET, Unset, may_be_set
+
+if TYPE_CHECKING:
+    from supervisor.settings.circuits import CircuitBreakerSettings
+    from supervisor.settings.retries import RetrySettings
 
 
 class AppSettings:
@@ -19,7 +23,7 @@ class AppSettings:
     @cached_property
     def circuit_breaker(self) -> CircuitBreakerSettings:
         """Settings of circuits."""
-        return CircuitBreakerSettings()
+        return _circuits()
 
     @property
     def knows_circuits(self) -> bool:
@@ -31,6 +35,24 @@ class AppSettings:
         """Whether those of the retry decorators have been."""
         return "retry" in vars(self)
 
+    @property
+    def knows_running_circuits(self) -> bool:
+        """Whether `of_running_circuits` says what it does without looking at any files."""
+        return self.knows_circuits or vars(self).get("_may_be_set") is False
+
+    @property
+    def of_running_circuits(self) -> CircuitBreakerSettings | Unset:
+        """What running circuits ask for of them, which are read only if there are any.
+
+        Raises:
+            SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
+        """
+        return self.circuit_breaker if self.knows_circuits or self._may_be_set else UNSET
+
+    @cached_property
+    def _may_be_set(self) -> bool:
+        return may_be_set()
+
     def read(self, retries: bool = False) -> None:
         """Read those of circuits, unless they are known, and those of the retry decorators.
 
@@ -39,15 +61,35 @@ class AppSettings:
         """
         known = vars(self)
         if not self.knows_circuits:
-            read = CircuitBreakerSettings()
-            known.setdefault("circuit_breaker", read)  # another thread may have been faster
+            known.setdefault("circuit_breaker", _circuits())  # another thread may have been faster
         if retries and not self.knows_retries:
-            known.setdefault("retry", RetrySettings())
+            known.setdefault("retry", _retries())
+
+    def read_of_running_circuits(self) -> None:
+        """Read what running circuits ask for, unless it is known.
+
+        Raises:
+            SettingsError: a `BINDU_CB_*` variable is misspelt or out of range.
+        """
+        if self._may_be_set:
+            self.read()
 
     @cached_property
     def retry(self) -> RetrySettings:
         """Settings of the retry decorators."""
-        return RetrySettings()
+        return _retries()
+
+
+def _circuits() -> CircuitBreakerSettings:
+    from supervisor.settings.circuits import CircuitBreakerSettings  # noqa: PLC0415  (takes long)
+
+    return CircuitBreakerSettings()
+
+
+def _retries() -> RetrySettings:
+    from supervisor.settings.retries import RetrySettings  # noqa: PLC0415  (likewise)
+
+    return RetrySettings()
 
 
 app_settings = AppSettings()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import PydanticBaseSettingsSource, SettingsConfigDict
 
 from supervisor.arguments import check_name, shown
-from supervisor.policy import Policy, given_policy
+from supervisor.policy import WINDOWS, Policy, given_policy
+from supervisor.settings.error import SettingsError
 from supervisor.settings.families import is_pattern, keys_of, patterns_of
 from supervisor.settings.fields import FieldsOfAll
 from supervisor.settings.files import ENCODING, read_toml, why
@@ -20,14 +21,13 @@ from supervisor.settings.notation import (
     is_named,
     is_none,
     read_field,
-    toml_key,
 )
 from supervisor.settings.overrides import FIELDS, OVERRIDE, CircuitOverrides, told
 from supervisor.settings.provenance import Layer, Origin, Setting, Traced, value_of
-from supervisor.settings.sources import Given, SettingsError, nearest
+from supervisor.settings.sources import Given, nearest
 from supervisor.settings.switches import SWITCHES, Switches
-
-WINDOWS: Final = ("window_calls", "window_seconds")
+from supervisor.settings.unset import DOTENV, PREFIX
+from supervisor.settings.writing import toml_key
 
 
 class CircuitBreakerSettings(Traced, FieldsOfAll, Switches):  # pyright: ignore[reportIncompatibleVariableOverride]  (`model_config` of both kinds of model)
@@ -61,13 +61,13 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, Switches):  # pyright: ignore[
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="BINDU_CB_",
-        env_file=".env",
+        env_prefix=PREFIX,
+        env_file=DOTENV,
         env_file_encoding=ENCODING,
         extra="forbid",
         validate_assignment=True,
     )
-    prefix = "BINDU_CB_"
+    prefix = PREFIX
 
     circuits: dict[str, CircuitOverrides] = Field(default_factory=dict[str, CircuitOverrides])
     file: Path | None = Field(None, frozen=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 import operator
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final, Literal, TypeVar, cast, get_args
-
-from pydantic import SecretStr
+from typing import Literal, TypeVar, cast, get_args
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
@@ -26,23 +23,9 @@ def spelt(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def toml_key(*path: str) -> str:
-    """Return a key as TOML has it, with quotes where they are needed, but for the rest of a very
-    long one.
-    """
-    return ".".join(map(_toml_part, path))
-
-
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Return the beginning of a text that may be very long."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _toml_part(key: str) -> str:
-    key = _cut(key)
-    return key if _BARE.fullmatch(key) else json.dumps(key)
-
-
-_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_field(field: str, value: object) -> object:
@@ -167,24 +150,6 @@ def is_none(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() == "none")
 
 
-def written(value: object) -> str:
-    """Return a value as a variable would have it."""
-    match value:
-        case None | ():
-            return "none"
-        case bool():
-            return str(value).lower()
-        case str() | Named() | SecretStr():
-            return str(value)
-        case _ if is_list(value):
-            return ",".join(map(written, value))
-        case _ if (name := getattr(value, "__qualname__", None)) is not None:
-            module = getattr(value, "__module__", "")
-            return name if module == "builtins" else f"{module}{':' if '.' in name else '.'}{name}"
-        case _:
-            return shown(value)
-
-
 def _checked(check: Callable[[str, object], T], value: object, given: object) -> T:
     try:
         return check("", value)
@@ -261,7 +226,7 @@ def _imported(name: str, given: object) -> object:
     try:
         return operator.attrgetter(attribute)(importlib.import_module(module))
     except (Exception, SystemExit) as error:  # importing runs user code, which may raise anything
-        why = f"{_cut(name)}: {shown(error)}"
+        why = f"{cut(name)}: {shown(error)}"
         raise ValueError(
             "must be what can be imported, as package.module:name, got"
             f" {shown(given)} ({why}): correct it, or install what is missing"

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 from pydantic_settings import SettingsConfigDict
 
+from supervisor.settings.error import SettingsError
 from supervisor.settings.files import ENCODING
 from supervisor.settings.notation import read_count, read_seconds, read_switch
-from supervisor.settings.sources import SettingsError, SettingsGroup
+from supervisor.settings.sources import SettingsGroup
+from supervisor.settings.unset import DOTENV
 
 Count = Annotated[int, PlainValidator(read_count)]
 Seconds = Annotated[float, PlainValidator(read_seconds)]
@@ -29,7 +31,7 @@ class RetrySettings(SettingsGroup):
 
     model_config = SettingsConfigDict(
         env_prefix="BINDU_RETRY_",
-        env_file=".env",
+        env_file=DOTENV,
         env_file_encoding=ENCODING,
         extra="ignore",
         validate_assignment=True,

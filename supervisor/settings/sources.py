@@ -18,13 +18,9 @@ from pydantic_settings import (
 )
 
 from supervisor.arguments import shown
+from supervisor.settings.error import SettingsError
 from supervisor.settings.files import why
 from supervisor.settings.provenance import Layer, Origin, Setting
-
-
-class SettingsError(ValueError):
-    """A variable is misspelt, or a value is out of range; the text names both."""
-
 
 _OPTIONS: Final = ("_env_file", "_env_file_encoding")
 """Arguments of pydantic-settings' own that mean something here."""

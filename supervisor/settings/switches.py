@@ -19,16 +19,17 @@ from supervisor.settings.notation import (
 )
 from supervisor.settings.provenance import value_of
 from supervisor.settings.sources import SettingsGroup
+from supervisor.settings.unset import UNSET
 
 
 class Switches(SettingsGroup):
     """What is first among the settings of circuits; see `CircuitBreakerSettings`."""
 
     enabled: bool = False
-    keep: Keep | None = None
-    logs: Logs = "loguru"
+    keep: Keep | None = UNSET.keep
+    logs: Logs = UNSET.logs
     names: Names = "short"
-    show_failures: bool = False
+    show_failures: bool = UNSET.show_failures
     sharing_url: SecretStr | None = None
     sharing_space: str = "default"
 

@@ -1,6 +1,7 @@
 """One outage, one lesson: circuits that supervisors share through a store.
 
 Knows the machine, the circuit and the event loop; what is said to the fleet, and what a fleet says.
+Its modules are imported by those that share.
 
     choice   what circuits are shared through, and which of them
     member   a supervisor's task in the fleet; hearing, what it hears; errands, what it asks
@@ -16,22 +17,48 @@ Knows the machine, the circuit and the event loop; what is said to the fleet, an
     wire     what it sends and reads; address, where it is; clients, of coredis
 """
 
+from typing import TYPE_CHECKING
+
+from supervisor.lazily import lazy
 from supervisor.sharing.choice import Sharing
-from supervisor.sharing.hearing import LIFE
-from supervisor.sharing.member import Member
-from supervisor.sharing.memory import MemorySharing
-from supervisor.sharing.redis import RedisSharing
-from supervisor.sharing.store import (
-    NEVER,
-    Epoch,
-    Forcing,
-    Link,
-    News,
-    Record,
-    Sight,
-    Standing,
-    Store,
-)
+
+if TYPE_CHECKING:
+    from supervisor.sharing.hearing import LIFE
+    from supervisor.sharing.member import Member
+    from supervisor.sharing.memory import MemorySharing
+    from supervisor.sharing.redis import RedisSharing
+    from supervisor.sharing.store import (
+        NEVER,
+        Epoch,
+        Forcing,
+        Link,
+        News,
+        Record,
+        Sight,
+        Standing,
+        Store,
+    )
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "supervisor.sharing.hearing": ("LIFE",),
+            "supervisor.sharing.member": ("Member",),
+            "supervisor.sharing.memory": ("MemorySharing",),
+            "supervisor.sharing.redis": ("RedisSharing",),
+            "supervisor.sharing.store": (
+                "NEVER",
+                "Epoch",
+                "Forcing",
+                "Link",
+                "News",
+                "Record",
+                "Sight",
+                "Standing",
+                "Store",
+            ),
+        },
+    )
 
 __all__ = [
     "LIFE",

@@ -6,12 +6,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypedDict, cast
+from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from supervisor.arguments import check_count, check_seconds, shown
 from supervisor.policy import check_flag
 from supervisor.sharing.failures import Together
-from supervisor.sharing.store import Link
+
+if TYPE_CHECKING:
+    from supervisor.sharing.store import Link
 
 ALL: Final = ("*",)
 

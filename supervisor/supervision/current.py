@@ -67,7 +67,8 @@ def stand_in(name: str, policy: Policy) -> Circuit | None:
         return None
     if running_loop() is not None:
         last = entered_last()
-        keep = last.keep if isinstance(last, Supervisor) else app_settings.circuit_breaker.keep
+        own = last if isinstance(last, Supervisor) else app_settings.of_running_circuits
+        keep = own.keep
         if keep is None:
             return None
     circuit = Circuit(name, policy)

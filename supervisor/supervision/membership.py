@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from supervisor import sharing as fleets
 from supervisor.arguments import shown
 from supervisor.circuit import Circuit
 from supervisor.errors import describe
 from supervisor.events import FleetJoined, FleetLost
 from supervisor.loop import EventLoop, Tasks
 from supervisor.machine import CircuitState
-from supervisor.settings import CircuitBreakerSettings, Keep, SettingsError
-from supervisor.sharing import Member, RedisSharing, Sharing
+from supervisor.settings import Keep, SettingsError, Unset
+from supervisor.sharing import Sharing
 from supervisor.supervision.figures import Fleet, History
 from supervisor.supervision.publishing import Publisher
+
+if TYPE_CHECKING:
+    from supervisor.settings import CircuitBreakerSettings
 
 
 class Membership:
@@ -65,7 +70,7 @@ class InFleet(Membership):
         history: History,
     ) -> None:
         self._publisher = publisher
-        self._member = Member(sharing, circuits, self._link_changed)
+        self._member = fleets.Member(sharing, circuits, self._link_changed)
         self._loop: EventLoop | None = None
         self._joined = self._lost = 0
         publisher.tell_fleet = self._member.tell
@@ -136,14 +141,14 @@ def membership(
     return InFleet(sharing, circuits, publisher, history)
 
 
-def sharing_by(settings: CircuitBreakerSettings) -> Sharing | None:
+def sharing_by(settings: CircuitBreakerSettings | Unset) -> Sharing | None:
     """Return what a supervisor that nobody has entered shares circuits through, by settings.
 
     Raises:
         SettingsError: the URL or the space is none, or they do not go with `keep`.
         ModuleNotFoundError: what it needs is not installed.
     """
-    if settings.sharing_url is None:
+    if isinstance(settings, Unset) or settings.sharing_url is None:
         return None
     if settings.keep is not None:
         raise SettingsError(
@@ -151,7 +156,9 @@ def sharing_by(settings: CircuitBreakerSettings) -> Sharing | None:
             f" {settings.variable('sharing_url')}: what is shared outlives event loops anyway"
         )
     try:
-        return RedisSharing(settings.sharing_url.get_secret_value(), space=settings.sharing_space)
+        return fleets.RedisSharing(
+            settings.sharing_url.get_secret_value(), space=settings.sharing_space
+        )
     except ValueError as error:
         field, _, problem = str(error).partition(" ")
         raise SettingsError(f"{settings.variable(f'sharing_{field}')} {problem}") from None

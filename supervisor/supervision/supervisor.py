@@ -109,7 +109,7 @@ class Supervisor(CircuitTable):
         stand_in = _stand_in.get()
         if stand_in is not None and is_cancelled_here():
             return stand_in
-        settings = app_settings.circuit_breaker
+        settings = app_settings.of_running_circuits
         sharing = sharing_by(settings)
         supervisor = cls(on_give_up="allow", keep=settings.keep, sharing=sharing)
         loop = EventLoop.here()

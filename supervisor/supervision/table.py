@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
+from supervisor import instrumentation
 from supervisor.arguments import check_count, check_name, shown
 from supervisor.circuit import Circuit, Statistics, let_go, statistics_of_all
 from supervisor.errors import Uncopied
 from supervisor.guard import CircuitBreaker
-from supervisor.instrumentation import OnChange, TraceRecorder
+from supervisor.instrumentation import OnChange
 from supervisor.loop import EventLoop
 from supervisor.machine import CircuitState
 from supervisor.policy import (
@@ -21,7 +22,6 @@ from supervisor.policy import (
     fields_of,
     given_policy,
 )
-from supervisor.recording import Recording
 from supervisor.settings import Keep
 from supervisor.sharing import Sharing
 from supervisor.supervision.conflicts import check_policy
@@ -31,6 +31,10 @@ from supervisor.supervision.membership import membership
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
 from supervisor.supervision.tracing import Tracing
+
+if TYPE_CHECKING:
+    from supervisor.instrumentation import TraceRecorder
+    from supervisor.recording import Recording
 
 
 class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
@@ -158,6 +162,8 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
             RuntimeError: this is not the thread of the supervisor's event loop.
             TypeError, ValueError: `limit` is of the wrong type or out of range.
         """
+        from supervisor.recording import Recording  # noqa: PLC0415  (few record anything)
+
         circuit = self._circuits[name]
         check_count("limit", limit)
         self._catch_up(circuit)
@@ -180,7 +186,7 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
             RuntimeError: this is not the thread of the supervisor's event loop.
             TypeError, ValueError: `recorder` is none, or has been closed, or `circuit` is no name.
         """
-        if recorder is not None and not isinstance(recorder, TraceRecorder):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if recorder is not None and not isinstance(recorder, instrumentation.TraceRecorder):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"recorder must be a TraceRecorder, got {shown(recorder)}")
         if recorder is not None:
             recorder.check_open()

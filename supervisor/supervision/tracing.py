@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from supervisor.circuit import Circuit, observe_calls
-from supervisor.instrumentation import TraceRecorder
+
+if TYPE_CHECKING:
+    from supervisor.instrumentation import TraceRecorder
 
 
 class Tracing:

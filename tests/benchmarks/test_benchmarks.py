@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import OUTPUT, is_full, measured
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, IMPORTS
 from benchmarks.charts import draw
 from benchmarks.cliffs import CURVES, point
 from benchmarks.contestants import PEERS, contestants
@@ -40,6 +40,14 @@ def test_every_contestant_takes_every_turn(backend: Backend, name: str) -> None:
     assert [each.problem for each in found] == [None] * len(found)
     assert {len(each.seconds) for each in found} == {TINY.rounds}
     assert {"call"} < {each.contestant for each in found}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_imports(backend: Backend) -> None:
+    """Every round has a process for each; none on other backends, where it would be the same."""
+    found = bench(backend).run(CASES_BY_NAME["import"].measure)
+    rounds = [len(each.seconds) for each in found]
+    assert rounds == ([TINY.rounds] * len(IMPORTS) if backend == "asyncio" else [])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

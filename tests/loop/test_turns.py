@@ -60,6 +60,7 @@ def test_many_clean_ups_take_one_look(
 
 
 @every_loop
+@pytest.mark.usefixtures("known_settings")
 def test_whoever_goes_on_gets_a_supervisor(new_loop: Any) -> None:
     """What a cancelled task has found does not hold for one that is not, even in the same turn."""
     breaker = CircuitBreaker("x")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from supervisor import CircuitBreakerOpenError, CircuitBreakerSettings
-from supervisor.settings.notation import toml_key, written
+from supervisor.settings.writing import toml_key, written
 
 
 class Errors:

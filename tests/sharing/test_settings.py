@@ -53,7 +53,7 @@ async def test_the_default_supervisor_shares(
         asked.append((url, space))
         return store
 
-    monkeypatch.setattr(membership, "RedisSharing", sharing)
+    monkeypatch.setattr(membership.fleets, "RedisSharing", sharing)
     given(SHARING_URL=URL, SHARING_SPACE="shop")
     async with Supervisor(sharing=store) as other:
         await fail_times(other.circuit("x", failure_threshold=1), 1)
@@ -152,7 +152,7 @@ def test_the_password_is_not_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nor where it stands in a variable that is misspelt."""
-    monkeypatch.setattr(membership, "RedisSharing", lambda *_, **__: FaultyStore())
+    monkeypatch.setattr(membership.fleets, "RedisSharing", lambda *_, **__: FaultyStore())
     given(SHARING_URL=URL)
     settings = app_settings.circuit_breaker
     settings.sharing_url = settings.sharing_url
@@ -173,7 +173,7 @@ def test_values_tell_a_terminal_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(membership, "RedisSharing", lambda *_, **__: FaultyStore())
+    monkeypatch.setattr(membership.fleets, "RedisSharing", lambda *_, **__: FaultyStore())
     given(SHARING_URL=URL, SHARING_SPACE="a\x1b[2J")
     assert main(["check"]) == 0
     assert r"a\x1b[2J" in capsys.readouterr().out
