@@ -17,7 +17,7 @@ import pytest
 import supervisor
 from supervisor import instrumentation, settings, sharing
 
-LATE = ("loguru", "pydantic", "pydantic_settings", "tenacity")
+LATE = ("pydantic", "pydantic_settings", "tenacity")
 DOORS = (supervisor, instrumentation, settings, sharing)
 
 OUTAGE = f"""
@@ -120,26 +120,6 @@ def test_lines_are_off_until_they_are_switched_on(
     imports = ["from loguru import logger\n", OUTAGE]
     code = "".join(imports if first == "loguru" else imports[::-1])
     assert output(code + SINK + told + RUN, tmp_path)[:1] == lines
-
-
-def test_loguru_is_loaded_as_ever(tmp_path: Path) -> None:
-    """Its loader is its own, also for those who only look; and what is not there is not found."""
-    code = """
-import sys
-from importlib.util import find_spec
-import supervisor
-assert find_spec("loguru").loader.is_package("loguru")
-import loguru
-assert type(loguru.__loader__) is type(loguru.__spec__.loader) is type(supervisor.__loader__)
-for name in [name for name in sys.modules if name.partition(".")[0] == "loguru"]:
-    del sys.modules[name]
-sys.path.clear()
-try:
-    import loguru
-except ModuleNotFoundError as error:
-    print(error.name)
-"""
-    assert output(code, tmp_path) == ["loguru"]
 
 
 # Names

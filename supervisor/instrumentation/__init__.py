@@ -5,7 +5,7 @@ the circuits. Exporters of metrics stand above all rooms: they use the package a
 are imported by nobody else.
 
     advice         what developers are told once of how circuits are set up
-    lines          one log line, and the library that it goes to; silence, until it is wanted
+    lines          one log line, and the library that it goes to
     logs           the lines of events, refusals and retries
     traces         calls of production, for simulations; rotation, the file that they go to
     notices        functions of the application that are told of changes of state

@@ -1,8 +1,7 @@
 """One log line, and the library that it goes to: loguru, or the standard library's `logging`.
 
 Both are silent until the application says otherwise: loguru's lines by
-`logger.enable("supervisor")`, those of `logging` by a handler of its own. So loguru is not imported
-here: as long as the application has not done so, nobody reads its lines.
+`logger.enable("supervisor")`, those of `logging` by a handler of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
-from supervisor.instrumentation.silence import loguru_logger
+from loguru import logger
+
 from supervisor.loop import running_loop
 from supervisor.settings import Logs, SettingsError, app_settings
 
@@ -22,6 +22,9 @@ _NUMBERS: Final = logging.getLevelNamesMapping()
 
 _standard: Final = logging.getLogger("supervisor")
 _standard.addHandler(logging.NullHandler())
+# Imported early, unlike other libraries: whoever imports it may switch these lines on next, and no
+# function of loguru's would tell.
+logger.disable("supervisor")
 
 
 def use_logging() -> None:
@@ -54,7 +57,7 @@ def write(
     with suppress(Exception):
         if _library() == "logging":
             _standard.log(_NUMBERS[level], text, *values, exc_info=error, extra=fields)
-        elif (logger := loguru_logger()) is not None:
+        else:
             bound = logger.bind(**fields)
             if error is not None:
                 bound = bound.opt(exception=error)
