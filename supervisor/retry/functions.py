@@ -21,6 +21,7 @@ from supervisor.retry.threads import (
     check_worker_thread,
     plain_function,
 )
+from supervisor.settings import app_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +103,8 @@ def _retried_in_threads(
 def _async(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Callable[P, Any]:
     @functools.wraps(func)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-        await read_settings(retries=True)
+        if not app_settings.knows_all:
+            await read_settings(retries=True)
         return await now()(*args, **kwargs)
 
     return wrapper
@@ -120,7 +122,8 @@ def _plain(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Cal
 def _streaming(func: Callable[P, Any], now: Callable[[], Callable[..., Any]]) -> Callable[P, Any]:
     @functools.wraps(func)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
-        await read_settings(retries=True)
+        if not app_settings.knows_all:
+            await read_settings(retries=True)
         async with aclosing(read(now(), functools.partial(func, *args, **kwargs))) as items:
             async for item in items:
                 yield item

@@ -36,6 +36,12 @@ class AppSettings:
         return "retry" in vars(self)
 
     @property
+    def knows_all(self) -> bool:
+        """Whether all have been."""
+        known = vars(self)
+        return "retry" in known and "circuit_breaker" in known
+
+    @property
     def knows_running_circuits(self) -> bool:
         """Whether `of_running_circuits` says what it does without looking at any files."""
         return self.knows_circuits or vars(self).get("_may_be_set") is False
