@@ -190,6 +190,12 @@ async def test_what_the_function_raises_comes_out(mode: str) -> None:
     with pytest.raises(LookupError, match="broken") as caught:
         await in_mode(mode, retry_on=broken)(Dependency(error).fetch)()
     assert caught.value.__context__ is error
+    first, later = Busy(), Busy()
+    with pytest.raises(LookupError, match="broken") as caught:
+        await in_mode(mode, retry_on=lambda error: error is first or broken(error))(
+            Dependency(first, later).fetch
+        )()
+    assert caught.value.__context__ is later
     with pytest.raises(LookupError, match="broken") as caught:
         await in_mode(mode, retry_on=broken_otherwise)(Dependency(error).fetch)()
     assert isinstance(caught.value.__context__, KeyError)
