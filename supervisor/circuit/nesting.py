@@ -20,7 +20,6 @@ from typing import Final, TypeAlias, cast
 
 from supervisor.circuit.calls import Part
 from supervisor.circuit.record import Circuit
-from supervisor.loop import is_collecting
 
 REMEMBERED: Final = 4
 """Failures inside it that a call is told of."""
@@ -63,8 +62,7 @@ class OuterCall:
 
     def __exit__(self, *_: object) -> None:
         self.circuit = None
-        # Else it ends in another task, or before one inside it.
-        if _innermost.get() is self and not is_collecting():
+        if _innermost.get() is self:  # else it ends in another task, or before one inside it
             _innermost.set(_first_running(self._outer))
 
     def outwards(self) -> Iterator[OuterCall]:
@@ -114,8 +112,6 @@ def as_part(circuit: Circuit) -> Part:
 
 def remember_error(circuit: Circuit, began: int, error: BaseException) -> None:
     """Remember that a call, the one of that number, has been counted as failed with an error."""
-    if is_collecting():
-        return  # it passes through no other call
     known = error.__dict__
     before: Failed | None = known.get(MARK)
     if before is not None:
@@ -128,8 +124,6 @@ def remember_error(circuit: Circuit, began: int, error: BaseException) -> None:
 
 def remember_result(circuit: Circuit, began: int) -> None:
     """Remember that a call has been counted as failed by its result."""
-    if is_collecting():
-        return
     failed = (_number_of(circuit), began, OF_A_RESULT)
     _failed_last.set(failed)
     _tell_outer_calls(circuit, failed)

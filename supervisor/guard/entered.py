@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from supervisor.circuit import Circuit
-from supervisor.loop import EventLoop, LoopVar, running_loop, when_closed
+from supervisor.loop import EventLoop, LoopVar, forget_closed, running_loop, when_closed
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
@@ -105,7 +105,8 @@ def epoch() -> object:
 
 
 def enter(supervisor: AnySupervisor, loop: EventLoop) -> None:
-    """Make `supervisor` the current one of `loop`, which runs here."""
+    """Make `supervisor` the current one of `loop`, which runs here; and forget closed loops."""
+    forget_closed()
     _set_entered((*_entered.get(), supervisor))
     _loops[supervisor] = weakref.ref(loop)
 

@@ -6,7 +6,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
     variables      what there is one of for each event loop
     wakeup         what one task sleeps on until somebody, or a time, wakes it
     tasks          those of a supervisor, which end when they are told to
-    collecting     what the collector has to be told of those that are closed; when it runs
+    closing        what is kept of those that are closed
     limits         what not every loop of asyncio's knows
     forks          what has to be known in a process that was forked
     turns          what holds until the next one
@@ -19,7 +19,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 """
 
 from supervisor.loop.cancellation import is_cancellation
-from supervisor.loop.collecting import is_collecting, when_closed
+from supervisor.loop.closing import forget_closed, when_closed
 from supervisor.loop.deadlines import deadline, deadline_here
 from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
 from supervisor.loop.forks import in_forked_process
@@ -47,12 +47,12 @@ __all__ = [
     "can_be_started",
     "deadline",
     "deadline_here",
+    "forget_closed",
     "from_worker_thread",
     "has_closed",
     "in_forked_process",
     "is_cancellation",
     "is_cancelled_here",
-    "is_collecting",
     "post",
     "raise_later",
     "read_settings",

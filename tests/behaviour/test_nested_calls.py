@@ -21,12 +21,11 @@ from supervisor import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitState,
-    Permit,
     Supervisor,
     create_retry_decorator,
     with_circuit_breaker,
 )
-from supervisor.circuit.nesting import LONGEST_WAY, failed_last
+from supervisor.circuit.nesting import LONGEST_WAY
 from tests.support.worlds import (
     Down,
     Guarded,
@@ -674,26 +673,3 @@ class TestDecorators:
         await anyio.sleep(10)
         assert await load() == "row"
         assert breaker.state is CircuitState.CLOSED
-
-
-class TestCollector:
-    """What the collector settles is inside no call, whatever task seems to be at work."""
-
-    async def test_what_it_reports_sets_no_context_variable(self) -> None:
-        """On Python 3.11, one that is set while another one is breaks the interpreter."""
-        settled: list[bool] = []
-
-        class Dropped:
-            def __init__(self, permit: Permit) -> None:
-                self.permit, self.me = permit, self
-
-            def __del__(self) -> None:
-                self.permit.fail(Down())
-                settled.append(True)
-
-        breaker = CircuitBreaker("x")
-        before, permit = failed_last(), await breaker.acquire()
-        Dropped(permit)
-        collect_garbage()
-        assert (settled, failed_last() is before) == ([True], True)
-        assert figures(breaker) == (0, 1, 0)

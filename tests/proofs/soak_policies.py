@@ -64,6 +64,7 @@ def drawn_policy(chance: Chance) -> Policy:
         classify=(classify,),
         recovery_from=(quick_if_busy,),
         max_retry_after=(0.05, 0.2),
+        initial_state=("open",),
     )
     return Policy(**fields, **functions)
 

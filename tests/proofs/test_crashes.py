@@ -108,8 +108,7 @@ def expected(recording: Recording, without: int | None) -> Outcome:
     answers: dict[int, Answer] = {}
     number = -1
     for at, messages in turns_of(stretch.entries):
-        while machine.deadline < at:  # without a message there may be other ones
-            machine.advance(machine.deadline)
+        advance_before(machine, put_at(at, messages))
         for message in messages:
             number += 1
             if number == without:
@@ -117,6 +116,7 @@ def expected(recording: Recording, without: int | None) -> Outcome:
             answer = machine.apply(message)
             if answer is not None and isinstance(message, Acquire | Retry):
                 answers[message.permit] = answer
+        advance_before(machine, at)
         machine.advance(at)
     answers |= dict(machine.released)
     changes = [
@@ -125,6 +125,20 @@ def expected(recording: Recording, without: int | None) -> Outcome:
         if isinstance(each, Reconfigured) or each.from_state is not each.to_state
     ]
     return Outcome(answers, changes, facts(machine))
+
+
+def advance_before(machine: Machine, at: float) -> None:
+    """Let a machine have the turns that are due before a time: without a message, these may be
+    others.
+    """
+    while machine.deadline < at:
+        machine.advance(machine.deadline)
+
+
+def put_at(at: float, messages: list[Message]) -> float:
+    """Return when the last message of a turn was put: who would only wait has no turn at once."""
+    times = [each.at for each in messages if each.at is not None]
+    return max(times, default=at)
 
 
 def turns_of(entries: list[Entry]) -> Iterator[tuple[float, list[Message]]]:
@@ -163,12 +177,13 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
         events = supervisor.events()
         askers: dict[int, Asker] = {}
         for at, messages in turns_of(stretch.entries):
-            await anyio.sleep_until(at)
+            await anyio.sleep_until(put_at(at, messages))
             for message in messages:
                 if isinstance(message, Acquire | Retry):
                     askers[message.permit] = Asker(circuit.loop.new_bell())
                     circuit.askers[message.permit] = askers[message.permit]
                 circuit.mailbox.messages.append(message)
+            await anyio.sleep_until(at)
             await turn(circuit)
         answers = {permit: each.answer for permit, each in askers.items()}
         found = Outcome(
