@@ -156,15 +156,16 @@ def browsing(folder: Path) -> Iterator[Tab]:
 @contextmanager
 def balanced(*ports: int) -> Iterator[int]:
     """A port whose connections go by turns to those who listen, and last until no answer is due."""
-    turns = itertools.cycle(ports)
+    firsts = itertools.cycle(range(len(ports)))
 
     async def serve(connection: SocketStream) -> None:
-        for port in itertools.islice(turns, len(ports)):
-            with suppress(OSError):  # it is gone
-                server = await anyio.connect_tcp("127.0.0.1", port)
-                async with connection, server:
-                    await pass_on(connection, server)
-                return
+        first = next(firsts)
+        async with connection:  # it is closed, also if nobody listens
+            for port in ports[first:] + ports[:first]:
+                with suppress(OSError):  # it is gone
+                    async with await anyio.connect_tcp("127.0.0.1", port) as server:
+                        await pass_on(connection, server)
+                    return
 
     async def listen(*, task_status: TaskStatus[int]) -> None:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1")

@@ -24,6 +24,7 @@ from supervisor.sharing import NEVER, RedisSharing
 from tests.sharing.cases import OPENING
 from tests.sharing.real.servers import Server, free_port
 from tests.support.generated import ROOT
+from tests.support.interrupts import heeding_ctrl_c
 
 pytestmark = pytest.mark.filterwarnings(  # what coredis leaves unclosed is its own
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -128,7 +129,7 @@ def test_the_command(server: Server, space: str, command: Command) -> None:
 def test_following(server: Server, space: str) -> None:
     """A line for each change as it comes, until Ctrl-C."""
     anyio.run(somebody, server, space)
-    with following(server.url, "--space", space, "--json") as process:
+    with heeding_ctrl_c(), following(server.url, "--space", space, "--json") as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         anyio.run(somebody, server, space, "other")
