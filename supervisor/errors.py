@@ -81,7 +81,7 @@ class CircuitBreakerOpenError(Exception):
         self.last_failure = last_failure
         self._reason = reason
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getattr__(self, name: str) -> object:
             if name not in CircuitBreakerOpenError.__slots__ or not self.args:

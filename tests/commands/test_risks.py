@@ -92,6 +92,10 @@ def test_nothing_to_warn_of(fields: dict[str, Any]) -> None:
         ({"failure_threshold": 2}, "failure_threshold=2 without a window: under heavy traffic"),
         ({"window_seconds": 9}, "failure_threshold=3 in a window of seconds: under heavy traffic"),
         ({"timeout": 31, **RATE}, "recovery_timeout=30 is less than timeout=31: probes begin"),
+        (
+            {"timeout": 6, "recovery_schedule": (5, 60), **RATE},
+            "recovery_schedule=5 is less than timeout=6: probes begin",
+        ),
         ({"probe_timeout": 0.5}, "probe_timeout=0.5 is less than 1 s, which usual calls may take"),
         ({"probe_timeout": 5, "timeout": 9}, "probe_timeout=5 is less than 9 s, which usual calls"),
         ({"probe_timeout": 5, "slow_call_duration": 9}, "probe_timeout=5 is less than 9 s, which"),

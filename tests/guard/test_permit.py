@@ -12,6 +12,7 @@ import pytest
 from supervisor import (
     CallTimeoutError,
     CircuitBreaker,
+    CircuitBreakerOpenError,
     CircuitState,
     IncompleteStreamError,
     PermitSettledError,
@@ -324,3 +325,11 @@ class Silent:
 
     async def __anext__(self) -> int:
         raise StopAsyncIteration
+
+
+async def test_what_is_waited_for_is_looked_at_without_a_wait() -> None:
+    """A permit is given at once all the same, or nothing is."""
+    breaker = CircuitBreaker("x", 1)
+    (await breaker.acquire(wait_for="verdict")).fail()
+    with pytest.raises(CircuitBreakerOpenError):
+        await breaker.acquire(wait_for="verdict")

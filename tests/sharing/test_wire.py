@@ -12,7 +12,14 @@ import pytest
 from supervisor import sharing
 from supervisor.sharing.held import Count, Term
 from supervisor.sharing.rules import Asker
-from supervisor.sharing.store import LONGEST_FAILURE, LONGEST_NAME, NEVER, Epoch, News
+from supervisor.sharing.store import (
+    LONGEST_FAILURE,
+    LONGEST_NAME,
+    NEVER,
+    Counting,
+    Epoch,
+    News,
+)
 from supervisor.sharing.wire import (
     LONGEST_TEXT,
     LUA,
@@ -149,3 +156,10 @@ def test_each_file_of_lua_is_a_part_of_the_script() -> None:
     parts = {path.stem: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert set(parts) == set(LUA)
     assert all(part in script() for part in parts.values())
+
+
+def test_how_many_have_failed_is_asked_in_milliseconds() -> None:
+    """As all lengths are."""
+    step = Counting("x", Epoch(7, 1), 2, 1.5, 3, 30.0, 0, None)
+    asker = Asker("a", Epoch(3, 4), 2)
+    assert json.loads(asked_by(asker, step, share_failures=False))["within"] == 1500
