@@ -1,6 +1,6 @@
 """Who takes part: floors, references, this package in all its forms, and its peers.
 
-A peer that is not installed is left out. All eleven that were considered fit: each has an async
+A peer that is not installed is left out. All thirteen that were considered fit: each has an async
 API (pybreaker's is tornado's) and a policy of consecutive failures, or one that can be set up as
 such (see the adapters of interlock-cb and nopanic).
 """
@@ -27,6 +27,8 @@ PEERS: Final = (
     "pybreaker",
     "fluxgate",
     "aioresilience",
+    "resilix",
+    "httpware",
 )
 """Modules of this package, one for each peer."""
 
