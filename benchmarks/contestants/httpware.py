@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import httpware
@@ -19,8 +20,10 @@ from benchmarks.contestants.interface import ASYNCIO, Contestant, Guard, Setup
 REQUEST = httpx2.Request("GET", "http://backend.example/")
 
 
-class _BackendError(httpware.NetworkError, ConnectionError):
-    """The backend has failed."""
+@cache
+def _of_the_network(kind: type[Exception]) -> type[Exception]:
+    """Return a kind of errors that are both: what the function raises, and what is counted."""
+    return type(kind.__name__, (httpware.NetworkError, kind), {})
 
 
 def open_circuit(setup: Setup) -> AbstractAsyncContextManager[Guard]:
@@ -36,7 +39,7 @@ def open_circuit(setup: Setup) -> AbstractAsyncContextManager[Guard]:
             try:
                 return await func(*args, **kwargs)
             except Exception as error:
-                raise _BackendError from error
+                raise _of_the_network(type(error)) from error
 
         return breaker(REQUEST, send)
 
