@@ -459,6 +459,33 @@ async def test_an_attempt_can_be_cancelled(mode: str) -> None:
     assert mode == "disabled" or counted("storage:fetch") == {"started": 1, "cancelled": 1}
 
 
+@pytest.mark.parametrize("failures", [0, 1], ids=["the first", "another"])
+@EACH_MODE
+async def test_no_cancelled_attempt_is_made_again(mode: str, failures: int) -> None:
+    """Also if `retry_on` says yes to all: it is not asked, since asyncio cancels only once."""
+    attempts = 0
+    asked: list[BaseException] = []
+
+    def all_errors(error: BaseException) -> bool:
+        asked.append(error)
+        return True
+
+    @in_mode(mode, retry_on=all_errors)
+    async def fetch() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= failures:
+            raise ConnectionError
+        scope.cancel()
+        await forever()
+
+    with anyio.CancelScope() as scope:
+        await fetch()
+    assert scope.cancelled_caught
+    assert attempts == failures + 1
+    assert [type(error) for error in asked] == [ConnectionError] * failures
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [

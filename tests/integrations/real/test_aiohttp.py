@@ -26,6 +26,7 @@ from supervisor import (
     is_retryable_error,
 )
 from supervisor.testing import Backend
+from tests.docs.documents import DOCS, examples_of
 from tests.integrations.real.servers import HINT, WHOLE, HttpServer, in_virtual_time, serving
 from tests.support.worlds import counted, until
 
@@ -33,6 +34,8 @@ aiohttp: Any = pytest.importorskip("aiohttp")
 ours: Any = importlib.import_module("supervisor.integrations.aiohttp")
 
 pytestmark = pytest.mark.anyio
+
+PAGE = DOCS / "how-to/guard-aiohttp.md"
 
 SOON = 5.0
 """Seconds after which a client gives up what never comes."""
@@ -355,28 +358,63 @@ async def test_a_response_that_nobody_closes(options: dict[str, float]) -> None:
         assert calls.counted() != "failed"
 
 
-async def test_a_websocket() -> None:
-    """Counts when it is there."""
+@asynccontextmanager
+async def greeting(close: Callable[[Any, Any], Awaitable[object]]) -> AsyncIterator[int]:
+    """The port of a server whose WebSockets say hello, and are closed by that function."""
     web: Any = importlib.import_module("aiohttp.web")
 
-    async def talk(request: Any) -> Any:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await socket.send_str("hello")
-        return socket
+    async def greet(request: Any) -> Any:
+        talking = web.WebSocketResponse()
+        await talking.prepare(request)
+        await talking.send_str("hello")
+        await close(request, talking)
+        return talking
 
     app = web.Application()
-    app.router.add_get("/", talk)
+    app.router.add_get("/", greet)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    (where,) = runner.addresses
-    async with calls_to("200") as calls:
-        async with calls.client.ws_connect(f"ws://127.0.0.1:{where[1]}/") as talking:
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def end(request: object, talking: Any) -> None:
+    await talking.close()
+
+
+async def fail(request: object, talking: Any) -> None:
+    await talking.close(code=1011)
+
+
+async def lose(request: Any, talking: object) -> None:
+    request.transport.close()  # without a closing frame
+
+
+async def test_a_websocket() -> None:
+    """Counts when it is there."""
+    async with greeting(end) as port, calls_to("200") as calls:
+        async with calls.client.ws_connect(f"ws://127.0.0.1:{port}/") as talking:
             assert await talking.receive_str() == "hello"
             ((name, figures),) = calls.supervisor.statistics().items()
-            assert (name, figures.succeeded) == (f"ws:127.0.0.1:{where[1]}", 1)
-    await runner.cleanup()
+            assert (name, figures.succeeded) == (f"ws:127.0.0.1:{port}", 1)
+
+
+@pytest.mark.parametrize("close", [end, fail, lose])
+async def test_a_websocket_ends_as_if_all_were_well(
+    close: Callable[[Any, Any], Awaitable[object]],
+) -> None:
+    """However it ends, as aiohttp iterates; the page's stream is a failure if it has broken."""
+    (source,) = (each.source for each in examples_of(PAGE) if "def messages(" in each.source)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    async with greeting(close) as port, aiohttp.ClientSession() as client, Supervisor():
+        url = f"ws://127.0.0.1:{port}/"
+        async with client.ws_connect(url) as talking:
+            assert [message.data async for message in talking] == ["hello"]
+        with contextlib.nullcontext() if close is end else pytest.raises(ConnectionError):
+            assert [message.data async for message in names["messages"](client, url)] == ["hello"]
+        assert counted(names["prices"].statistics()) == ("succeeded" if close is end else "failed")
 
 
 # Time
