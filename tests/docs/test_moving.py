@@ -120,5 +120,5 @@ def test_versions_are_those_that_the_benchmarks_run() -> None:
     )
     pinned["interlock"] = pinned["interlock-cb"]
     both = libraries().keys() & pinned.keys()
-    assert len(both) == 6
+    assert len(both) == 8
     assert {name: libraries()[name] for name in both} == {name: pinned[name] for name in both}
