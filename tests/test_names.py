@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -31,7 +34,7 @@ from supervisor import (
     with_circuit_breaker,
 )
 from supervisor.instrumentation import advice
-from supervisor.settings import files, unset
+from supervisor.settings import files
 from tests.support.logs import Records, handled_by
 
 pytestmark = pytest.mark.anyio
@@ -337,24 +340,32 @@ async def test_files_are_not_read_on_the_event_loop(
     assert len(readers) <= 2
 
 
-async def test_running_circuits_look_once_whether_anything_is_set(
+async def test_where_nothing_is_set_a_first_call_takes_no_turn_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a worker thread, too; where nothing is, nothing is read."""
-    looked: list[int] = []
+    """It neither looks at a file nor starts a thread; nothing is read."""
 
-    def look() -> bool:
-        looked.append(threading.get_ident())
-        return unset.may_be_set()
+    def looked(*_: object) -> None:
+        raise AssertionError
 
-    monkeypatch.setattr("supervisor.settings.app.may_be_set", look)
-    assert not app_settings.knows_running_circuits
-    for name in ("a", "b"):
-        await CircuitBreaker(name).call(run)
-        assert app_settings.knows_running_circuits
-    assert len(looked) == 1
-    assert threading.get_ident() not in looked
+    monkeypatch.setattr(os, "stat", looked)
+    monkeypatch.setattr(anyio.to_thread, "run_sync", looked)
+    assert app_settings.knows_running_circuits
+    await CircuitBreaker("a").call(run)
     assert not app_settings.knows_circuits
+
+
+def test_a_dotenv_file_is_looked_for_at_the_start(tmp_path: Path) -> None:
+    """In the directory in which the program starts: an event loop waits for no file."""
+    (tmp_path / ".env").write_text("BINDU_CB_KEEP=process\n", encoding="utf-8")
+    asked = "import supervisor; print(supervisor.app_settings.of_running_circuits.keep)"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", asked], cwd=where, check=True, capture_output=True, text=True
+        ).stdout
+        for where in (tmp_path, tmp_path.parent)
+    ]
+    assert found == ["process\n", "None\n"]
 
 
 @pytest.mark.parametrize("retry_on", [None, ConnectionError])

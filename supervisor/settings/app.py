@@ -43,8 +43,8 @@ class AppSettings:
 
     @property
     def knows_running_circuits(self) -> bool:
-        """Whether `of_running_circuits` says what it does without looking at any files."""
-        return self.knows_circuits or vars(self).get("_may_be_set") is False
+        """Whether `of_running_circuits` says what it does without reading any files."""
+        return self.knows_circuits or not self._may_be_set
 
     @property
     def of_running_circuits(self) -> CircuitBreakerSettings | Unset:

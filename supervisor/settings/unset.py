@@ -30,8 +30,11 @@ class Unset(NamedTuple):
 UNSET: Final = Unset()
 
 
+# Looked for only now: later, an event loop may run here, which waits for no file. (pathlib takes
+# longer to import than all of this.)
+_HAS_DOTENV: Final = os.path.exists(DOTENV)  # noqa: PTH110
+
+
 def may_be_set() -> bool:
     """Return whether there is anything that settings of circuits would be read from."""
-    if any(name.upper().startswith(PREFIX) for name in os.environ):
-        return True
-    return os.path.exists(DOTENV)  # noqa: PTH110  (pathlib takes longer to import than all of this)
+    return _HAS_DOTENV or any(name.upper().startswith(PREFIX) for name in os.environ)
