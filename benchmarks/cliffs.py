@@ -241,12 +241,36 @@ async def wait(_bench: Bench, n: int, reads: bool) -> float:
 async def all_figures(_bench: Bench, n: int) -> float:
     """The figures of n circuits, each of which has been called, are read."""
     async with Supervisor() as supervisor:
-        for number in range(n):
-            await supervisor.circuit(f"c{number}").call(succeed)
-        await anyio.sleep(0.01)
+        await call_each(supervisor, n)
         with Clock() as clock:
             supervisor.statistics()
     return clock.seconds / n
+
+
+async def collect_figures(_bench: Bench, n: int) -> float:
+    """The same, bit by bit: how long does another task wait at most?"""
+    longest, collected = 0.0, False
+    async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
+        await call_each(supervisor, n)
+
+        async def other() -> None:
+            nonlocal longest
+            while not longest or not collected:
+                with Clock() as clock:
+                    await checkpoint()
+                longest = max(longest, clock.seconds)
+
+        tasks.start_soon(other)
+        await supervisor.collect_statistics()
+        collected = True
+    return longest
+
+
+async def call_each(supervisor: Supervisor, n: int) -> None:
+    """Start n circuits, and call each of them once."""
+    for number in range(n):
+        await supervisor.circuit(f"c{number}").call(succeed)
+    await anyio.sleep(0.01)
 
 
 async def ask_by_name(_bench: Bench, n: int, plainly: bool) -> float:
@@ -319,6 +343,7 @@ CURVES: Final[Mapping[str, Curve]] = {
     "waiters, newcomer": Curve(partial(wait, reads=False), (SMALL, 1_000, 10_000)),
     "waiters, read": Curve(partial(wait, reads=True), (SMALL, 1_000, 10_000)),
     "figures of all circuits": Curve(all_figures, (SMALL, 1_000, 10_000)),
+    "collected figures, wait of others": Curve(collect_figures, (SMALL, 1_000, 10_000)),
     "get_circuit_breaker": Curve(partial(ask_by_name, plainly=False), (SMALL, 10_000)),
     "Supervisor.circuit": Curve(partial(ask_by_name, plainly=True), (SMALL, 10_000)),
     "refusals, wait of others": Curve(loop_over_refusals, (1, 10)),
