@@ -238,6 +238,22 @@ async def wait(_bench: Bench, n: int, reads: bool) -> float:
     return clock.seconds / FEW
 
 
+async def bare_task(_bench: Bench, n: int) -> float:
+    """One more task that only waits starts where n are: so much of a newcomer is no guard's."""
+    clock = Clock()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(n):
+            tasks.start_soon(anyio.sleep_forever)
+        await anyio.sleep(0.01)
+        with clock:
+            for _ in range(FEW):
+                tasks.start_soon(anyio.sleep_forever)
+                await checkpoint()
+                await checkpoint()
+        tasks.cancel_scope.cancel()
+    return clock.seconds / FEW
+
+
 async def all_figures(_bench: Bench, n: int) -> float:
     """The figures of n circuits, each of which has been called, are read."""
     async with Supervisor() as supervisor:
@@ -341,6 +357,7 @@ CURVES: Final[Mapping[str, Curve]] = {
     "kinds, plain failure": Curve(plain_failure, (SMALL, 1_000)),
     "kinds, failure of one": Curve(failure_of_a_kind, (SMALL, 1_000)),
     "waiters, newcomer": Curve(partial(wait, reads=False), (SMALL, 1_000, 10_000)),
+    "bare tasks that wait": Curve(bare_task, (SMALL, 1_000, 10_000)),
     "waiters, read": Curve(partial(wait, reads=True), (SMALL, 1_000, 10_000)),
     "figures of all circuits": Curve(all_figures, (SMALL, 1_000, 10_000)),
     "collected figures, wait of others": Curve(collect_figures, (SMALL, 1_000, 10_000)),
