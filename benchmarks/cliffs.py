@@ -238,15 +238,55 @@ async def wait(_bench: Bench, n: int, reads: bool) -> float:
     return clock.seconds / FEW
 
 
+async def bare_task(_bench: Bench, n: int) -> float:
+    """One more task that only waits starts where n are: so much of a newcomer is no guard's."""
+    clock = Clock()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(n):
+            tasks.start_soon(anyio.sleep_forever)
+        await anyio.sleep(0.01)
+        with clock:
+            for _ in range(FEW):
+                tasks.start_soon(anyio.sleep_forever)
+                await checkpoint()
+                await checkpoint()
+        tasks.cancel_scope.cancel()
+    return clock.seconds / FEW
+
+
 async def all_figures(_bench: Bench, n: int) -> float:
     """The figures of n circuits, each of which has been called, are read."""
     async with Supervisor() as supervisor:
-        for number in range(n):
-            await supervisor.circuit(f"c{number}").call(succeed)
-        await anyio.sleep(0.01)
+        await call_each(supervisor, n)
         with Clock() as clock:
             supervisor.statistics()
     return clock.seconds / n
+
+
+async def collect_figures(_bench: Bench, n: int) -> float:
+    """The same, bit by bit: how long does another task wait at most?"""
+    longest, collected = 0.0, False
+    async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
+        await call_each(supervisor, n)
+
+        async def other() -> None:
+            nonlocal longest
+            while not longest or not collected:
+                with Clock() as clock:
+                    await checkpoint()
+                longest = max(longest, clock.seconds)
+
+        tasks.start_soon(other)
+        await supervisor.collect_statistics()
+        collected = True
+    return longest
+
+
+async def call_each(supervisor: Supervisor, n: int) -> None:
+    """Start n circuits, and call each of them once."""
+    for number in range(n):
+        await supervisor.circuit(f"c{number}").call(succeed)
+    await anyio.sleep(0.01)
 
 
 async def ask_by_name(_bench: Bench, n: int, plainly: bool) -> float:
@@ -317,8 +357,10 @@ CURVES: Final[Mapping[str, Curve]] = {
     "kinds, plain failure": Curve(plain_failure, (SMALL, 1_000)),
     "kinds, failure of one": Curve(failure_of_a_kind, (SMALL, 1_000)),
     "waiters, newcomer": Curve(partial(wait, reads=False), (SMALL, 1_000, 10_000)),
+    "bare tasks that wait": Curve(bare_task, (SMALL, 1_000, 10_000)),
     "waiters, read": Curve(partial(wait, reads=True), (SMALL, 1_000, 10_000)),
     "figures of all circuits": Curve(all_figures, (SMALL, 1_000, 10_000)),
+    "collected figures, wait of others": Curve(collect_figures, (SMALL, 1_000, 10_000)),
     "get_circuit_breaker": Curve(partial(ask_by_name, plainly=False), (SMALL, 10_000)),
     "Supervisor.circuit": Curve(partial(ask_by_name, plainly=True), (SMALL, 10_000)),
     "refusals, wait of others": Curve(loop_over_refusals, (1, 10)),

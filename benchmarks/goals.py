@@ -143,7 +143,7 @@ LINEAR: Final = (
 IN_MICROSECONDS: Final = {
     "new name at a full cap": 50.0,
     "waiters, read": 20.0,
-    "figures of all circuits": 1.0,
+    "collected figures, wait of others": 10_000.0,
     "refusals, wait of others": 10_000.0,
 }
 """The most that the last point of a curve may be."""

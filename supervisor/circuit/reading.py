@@ -91,7 +91,8 @@ def has_calls(circuit: Circuit) -> bool:
     running = circuit.started - circuit.rejected - machine.succeeded - machine.failed
     running -= machine.ignored + machine.cancelled
     running -= circuit.unsent_successes + circuit.unsent_failures + circuit.ending
-    return running > 0 and running > ended_by(circuit.mailbox.messages).total()
+    messages = circuit.mailbox.messages
+    return running > (ended_by(messages).total() if messages and running > 0 else 0)
 
 
 def ended_by(messages: Iterable[Message]) -> Counter[str]:

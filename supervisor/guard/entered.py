@@ -12,7 +12,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from supervisor.circuit import Circuit
-from supervisor.loop import EventLoop, LoopVar, forget_closed, running_loop, when_closed
+from supervisor.loop import (
+    EventLoop,
+    LoopVar,
+    forget_closed,
+    forget_once_closed,
+    running_loop,
+    when_closed,
+)
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
 
@@ -105,8 +112,9 @@ def epoch() -> object:
 
 
 def enter(supervisor: AnySupervisor, loop: EventLoop) -> None:
-    """Make `supervisor` the current one of `loop`, which runs here; and forget closed loops."""
+    """Make `supervisor` the current one of `loop`, which runs here; forget closed ones."""
     forget_closed()
+    forget_once_closed(loop)
     _set_entered((*_entered.get(), supervisor))
     _loops[supervisor] = weakref.ref(loop)
 

@@ -19,7 +19,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
 """
 
 from supervisor.loop.cancellation import is_cancellation
-from supervisor.loop.closing import forget_closed, when_closed
+from supervisor.loop.closing import forget_closed, forget_once_closed, when_closed
 from supervisor.loop.deadlines import deadline, deadline_here
 from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
 from supervisor.loop.forks import in_forked_process
@@ -48,6 +48,7 @@ __all__ = [
     "deadline",
     "deadline_here",
     "forget_closed",
+    "forget_once_closed",
     "from_worker_thread",
     "has_closed",
     "in_forked_process",

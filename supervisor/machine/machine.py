@@ -169,7 +169,8 @@ class Machine:
     @property
     def deadline(self) -> float:
         """When something changes of itself, if nothing is told before; may be infinite."""
-        return min(self._changes_at, self.wait_ends[0][0]) if self.waiting else self._changes_at
+        changes_at = self._changes_at
+        return min(changes_at, self.wait_ends[0][0]) if self.waiting.size else changes_at
 
     def apply(self, message: Message) -> Grant | Refusal | None:
         """Take one message, and return the answer if it asks for one and need not wait for it."""

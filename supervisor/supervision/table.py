@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Unpack
+
+from anyio.lowlevel import checkpoint
 
 from supervisor import instrumentation
 from supervisor.arguments import check_count, check_name, shown
@@ -35,6 +38,9 @@ from supervisor.supervision.tracing import Tracing
 if TYPE_CHECKING:
     from supervisor.instrumentation import TraceRecorder
     from supervisor.recording import Recording
+
+AT_A_TIME: Final = 50
+"""Circuits whose figures are read before the event loop has its next turn."""
 
 
 class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
@@ -125,6 +131,13 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
             let_go(circuit)
 
     @property
+    def ended(self) -> bool:
+        """Whether it starts no circuits any more: its block has been left, or is being left since
+        it has given one up.
+        """
+        return self._closed
+
+    @property
     def fleet(self) -> Fleet | None:
         """How it stands with those that it shares circuits with; None if it shares none."""
         return self._membership.status
@@ -140,6 +153,23 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
     def statistics(self) -> dict[str, Statistics]:
         """Return the figures of every circuit that there is as of now, by name."""
         return statistics_of_all(self._circuits)
+
+    async def collect_statistics(self) -> dict[str, Statistics]:
+        """Return the figures of every circuit by name, as `statistics` does, with turns for others
+        in between: each circuit's are as of the moment at which they are read.
+
+        Circuits that end meanwhile are left out, and those that start meanwhile are not in it.
+
+        Raises:
+            RuntimeError: this is not the thread of the supervisor's event loop.
+        """
+        collected: dict[str, Statistics] = {}
+        left = iter(list(self._circuits.items()))
+        while some := list(islice(left, AT_A_TIME)):
+            await checkpoint()  # before the first ones, too: after it, few messages wait anywhere
+            here = {name: each for name, each in some if self._circuits.get(name) is each}
+            collected |= statistics_of_all(here)
+        return collected
 
     def figures(self) -> Figures:
         """Return the figures of all circuits, and of those that have ended, from any thread.

@@ -19,8 +19,8 @@ from supervisor.integrations.asgi.protocol import Receive, Scope, Send, lived_of
 from supervisor.integrations.asgi.replies import STRICT, HttpApp, Reply, document, encoded, problem
 from supervisor.integrations.asgi.streams import EventResponse, state_of
 
-_AT_A_TIME: Final = 100
-"""Circuits that are put into JSON between two turns of the event loop: some milliseconds."""
+_AT_A_TIME: Final = 25
+"""Circuits that are put into JSON between two turns of the event loop: a few milliseconds."""
 
 
 class CircuitsApp(HttpApp):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Final
+
+import anyio.lowlevel
 
 from supervisor import CircuitState, Statistics, Supervisor
 from supervisor.integrations.asgi.protocol import Receive, Scope, Send, lived_of, supervisor_of
 from supervisor.integrations.asgi.replies import HttpApp, Reply, document, problem
+
+_AT_A_TIME: Final = 50
+"""Circuits that are looked at before the event loop has its next turn."""
 
 _ENDED: Final = "the supervisor has ended, so that guarded calls are refused: restart the process"
 
@@ -50,20 +56,30 @@ class Readiness(HttpApp):
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say whether the process is ready."""
-        await self._reply(scope)(scope, receive, send)
+        reply = await self._reply(scope)
+        await reply(scope, receive, send)
 
-    def _reply(self, scope: Scope) -> Reply:
+    async def _reply(self, scope: Scope) -> Reply:
         supervisor, _ = lived_of(scope)
+        refusing = await self._refusing(supervisor)
         if _has_ended(supervisor):
             return problem(503, _ENDED)
-        refusing = [
-            name
-            for name, breaker in supervisor.items()
-            if self._is_chosen(name) and _refuses(breaker.statistics(), supervisor)
-        ]
         if not refusing:
             return document({"status": "ready"})
         return problem(503, "circuits are open without which this is of no use", open=refusing)
+
+    async def _refusing(self, supervisor: Supervisor) -> list[str]:
+        """Return the chosen circuits that are open, with turns for others in between."""
+        refusing: list[str] = []
+        left = iter(list(supervisor))
+        while names := list(islice(left, _AT_A_TIME)):
+            refusing += [
+                name
+                for name in filter(self._is_chosen, names)
+                if name in supervisor and _refuses(supervisor[name].statistics(), supervisor)
+            ]
+            await anyio.lowlevel.checkpoint()
+        return refusing
 
     def _is_chosen(self, name: str) -> bool:
         return any(name == each or fnmatchcase(name, each) for each in self._circuits)
@@ -75,7 +91,7 @@ def _refuses(figures: Statistics, supervisor: Supervisor) -> bool:
 
 
 def _has_ended(supervisor: Supervisor | None) -> bool:
-    return supervisor is not None and supervisor.events(1).closed
+    return supervisor is not None and supervisor.ended
 
 
 def _check(circuit: object) -> None:

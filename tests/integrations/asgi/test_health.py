@@ -6,10 +6,11 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from supervisor import Supervisor
 from supervisor.integrations.asgi import Liveness, Readiness, SupervisorMiddleware
-from tests.integrations.asgi.driver import Exchange, serving
+from tests.integrations.asgi.driver import Client, Exchange, serving
 from tests.support.worlds import crash, fail_times, settle_down, succeed
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +60,50 @@ async def test_readiness_fails_while_a_chosen_circuit_is_open(name: str) -> None
         assert (await client.ask("/")).status == 200
         breaker.force_open()
         assert (await client.ask("/")).json["open"] == [name]
+
+
+async def turns_of_others(client: Client) -> int:
+    """Return how often another task has its turn while the process is asked whether it is ready."""
+    turns = 0
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        assert (await client.ask("/")).status == 200
+        tasks.cancel_scope.cancel()
+    return turns
+
+
+async def test_others_have_their_turns_while_readiness_looks_at_many_circuits() -> None:
+    """One that is stopped meanwhile is nothing to it any more."""
+    async with serving(Readiness("c*")) as client:
+        before = await turns_of_others(client)
+        for number in range(500):
+            client.supervisor.circuit(f"c{number}")
+        assert await turns_of_others(client) >= before + 10
+        client.supervisor["c499"].force_open()
+        asked = client.begin("/")
+        await checkpoint()
+        await checkpoint()  # it has looked at the first circuits
+        client.supervisor.stop("c499")
+        await asked.ended.wait()
+        assert asked.status == 200
+
+
+async def test_no_circuit_takes_a_turn_since_somebody_asks_whether_the_process_is_well() -> None:
+    """With thousands of circuits, all those turns would hold up every other task."""
+    async with serving(by_path) as client:
+        await client.supervisor.circuit("mail").call(succeed)
+        await client.supervisor["mail"].call(succeed)
+        await anyio.sleep(5.0)
+        for path in ("/live", "/ready"):
+            assert (await client.ask(path)).status == 200
+        assert client.supervisor.figures().circuits["mail"].age >= 5.0
 
 
 async def test_readiness_by_no_circuit_is_always_there() -> None:
