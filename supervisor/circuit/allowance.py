@@ -31,6 +31,7 @@ _parts_that_ask = attrgetter(
     "window_seconds",
     "failure_rate",
     "slow_call_duration",
+    "warm_up",
     "failure_on_result",
     "classify",
     "recovery_from",
@@ -191,7 +192,8 @@ class Allowance:
         """Return the time of one more success in the present run, if nothing depends on it; 0.0
         if its time does not matter.
         """
-        watches_time = self._in_time or self.overdue_at < math.inf
+        may_change = self.overdue_at < math.inf or self.expires < math.inf
+        watches_time = self._in_time or may_change
         now = self.clock.time() if watches_time else 0.0
         # From here on nothing is called that could be interrupted, but for a look at the ticket.
         if not self._is_under_lease(ticket):

@@ -128,7 +128,7 @@ class Circuit:
         self.given_up: GivenUp | None = None
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
-        if policy.initial_state != "closed":
+        if policy.initial_state != "closed" or policy.warm_up is not None:
             self.machine.begin(0.0 if loop is NOWHERE else loop.clock.time())
         self.observers = NO_OBSERVERS
         self.on_refusal: Callable[[Circuit], None] | None = None  # wants to know of the next one

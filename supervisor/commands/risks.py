@@ -26,7 +26,8 @@ def explained(policy: Policy) -> str:
     initial = policy.initial_state
     by_hand = "" if initial in ("closed", "open") else ", until it is released"
     begins = "" if initial == "closed" else f"Begins {initial}{by_hand}. "
-    return f"{begins}Opens {_when(policy)}, for {_times_open(policy)}; {_back(policy)}."
+    warm_up = "" if policy.warm_up is None else f" (not in the first {_seconds(policy.warm_up)})"
+    return f"{begins}Opens {_when(policy)}{warm_up}, for {_times_open(policy)}; {_back(policy)}."
 
 
 def _when(policy: Policy) -> str:
@@ -43,7 +44,9 @@ def _when(policy: Policy) -> str:
         reasons.append(f"when {_percent(policy.slow_call_rate)} of them were slow")
     rates = policy.failure_rate is not None or policy.slow_call_rate is not None
     least = f", {policy.minimum_calls:,} at least" if rates else ""
-    return f"{' or '.join(reasons)} in {window}{least}"
+    row = policy.failures_in_a_row
+    row_too = "" if row is None else f"; or after {_times(row, 'failure')} in a row"
+    return f"{' or '.join(reasons)} in {window}{least}{row_too}"
 
 
 def _times_open(policy: Policy) -> str:
@@ -64,9 +67,11 @@ def _shortest_open(policy: Policy) -> tuple[str, float]:
 
 def _back(policy: Policy) -> str:
     if policy.probe_failure_rate is not None:
+        limit = policy.probes_at_once
+        at_once = "" if limit is None else f", {limit:,} at once"
         return (
             f"closes unless {_percent(policy.probe_failure_rate)} of"
-            f" {_times(policy.probes or 1, 'probe')} fail"
+            f" {_times(policy.probes or 1, 'probe')} fail{at_once}"
         )
     one = policy.success_threshold == 1
     return (
@@ -81,11 +86,22 @@ def risks(policy: Policy) -> list[str]:
 
 def _of_opening(policy: Policy) -> Iterator[str]:
     windowed = policy.window_calls is not None or policy.window_seconds is not None
-    threshold = policy.failure_threshold
+    threshold, row = policy.failure_threshold, policy.failures_in_a_row
     if not windowed and threshold <= BY_CHANCE:
         yield (
             f"failure_threshold={threshold} without a window: under heavy traffic so few failures"
             " in a row come by chance; use a window with failure_rate, or a higher threshold"
+        )
+    if row is not None and row <= BY_CHANCE:
+        yield (
+            f"failures_in_a_row={row}: under heavy traffic so few failures in a row come by"
+            " chance; use a higher number"
+        )
+    by_number = policy.window_calls is not None and policy.failure_rate is None
+    if row is not None and by_number and row >= threshold:
+        yield (
+            f"failures_in_a_row={row} never decides: failure_threshold={threshold} failures among"
+            " the last calls come first; use failure_rate, or a lower number"
         )
     if policy.window_seconds is not None and policy.failure_rate is None:
         yield (

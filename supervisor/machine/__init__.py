@@ -8,7 +8,8 @@ May know policies and nothing else: no clock, no I/O, no task, no logging. Time 
     windows       what is remembered of ended calls; slack, how many more it takes
     time_windows  the same of the last seconds
     recent        the same of the last seconds, as of another time or by another policy
-    tripping      when a closed circuit opens; recovery, for how long
+    tripping      when a closed circuit opens; rows, also by failures in a row
+    recovery      for how long it is open
     kinds         the same for kinds of failure that have limits of their own
     probing       how a half-open circuit comes back
     ratios        shares, counted exactly
@@ -63,6 +64,7 @@ from supervisor.machine.messages import (
 )
 from supervisor.machine.ordered import Ordered, OrderedMap
 from supervisor.machine.probing import Probing, is_late
+from supervisor.machine.rows import RowTrip
 from supervisor.machine.shared import SharedMachine
 from supervisor.machine.states import BY_HAND, REFUSING, CircuitState, Origin
 from supervisor.machine.terms import Awaited, Terms
@@ -111,6 +113,7 @@ __all__ = [
     "Renew",
     "Reset",
     "Retry",
+    "RowTrip",
     "Settle",
     "SharedMachine",
     "Take",

@@ -89,7 +89,7 @@ class LeasingMachine(Machine):
                 number,
                 terms.epoch,
                 successes_needed(policy),
-                policy.probes or policy.success_threshold,
+                policy.probes_at_once or policy.probes or policy.success_threshold,
                 self.failed_recoveries,
                 self.last_failure,
             )

@@ -19,6 +19,8 @@ transitions, a lease and one deadline come out. Three rules keep it right:
     FORCED_    `until` has come, if it was forced open for a time         HALF_OPEN
     OPEN
 
+While a closed circuit warms up, only a server that asks to wait opens it: see `warm_up`.
+
 The first three states and their names are those of Michael Nygard's *Release It!*, chapter 5.
 """
 
@@ -54,6 +56,7 @@ from supervisor.machine.ordered import Ordered, OrderedMap
 from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.recovery import seconds_open
 from supervisor.machine.retry_budget import RetryBudget
+from supervisor.machine.rows import RowTrip, reconfigured, trip_by
 from supervisor.machine.slack import UNLIMITED
 from supervisor.machine.states import BY_HAND, REFUSING, UNGUARDED, CircuitState, Origin
 from supervisor.machine.throttling import RAMP_STEPS, Throttle, ramp_share
@@ -97,8 +100,8 @@ class Machine:
     since: float  # when the period began
     latest: float  # the last time told; stands in where a message carries none
     grant: Grant
-    trip: Trip
-    until: float  # when OPEN ends, or FORCED_OPEN
+    trip: Trip | RowTrip
+    until: float  # when OPEN ends, or FORCED_OPEN, or the warm-up of CLOSED
     holds: dict[int, float]  # who keeps it FORCED_OPEN -> until when; replaced, never changed
     failed_recoveries: int  # in a row
     last_failure: str | None  # what has opened it, until it is closed again
@@ -128,8 +131,8 @@ class Machine:
         self.since = 0.0
         self.latest = 0.0
         self.grant = Grant(self.period, policy)
-        self.trip = Trip(policy)
-        self.until = 0.0
+        self.trip = trip_by(policy)
+        self.until = policy.warm_up or 0.0
         self.holds = _NO_HOLDS
         self.failed_recoveries = 0
         self.last_failure = None
@@ -149,7 +152,13 @@ class Machine:
 
     def begin(self, at: float) -> None:
         """Enter the state that its policy begins with, as nothing has happened yet."""
+        self.warm_up(at)
         self.apply(Force(CircuitState(self.policy.initial_state), at))
+
+    def warm_up(self, at: float) -> None:
+        """Begin the time in which it does not open by itself, if its policy has one."""
+        if self.policy.warm_up is not None:
+            self.until = at + self.policy.warm_up
 
     @property
     def state(self) -> CircuitState:
@@ -246,7 +255,9 @@ class Machine:
         match self.would_be:
             case CircuitState.CLOSED:
                 slack, expires = self._slack()
-                any_outcome = self.trip.any_outcome
+                any_outcome = self.trip.any_outcome or (
+                    self._warms_up(self.latest) and self.trip.looks_at_rates
+                )
             case CircuitState.FORCED_CLOSED | CircuitState.DISABLED:
                 slack = UNLIMITED
             case CircuitState.FORCED_OPEN:
@@ -489,8 +500,17 @@ class Machine:
         if self.throttle is not None:
             failed = report.outcome is Outcome.FAILED
             self.throttle.recent.add(at, report.times, failed, slow=False)
-        if self.trip.count(report, at) and self.would_be is CircuitState.CLOSED:
+        if self.trip.count(report, at) and self._may_open(at, report.of_kind):
             self._open(at, report.failure or self.trip.summary(), report.of_kind)
+
+    def _may_open(self, at: float, kind: Failure = PLAIN_FAILURE) -> bool:
+        """Whether it is closed, and does not warm up, unless a server has asked to wait."""
+        asked_to_wait = kind.retry_after is not None
+        return self.would_be is CircuitState.CLOSED and (asked_to_wait or not self._warms_up(at))
+
+    def _warms_up(self, at: float) -> bool:
+        warm_up, closed = self.policy.warm_up, self.would_be is CircuitState.CLOSED
+        return warm_up is not None and closed and at < self.until
 
     def _settle_probe(self, report: Settle, at: float) -> None:
         assert self.probing is not None
@@ -528,7 +548,7 @@ class Machine:
         counted = self.would_be in (CircuitState.CLOSED, CircuitState.FORCED_CLOSED)
         if report.period != self.period or not counted:
             return
-        if self.trip.count_overdue(report) and self.would_be is CircuitState.CLOSED:
+        if self.trip.count_overdue(report) and self._may_open(report.at):
             self._open(report.at, f"still running after {report.after:g} s")
 
     def _renew(self, report: Renew) -> None:
@@ -606,9 +626,10 @@ class Machine:
         if self.would_be is not CircuitState.FORCED_OPEN:
             self.holds = _NO_HOLDS
         self.trip.tally.advance(at)
-        self.trip.overdue = None
+        self.trip.forget_running()
         if self.would_be is CircuitState.CLOSED:
             self._forget()
+            self.until = at
         elif self.would_be in UNGUARDED:
             self.last_failure, self.failed_recoveries = None, 0
 
@@ -627,6 +648,7 @@ class Machine:
         else:
             self._enter(CircuitState.CLOSED, at, "by hand")
             self.ramp_step = 0
+            self.warm_up(at)
 
     def _let_go(self, hold: int, at: float) -> None:
         """Let somebody keep it open no more; whoever is the last one releases it."""
@@ -658,17 +680,22 @@ class Machine:
             return
         self.would_be = CircuitState.CLOSED if self.metrics_only else state
         self._begin_period(at)
+        if self.would_be is CircuitState.CLOSED:
+            self.warm_up(at)
         self._add_transition(before, state, metrics_only=False, origin=origin)
 
     def _reconfigure(self, order: Reconfigure, at: float) -> None:
         """Go on by another policy: what is running and remembered stays, as far as there is room
         for it.
         """
-        self.policy = policy = order.policy
+        policy, warm_up = order.policy, self.policy.warm_up
+        if warm_up is not None and self._warms_up(at):  # none begins by this
+            self.until += (policy.warm_up or 0.0) - warm_up
+        self.policy = policy
         self.seed = order.seed
         self._renew_grant()
         origin = self.origin
-        self.trip = self.trip.reconfigured(policy, self.latest, origin)
+        self.trip = reconfigured(self.trip, policy, self.latest, origin)
         seconds = policy.throttle_seconds
         if policy.throttle is None or self.throttle is None:
             self.throttle = None if policy.throttle is None else Throttle(seconds, origin)
@@ -721,6 +748,8 @@ class Machine:
         if self.ramp_step:
             return 0, math.inf
         slack, expires = self.trip.slack(), self.trip.expires
+        if self._warms_up(self.latest):
+            slack, expires = UNLIMITED, math.nextafter(self.until, -math.inf)
         if self.throttle is not None:
             if self.throttle.share(self.policy) < 1:
                 return 0, math.inf

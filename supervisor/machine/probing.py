@@ -54,7 +54,9 @@ class Probing:
     def places(self, policy: Policy) -> int:
         """Return how many more may run now."""
         if policy.probe_failure_rate is not None:
-            places = _sample(policy) - self.successes - self.failures - len(self.running)
+            at_once = policy.probes_at_once or _sample(policy)
+            left = _sample(policy) - self.successes - self.failures
+            places = min(left, at_once) - len(self.running)
         elif policy.probes is not None:
             places = policy.probes - len(self.running)
         else:

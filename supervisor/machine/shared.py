@@ -7,7 +7,8 @@ Rules, besides those of every machine:
    has gone its own way meanwhile, and only as an answer: news comes late, or twice.
 3. What is set by hand here goes before what the fleet says; that is taken up at the release.
 4. What it does by itself, it tells; after news were missed, once more.
-5. Failures that have not opened it are told as well, if the fleet counts them together.
+5. Failures that have not opened it are told as well, if the fleet counts them together; but none
+   of a warm-up.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class SharedMachine(LeasingMachine):
         super()._count(report, at)
         failures = report.times * report.of_kind.weight
         failed = report.outcome is Outcome.FAILED and failures > 0
-        if failed and self.terms.counts and self.state is CircuitState.CLOSED:
+        closed = self.state is CircuitState.CLOSED and not self._warms_up(at)
+        if failed and self.terms.counts and closed:
             seed = f"{self.seed} {self.times_opened + 1}"
             seconds = seconds_open(self.policy, report.of_kind, self.failed_recoveries, seed)
             self._tell(Failed(self.terms.epoch, failures, seconds, report.failure))

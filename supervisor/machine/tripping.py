@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from supervisor.machine.kinds import Kinds
 from supervisor.machine.messages import Overdue, Settle
@@ -85,21 +86,24 @@ class Trip:
         self.tally.clear()
         self.kinds = self.overdue = None
 
-    def reconfigured(self, policy: Policy, latest: float, origin: float = 0.0) -> Trip:
-        """Return what these calls amount to by another policy."""
+    def forget_running(self) -> None:
+        """Leave the calls that still run as they have been counted."""
+        self.overdue = None
+
+    def take_over(self, old: Trip, latest: float) -> None:
+        """Remember what another one does, as far as there is room for it."""
+        policy, before = self.policy, old.policy
         if (policy.window_calls, policy.window_seconds) == (
-            self.policy.window_calls,
-            self.policy.window_seconds,
+            before.window_calls,
+            before.window_seconds,
         ):
-            twin = self.copy()
-            twin.policy = policy
-            return twin
-        trip = Trip(policy, origin)
-        take_over(trip.tally, self.tally, latest)
-        if self.kinds is not None:
-            kinds = self.kinds.moved_to(lambda: _tally(policy, origin), latest)
-            trip.kinds = kinds if kinds.tallies else None
-        return trip
+            twin = old.copy()
+            self.tally, self.kinds, self.overdue = twin.tally, twin.kinds, twin.overdue
+            return
+        take_over(self.tally, old.tally, latest)
+        if old.kinds is not None:
+            kinds = old.kinds.moved_to(partial(_beside, self.tally, self.policy), latest)
+            self.kinds = kinds if kinds.tallies else None
 
     def moved(self, by: float) -> Trip:
         """Return the same as of so many seconds later."""
@@ -110,7 +114,7 @@ class Trip:
 
     def copy(self) -> Trip:
         """Return another one that remembers the same."""
-        twin = Trip.__new__(Trip)
+        twin = type(self).__new__(type(self))
         twin.policy = self.policy
         twin.tally = self.tally.copy()
         twin.kinds = self.kinds and self.kinds.copy()
@@ -207,11 +211,15 @@ class Trip:
             if report.of_kind.threshold is None:
                 return False
             self.kinds = Kinds()
-        origin = self.tally.origin if isinstance(self.tally, TimeWindow) else 0.0
-        reached = self.kinds.count(report, at, lambda: _tally(self.policy, origin))
+        reached = self.kinds.count(report, at, partial(_beside, self.tally, self.policy))
         if not self.kinds.tallies:
             self.kinds = None
         return reached
+
+
+def _beside(tally: Tally, policy: Policy) -> Tally:
+    """Return another one by that policy, whose steps begin together with those of the first."""
+    return _tally(policy, tally.origin if isinstance(tally, TimeWindow) else 0.0)
 
 
 def _tally(policy: Policy, origin: float) -> Tally:

@@ -52,6 +52,10 @@ class FurtherFields(TypedDict, total=False):
     """Calls that must be in the window before a rate is looked at. (resilience4j:
     minimumNumberOfCalls; Polly: MinimumThroughput)"""
 
+    failures_in_a_row: Count | None
+    """Failures in a row that open the circuit as well, whatever else is in the window. (fluxgate:
+    FailureStreak)"""
+
     slow_call_duration: Seconds | None
     """Seconds after which a running call is slow, also if it never ends. Without a
     `slow_call_rate`, a slow call is a failure. (resilience4j: slowCallDurationThreshold)"""
@@ -59,6 +63,10 @@ class FurtherFields(TypedDict, total=False):
     slow_call_rate: Share | None
     """Share of the calls in the window that must be slow; without it, a slow call is a failure.
     (resilience4j: slowCallRateThreshold)"""
+
+    warm_up: Seconds | None
+    """Time after the circuit has begun, or was closed by hand, in which failures count but do not
+    open it; only a server that asks to wait does. (opossum: allowWarmUp)"""
 
     failure_on: Failures
     """Errors that are failures; any other `Exception` is a success, because the server has
@@ -109,6 +117,10 @@ class FurtherFields(TypedDict, total=False):
     probe_failure_rate: Share | None
     """Share of `probes` that must fail to open the circuit again; replaces `success_threshold`.
     (resilience4j: permittedNumberOfCallsInHalfOpenState)"""
+
+    probes_at_once: Count | None
+    """With a `probe_failure_rate`, probes that may run at once; None: all that are looked at.
+    (interlock: max_concurrent_probes)"""
 
     half_open_timeout: Seconds | None
     """Time after the first probe in which the probes must decide, or the circuit opens again.
@@ -182,11 +194,16 @@ MEANINGS: Final[Mapping[str, str]] = {
     " FailureRatio)",
     "minimum_calls": "Calls that must be in the window before a rate is looked at."
     " (resilience4j: minimumNumberOfCalls; Polly: MinimumThroughput)",
+    "failures_in_a_row": "Failures in a row that open the circuit as well, whatever else is in"
+    " the window. (fluxgate: FailureStreak)",
     "slow_call_duration": "Seconds after which a running call is slow, also if it never ends."
     " Without a `slow_call_rate`, a slow call is a failure. (resilience4j:"
     " slowCallDurationThreshold)",
     "slow_call_rate": "Share of the calls in the window that must be slow; without it, a"
     " slow call is a failure. (resilience4j: slowCallRateThreshold)",
+    "warm_up": "Time after the circuit has begun, or was closed by hand, in which"
+    " failures count but do not open it; only a server that asks to wait"
+    " does. (opossum: allowWarmUp)",
     "failure_on": "Errors that are failures; any other `Exception` is a success,"
     " because the server has answered. Of a group, itself, then each of"
     " its errors. (resilience4j: recordExceptions)",
@@ -217,6 +234,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "probe_failure_rate": "Share of `probes` that must fail to open the circuit again; replaces"
     " `success_threshold`. (resilience4j:"
     " permittedNumberOfCallsInHalfOpenState)",
+    "probes_at_once": "With a `probe_failure_rate`, probes that may run at once; None: all"
+    " that are looked at. (interlock: max_concurrent_probes)",
     "half_open_timeout": "Time after the first probe in which the probes must decide, or the"
     " circuit opens again. (resilience4j: maxWaitDurationInHalfOpenState)",
     "ramp": "Time after closing in which only a growing share of the calls is"

@@ -3,13 +3,14 @@
 A policy is put together from independent parts, of which only the first is there by default:
 
     when it opens    failure_threshold; a window with window_calls or window_seconds, and in it
-                     failure_rate or slow_call_rate with minimum_calls; slow_call_duration
+                     failure_rate or slow_call_rate with minimum_calls, failures_in_a_row;
+                     slow_call_duration; warm_up
     what counts      failure_on, ignore, failure_on_result, failure_on_cancel, classify; timeout;
                      keep_failures
     for how long     recovery_timeout; recovery_schedule; recovery_factor, max_recovery_timeout,
                      recovery_jitter, recovery_from, max_retry_after
     how it returns   success_threshold, probe_timeout; probes, probe_failure_rate,
-                     half_open_timeout; ramp, ramp_start
+                     probes_at_once, half_open_timeout; ramp, ramp_start
     what load it     throttle, throttle_seconds, throttle_floor; retry_budget,
     lets through     retry_budget_seconds, retry_budget_minimum
     where it begins  initial_state
@@ -93,6 +94,10 @@ class Policy:
     """Calls that must be in the window before a rate is looked at. (resilience4j:
     minimumNumberOfCalls; Polly: MinimumThroughput)"""
 
+    failures_in_a_row: Count | None = None
+    """Failures in a row that open the circuit as well, whatever else is in the window. (fluxgate:
+    FailureStreak)"""
+
     slow_call_duration: Seconds | None = None
     """Seconds after which a running call is slow, also if it never ends. Without a
     `slow_call_rate`, a slow call is a failure. (resilience4j: slowCallDurationThreshold)"""
@@ -100,6 +105,10 @@ class Policy:
     slow_call_rate: Share | None = None
     """Share of the calls in the window that must be slow; without it, a slow call is a failure.
     (resilience4j: slowCallRateThreshold)"""
+
+    warm_up: Seconds | None = None
+    """Time after the circuit has begun, or was closed by hand, in which failures count but do not
+    open it; only a server that asks to wait does. (opossum: allowWarmUp)"""
 
     # What counts
 
@@ -156,6 +165,10 @@ class Policy:
     probe_failure_rate: Share | None = None
     """Share of `probes` that must fail to open the circuit again; replaces `success_threshold`.
     (resilience4j: permittedNumberOfCallsInHalfOpenState)"""
+
+    probes_at_once: Count | None = None
+    """With a `probe_failure_rate`, probes that may run at once; None: all that are looked at.
+    (interlock: max_concurrent_probes)"""
 
     half_open_timeout: Seconds | None = None
     """Time after the first probe in which the probes must decide, or the circuit opens again.

@@ -50,6 +50,15 @@ def _threshold_fits(policy: Any) -> str | None:
     )
 
 
+def _sample_fits(policy: Any) -> str | None:
+    if policy.probes_at_once is None or policy.probes_at_once <= policy.probes:
+        return None
+    return (
+        f"probes_at_once={shown(policy.probes_at_once)} is more than there can be by"
+        f" probes={shown(policy.probes)}"
+    )
+
+
 def _growth_ends(policy: Any) -> str | None:
     if policy.recovery_factor == 1 or policy.max_recovery_timeout is not None:
         return None
@@ -81,9 +90,12 @@ RULES: Final[tuple[Callable[[Any], str | None], ...]] = (
     _needs("failure_rate", "window_calls or window_seconds", *WINDOWS),
     _needs("slow_call_rate", "window_calls or window_seconds", *WINDOWS),
     _needs("slow_call_rate", "slow_call_duration", "slow_call_duration"),
+    _needs("failures_in_a_row", "window_calls or window_seconds", *WINDOWS),
     _needs("probe_failure_rate", "probes", "probes"),
+    _needs("probes_at_once", "probe_failure_rate", "probe_failure_rate"),
     _minimum_fits,
     _threshold_fits,
+    _sample_fits,
     _growth_ends,
     _growth_is_one,
     _maximum_fits,

@@ -23,6 +23,7 @@ from supervisor.machine import (
     Ordered,
     OrderedMap,
     Probing,
+    RowTrip,
     SharedMachine,
     Tally,
     TimeWindow,
@@ -31,7 +32,7 @@ from supervisor.machine import (
 )
 from supervisor.policy import FOR_CALLERS, Policy
 
-FORMAT: Final = 7
+FORMAT: Final = 8
 
 _FOR_NOW: Final = {"policy", "grant", "released", "transitions"}
 
@@ -40,6 +41,7 @@ NOT_NEEDED: Final[Mapping[type, AbstractSet[str]]] = {
     Machine: _FOR_NOW,
     SharedMachine: _FOR_NOW,
     Trip: {"policy"},
+    RowTrip: {"policy"},
     CallWindow: {"size"},
     TimeWindow: {"width", "origin"},
     Probing: {"ends", "admitted"},
@@ -106,6 +108,8 @@ def read_start(line: str) -> tuple[str, float, Machine]:
 
 def _fit(machine: Machine, new: Machine) -> None:
     """Give a machine what follows from its policy, and refuse what cannot have come of that."""
+    if type(machine.trip) is not type(new.trip):
+        raise ValueError("trip does not follow from the policy")
     machine.trip.policy = machine.policy
     kinds = machine.trip.kinds.tallies.values() if machine.trip.kinds is not None else ()
     for tally in (machine.trip.tally, *kinds):

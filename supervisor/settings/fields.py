@@ -41,8 +41,10 @@ class FieldsOfAll(BaseModel):
     window_seconds: WindowSeconds | None = None
     failure_rate: Share | None = None
     minimum_calls: Count = 10
+    failures_in_a_row: Count | None = None
     slow_call_duration: Seconds | None = None
     slow_call_rate: Share | None = None
+    warm_up: Seconds | None = None
     failure_on: Failures = Exception
     ignore: SomeErrors = ()
     failure_on_result: JudgeOfResults | None = None
@@ -57,6 +59,7 @@ class FieldsOfAll(BaseModel):
     max_retry_after: TimeLimit | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
+    probes_at_once: Count | None = None
     half_open_timeout: Seconds | None = None
     ramp: Seconds | None = None
     ramp_start: Share = 0.1
@@ -81,8 +84,10 @@ class FieldsOfOne(BaseModel):
     window_seconds: WindowSeconds | None = None
     failure_rate: Share | None = None
     minimum_calls: Count | None = None
+    failures_in_a_row: Count | None = None
     slow_call_duration: Seconds | None = None
     slow_call_rate: Share | None = None
+    warm_up: Seconds | None = None
     failure_on: Failures | None = None
     ignore: SomeErrors | None = None
     failure_on_result: JudgeOfResults | None = None
@@ -97,6 +102,7 @@ class FieldsOfOne(BaseModel):
     max_retry_after: TimeLimit | None = None
     probes: Count | None = None
     probe_failure_rate: Share | None = None
+    probes_at_once: Count | None = None
     half_open_timeout: Seconds | None = None
     ramp: Seconds | None = None
     ramp_start: Share | None = None

@@ -87,6 +87,7 @@ class Member:
             return
         circuit.machine = SharedMachine(circuit.policy, circuit.machine.seed)
         circuit.machine.terms.counts = self._sharing.together is not None
+        circuit.machine.warm_up(circuit.time())
         if circuit.policy.initial_state in BY_HAND:  # the fleet knows whether it is open
             circuit.machine.begin(circuit.time())
         record = self._known.of(circuit.name)

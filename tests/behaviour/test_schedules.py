@@ -86,6 +86,20 @@ POLICIES: dict[str, dict[str, Any]] = {
         "failure_rate": 0.75,
         "minimum_calls": 3,
     },
+    "rate or row": {
+        "window_seconds": 5.0,
+        "minimum_calls": 4,
+        "failure_rate": 0.9,
+        "slow_call_duration": 2 * TICK,
+        "failures_in_a_row": 2,
+    },
+    "warm-up": {"warm_up": 3.0},
+    "warm-up of a rate": {
+        "window_calls": 6,
+        "failure_rate": 0.6,
+        "minimum_calls": 2,
+        "warm_up": 2.0,
+    },
     "cancelled calls": {"failure_on_cancel": True},
     "results and timeouts": {"failure_on_result": "poor".__eq__, "timeout": TICK},
     "throttle": {"throttle": 1.25, "throttle_seconds": 5.0, "throttle_floor": 0.5},
@@ -96,6 +110,7 @@ POLICIES: dict[str, dict[str, Any]] = {
         "ramp": 5.0,
         "ramp_start": 0.25,
     },
+    "probes in turn": {"probes": 3, "probe_failure_rate": 0.6, "probes_at_once": 1},
     "retry budget": {
         "retry_budget": 0.25,
         "retry_budget_seconds": 5.0,
@@ -170,6 +185,7 @@ class Specification:
 
     def __init__(self, policy: Policy) -> None:
         self.oracle = PolicyOracle(policy, [])
+        self.oracle.period.since = anyio.current_time()  # when the circuit is started, too
         self.asked = 0
         self.answers: dict[int, Answer] = {}
         self.policies: dict[int, Policy] = {}  # by which those who wait have been admitted

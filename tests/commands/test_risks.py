@@ -60,6 +60,20 @@ RATE = {"window_calls": 50, "failure_rate": 0.5}
             {"probes": 5, "probe_failure_rate": 0.4},
             "Opens after 3 failures in a row, for 30 s; closes unless 40 % of 5 probes fail.",
         ),
+        (
+            {"probes": 5, "probe_failure_rate": 0.4, "probes_at_once": 2, "warm_up": 20},
+            (
+                "Opens after 3 failures in a row (not in the first 20 s), for 30 s; closes unless"
+                " 40 % of 5 probes fail, 2 at once."
+            ),
+        ),
+        (
+            {"window_seconds": 60, "failure_rate": 0.5, "failures_in_a_row": 5},
+            (
+                "Opens when 50 % of the calls have failed in the last 60 s, 10 at least; or after 5"
+                " failures in a row, for 30 s; 1 successful probe closes it."
+            ),
+        ),
     ],
 )
 def test_one_sentence(fields: dict[str, Any], sentence: str) -> None:
@@ -78,6 +92,8 @@ def test_one_sentence(fields: dict[str, Any], sentence: str) -> None:
         {"throttle": 1.5},
         {"recovery_from": len, "max_retry_after": 60},
         {"failure_threshold": 2, "window_calls": 10},
+        {"failure_threshold": 5, "window_calls": 10, "failures_in_a_row": 3},
+        {**RATE, "failures_in_a_row": 5, "warm_up": 10},
     ],
     ids=str,
 )
@@ -91,6 +107,11 @@ def test_nothing_to_warn_of(fields: dict[str, Any]) -> None:
     [
         ({"failure_threshold": 2}, "failure_threshold=2 without a window: under heavy traffic"),
         ({"window_seconds": 9}, "failure_threshold=3 in a window of seconds: under heavy traffic"),
+        ({**RATE, "failures_in_a_row": 2}, "failures_in_a_row=2: under heavy traffic so few"),
+        (
+            {"window_calls": 10, "failures_in_a_row": 3},
+            "failures_in_a_row=3 never decides: failure_threshold=3 failures among the last calls",
+        ),
         ({"timeout": 31, **RATE}, "recovery_timeout=30 is less than timeout=31: probes begin"),
         (
             {"timeout": 6, "recovery_schedule": (5, 60), **RATE},

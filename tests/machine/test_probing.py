@@ -25,6 +25,9 @@ def begin(probing: Probing, permit: int, policy: Policy, at: float) -> None:
     probing.begin(at)
 
 
+SAMPLE: dict[str, Any] = {"probes": 5, "probe_failure_rate": 0.5}
+
+
 class TestPlaces:
     """How many more may run."""
 
@@ -41,6 +44,10 @@ class TestPlaces:
             pytest.param({"probes": 5, "probe_failure_rate": 0.5}, 0, 0, 0, 5, id="a sample"),
             pytest.param({"probes": 5, "probe_failure_rate": 0.5}, 1, 1, 1, 2, id="less outcomes"),
             pytest.param({"probes": 5, "probe_failure_rate": 0.5}, 2, 2, 1, 0, id="all are there"),
+            pytest.param({**SAMPLE, "probes_at_once": 2}, 0, 0, 0, 2, id="so many at once"),
+            pytest.param({**SAMPLE, "probes_at_once": 2}, 1, 1, 1, 1, id="less those that run"),
+            pytest.param({**SAMPLE, "probes_at_once": 2}, 2, 1, 0, 0, id="as many as may run"),
+            pytest.param({**SAMPLE, "probes_at_once": 2}, 0, 2, 2, 1, id="no more than are left"),
         ],
     )
     def test_of_a_policy(

@@ -362,6 +362,16 @@ class TestVerdicts:
             assert isinstance(told, Probed)
             assert told.verdict == verdict
 
+    def test_so_many_of_a_sample_run_at_once(self) -> None:
+        """In the whole fleet, which is asked for no more."""
+        sample: dict[str, Any] = {"probes": 4, "probe_failure_rate": 0.5}
+        for fields, at_once in (({}, 4), ({"probes_at_once": 2}, 2)):
+            shared = half_open(**sample, **fields)
+            shared(Acquire(1, 10.0))
+            asked = shared.last()
+            assert isinstance(asked, Asked)
+            assert (asked.needed, asked.at_once) == (3, at_once)
+
     def test_a_hint_of_the_dependency_opens_it_at_once(self) -> None:
         """Be it the first of several failures."""
         shared = probing(probes=4, probe_failure_rate=0.5)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from supervisor.machine.messages import Overdue, Settle
+from supervisor.machine.rows import RowTrip, reconfigured, trip_by
 from supervisor.machine.slack import UNLIMITED
 from supervisor.machine.time_windows import TimeWindow
 from supervisor.machine.tripping import Trip
@@ -27,7 +28,7 @@ SLOW = {"window_calls": 4, "minimum_calls": 2, "slow_call_duration": 1, "slow_ca
 
 
 def trip(**policy: Any) -> Trip:
-    return Trip(Policy(**policy))
+    return trip_by(Policy(**policy))
 
 
 def count(circuit: Trip, text: str, at: float = 0.0) -> bool:
@@ -158,7 +159,7 @@ class TestWeights:
         """What has been reached without an outcome waits for one that counts."""
         circuit = trip(failure_threshold=5)
         count(circuit, "FFFF")
-        circuit = circuit.reconfigured(Policy(failure_threshold=2), 0.0)
+        circuit = reconfigured(circuit, Policy(failure_threshold=2), 0.0)
         assert fail(circuit, Failure(weight=0)) is False
         assert fail(circuit, PLAIN_FAILURE) is True
 
@@ -328,7 +329,7 @@ class TestReconfigured:
         old = trip(**SLOW)
         count(old, "SF")
         overdue(old, 1)
-        new = old.reconfigured(Policy(**{**SLOW, "slow_call_rate": 0.9}), 0.0)
+        new = reconfigured(old, Policy(**{**SLOW, "slow_call_rate": 0.9}), 0.0)
         assert end(new, 1, FAILED) is False
         assert (new.tally.calls, new.tally.failures) == (3, 2)
         assert old.tally.failures == 1
@@ -340,7 +341,7 @@ class TestReconfigured:
         for _ in range(2):
             fail(old, kind)
         overdue(old, 1)
-        new = old.reconfigured(Policy(window_seconds=10, failure_threshold=9), 5.0)
+        new = reconfigured(old, Policy(window_seconds=10, failure_threshold=9), 5.0)
         assert new.tally.failures == 2
         assert end(new, 1, FAILED, at=5.0) is False
         assert new.tally.failures == 2
@@ -388,12 +389,13 @@ def policies(draw: st.DrawFn) -> Policy:
         failure_rate=failure_rate,
         slow_call_duration=None if slow_call_rate is None else 1.0,
         slow_call_rate=slow_call_rate,
+        failures_in_a_row=draw(st.none() | st.integers(1, 6)),
     )
 
 
 def after_history(policy: Policy, history: list[str]) -> tuple[Trip, float]:
     """A circuit that is still closed after all of that but what would have opened it."""
-    circuit, now = Trip(policy), 0.0
+    circuit, now = trip_by(policy), 0.0
     for number, step in enumerate(history, start=1):
         twin = circuit.copy()
         match step:
@@ -455,7 +457,8 @@ def state(circuit: Trip) -> object:
     tally = circuit.tally
     held = bytes(tally.entries) if isinstance(tally, CallWindow) else None
     figures = tally.calls, tally.failures, tally.slow
-    return held, figures, frozenset(circuit.overdue or {})
+    row = circuit.row if isinstance(circuit, RowTrip) else 0
+    return held, figures, frozenset(circuit.overdue or {}), row
 
 
 HISTORIES = st.lists(
@@ -511,7 +514,7 @@ class TestSlack:
         for window in ({}, {"window_calls": 9}, {"window_seconds": 9}):
             circuit = trip(failure_threshold=5, **window)
             count(circuit, "FFFF")
-            circuit = circuit.reconfigured(Policy(2, **window), 0.0)
+            circuit = reconfigured(circuit, Policy(2, **window), 0.0)
             assert circuit.slack() == 1
             assert not circuit.any_outcome
 
@@ -556,7 +559,7 @@ class TestAnyOutcome:
         window = {"window_calls": 9, "minimum_calls": 2}
         circuit = trip(failure_rate=1, **window)
         count(circuit, "SFF")
-        circuit = circuit.reconfigured(Policy(failure_rate=0.5, **window), 0.0)
+        circuit = reconfigured(circuit, Policy(failure_rate=0.5, **window), 0.0)
         assert (circuit.any_outcome, circuit.slack()) == (True, 1)
         assert count(circuit, "S") is True
 

@@ -156,8 +156,10 @@ WRONG: dict[str, list[Any]] = {
     "window_seconds": WINDOW,
     "failure_rate": SHARE,
     "minimum_calls": COUNT,
+    "failures_in_a_row": COUNT,
     "slow_call_duration": SECONDS,
     "slow_call_rate": SHARE,
+    "warm_up": SECONDS,
     "failure_on": FAILURES,
     "ignore": ERRORS,
     "failure_on_result": FUNCTION,
@@ -172,6 +174,7 @@ WRONG: dict[str, list[Any]] = {
     "max_retry_after": SECONDS,
     "probes": COUNT,
     "probe_failure_rate": SHARE,
+    "probes_at_once": COUNT,
     "half_open_timeout": SECONDS,
     "ramp": SECONDS,
     "ramp_start": SHARE,
@@ -193,7 +196,9 @@ NEEDED = {
     "slow_call_rate": {"window_seconds": 60, "slow_call_duration": 1},
     "recovery_factor": {"max_recovery_timeout": 60},
     "max_recovery_timeout": {"recovery_timeout": 1e-3},
+    "failures_in_a_row": {"window_calls": 60},
     "probe_failure_rate": {"probes": 5},
+    "probes_at_once": {"probes": 10**30, "probe_failure_rate": 0.5},
 }
 """Fields without which another is not taken."""
 
@@ -319,7 +324,13 @@ def test_types_of_errors_may_be_a_list() -> None:
             {"slow_call_rate": 0.5, "window_seconds": 60},
             "slow_call_rate=0.5 needs slow_call_duration",
         ),
+        ({"failures_in_a_row": 5}, "failures_in_a_row=5 needs window_calls or window_seconds"),
         ({"probe_failure_rate": 1}, "probe_failure_rate=1.0 needs probes"),
+        ({"probes": 3, "probes_at_once": 1}, "probes_at_once=1 needs probe_failure_rate"),
+        (
+            {"probes": 3, "probe_failure_rate": 0.5, "probes_at_once": 4},
+            "probes_at_once=4 is more than there can be by probes=3",
+        ),
         (
             {"window_calls": 9, "failure_rate": 0.5},
             "minimum_calls=10 is more than a window of window_calls=9 can ever hold",

@@ -21,6 +21,7 @@ OWN_STEPS: Final = {
     "slow_call_duration": 11,
     "timeout": 13,
     "wait": 17,
+    "warm_up": 19,
 }
 
 SECONDS = (0.5, 1.0, 2.0)
@@ -41,6 +42,7 @@ def policy_fields(chance: Chance) -> Fields:
         **how_it_returns(chance),
         **what_load_it_lets_through(chance),
         **some(chance, failure_on_cancel=(True,), timeout=SECONDS, keep_failures=(1, 3)),
+        **(some(chance, warm_up=SECONDS) if chance.random() < 0.5 else {}),
     }
     own = {field: drawn[field] + apart(field) for field in OWN_STEPS if field in drawn}
     return {**drawn, **own}
@@ -64,6 +66,7 @@ def when_it_opens(chance: Chance) -> Fields:
             drawn["window_seconds"] = chance.choice(TEN_STEPS)
             drawn["minimum_calls"] = chance.randint(1, 8)
     drawn |= some(chance, failure_rate=SHARES, slow_call_duration=SECONDS)
+    drawn |= some(chance, failures_in_a_row=(1, 2, 3, 5))
     if "slow_call_duration" in drawn:
         drawn |= some(chance, slow_call_rate=SHARES)
     return drawn
@@ -86,6 +89,8 @@ def how_it_returns(chance: Chance) -> Fields:
     drawn |= some(chance, probes=(1, 2, 4), half_open_timeout=SECONDS)
     if "probes" in drawn:
         drawn |= some(chance, probe_failure_rate=SHARES)
+    if "probe_failure_rate" in drawn:
+        drawn |= some(chance, probes_at_once=tuple(range(1, drawn["probes"] + 1)))
     return drawn | some(chance, ramp=TEN_STEPS, ramp_start=(0.1, 0.5))
 
 

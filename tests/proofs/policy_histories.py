@@ -90,6 +90,7 @@ def tallies(draw: st.DrawFn) -> Fields:
             fields["window_seconds"] = draw(TEN_STEPS)
             fields["minimum_calls"] = draw(THRESHOLDS)
     fields |= draw(some(failure_rate=RATES, slow_call_duration=SHORT_SECONDS))
+    fields |= draw(some(failures_in_a_row=THRESHOLDS))
     if "slow_call_duration" in fields:
         fields |= draw(some(slow_call_rate=RATES))
     return fields
@@ -116,6 +117,8 @@ def probings(draw: st.DrawFn) -> Fields:
     fields |= draw(some(probes=SMALL, half_open_timeout=st.sampled_from([2.0, 0.75, 4.0])))
     if "probes" in fields:
         fields |= draw(some(probe_failure_rate=RATES))
+    if "probe_failure_rate" in fields:
+        fields |= draw(some(probes_at_once=st.sampled_from(range(1, fields["probes"] + 1))))
     return fields
 
 
@@ -138,7 +141,7 @@ def shares() -> st.SearchStrategy[Fields]:
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """Policies put together from their parts."""
-    fields = {}
+    fields = draw(some(warm_up=SHORT_SECONDS)) if draw(st.booleans()) else {}
     for part in (tallies(), recoveries(), probings(), shares()):
         fields |= draw(part)
     return Policy(**fields)
@@ -640,6 +643,8 @@ class PolicyHistories(RuleBasedStateMachine):
                 all_admitted = not self.oracle.ramping and self.oracle.share[0] == 1.0
                 assert (lease.slack > 0) == all_admitted
                 assert lease.expires > self.now
+                if all_admitted and self.oracle.warming:
+                    assert lease.expires < self.oracle.warm_up_ends
             case "forced_closed" | "disabled":
                 assert lease.slack == UNLIMITED
             case "open" | "forced_open":

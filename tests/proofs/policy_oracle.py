@@ -97,6 +97,15 @@ class Ended:
     kind: str | None = None
 
 
+@dataclass(slots=True)
+class InRow:
+    """A success or a failure, in the order of their coming."""
+
+    failed: bool
+    call: int = 0  # that still ran
+    taken_back: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Noted:
     """Something that is remembered for some time, such as a request or a retry."""
@@ -135,6 +144,7 @@ class Period:
     ends: float = math.inf  # an open one, or one that is forced open for a time
     forgetful: bool = False  # begun by a reset
     ramps: bool = False
+    warms: bool = False  # begun otherwise than by its own verdicts
     patience: Patience | None = None  # from its first probe on
     probes: list[Probe] = field(default_factory=list)  # that run
     verdicts: list[bool] = field(default_factory=list)  # whether probes succeeded, in order
@@ -212,13 +222,14 @@ class PolicyOracle:
         self.opening_ends = opening_ends
         self.now = self.turn = 0.0  # of what happens; and when somebody can be answered
         self.in_turn = True  # or only a fact is told
-        self.periods = [Period(0, "closed", metrics_only=False, since=0.0)]
+        self.periods = [Period(0, "closed", metrics_only=False, since=0.0, warms=True)]
         self.changes: list[Changed] = []
         self.answered: list[tuple[int, Answer]] = []  # those who waited
         self.waiting: list[Ask] = []
         self.calls: dict[int, Admitted] = {}
         self.entries: list[Entry] = []  # since the tally was last emptied
         self.ended: list[Ended] = []  # the same
+        self.order: list[InRow] = []  # the same, whatever the window
         self.before: dict[str | None, list[Ended]] = {}  # another kind of window, by kinds
         self.requests: list[Noted] = []  # the same; "accepted" or "not"
         self.budget: list[Noted] = []  # "call" or "retry"
@@ -268,6 +279,20 @@ class PolicyOracle:
             return list(takewhile(lambda entry: entry.failed, reversed(row)))[::-1]
         return [entry for entry in entries if not entry.taken_back]
 
+    @property
+    def row(self) -> int:
+        """The failures since the last success."""
+        standing = [one for one in self.order if not one.taken_back]
+        return sum(1 for _ in takewhile(lambda one: one.failed, reversed(standing)))
+
+    @property
+    def warming(self) -> bool:
+        return self.period.warms and self.now < self.warm_up_ends
+
+    @property
+    def warm_up_ends(self) -> float:
+        return self.period.since + (self.policy.warm_up or 0.0)
+
     def failures_of(self, kind: str | None) -> int:
         """How many failures of that kind there are, in a row or in the window."""
         ended = self.ended_in_window(kind)
@@ -316,6 +341,8 @@ class PolicyOracle:
         if policy.probe_failure_rate is not None:
             assert policy.probes is not None
             places = policy.probes - len(period.verdicts) - len(period.probes)
+            if policy.probes_at_once is not None:
+                places = min(places, policy.probes_at_once - len(period.probes))
         elif policy.probes is not None:
             places = policy.probes - len(period.probes)
         else:
@@ -458,6 +485,9 @@ class PolicyOracle:
         for entry in self.entries:
             if entry.call == call and call in self.overdue_calls:
                 entry.taken_back = True
+        for one in self.order:
+            if one.call == call:
+                one.taken_back = True
 
     def overdue(self, call: int, after: float, failed: bool) -> None:
         admitted = self.calls[call]
@@ -470,7 +500,12 @@ class PolicyOracle:
         self.overdue_calls.add(call)
         # Also where successes are not recorded: by now another policy may, and it may still fail.
         self.entries.append(Entry(self.now, failed, slow=not failed, call=call))
-        self.judge(failed, f"still running after {after:g} s")
+        if failed:
+            self.order.append(InRow(failed, call))
+        text = f"still running after {after:g} s"
+        if self.is_row_too_long(int(failed)):
+            self.open(text, PLAIN_FAILURE)
+        self.judge(failed, text)
 
     def reset(self) -> None:
         state = self.period.state if self.period.state not in OWN_STATES else "closed"
@@ -481,6 +516,7 @@ class PolicyOracle:
             metrics_only=self.period.metrics_only,
             ends=self.period.ends if state == "forced_open" else math.inf,
             forgetful=True,
+            warms=True,
         )
 
     def isolate(self, owner: int, seconds: float = math.inf) -> None:
@@ -513,22 +549,28 @@ class PolicyOracle:
         inside = "closed" if metrics_only else state
         if inside == "closed":
             self.empty()
-        self.enter(inside, metrics_only)
+        self.enter(inside, metrics_only, warms=True)
 
     def begin(self, state: str) -> None:
         """Be in the state that a policy begins with."""
         if state == "open":
             self.enter_open(None)
+        elif state == "forced_open":
+            self.isolate(0)
         else:
             self.force(state)
 
     def reconfigure(self, policy: Policy) -> None:
+        if policy.failures_in_a_row is None or self.policy.failures_in_a_row is None:
+            in_a_row = self.policy.window_calls is self.policy.window_seconds is None
+            self.order = [InRow(True, one.call) for one in self.held()] if in_a_row else []
         windows = (policy.window_calls, policy.window_seconds)
         if windows != (self.policy.window_calls, self.policy.window_seconds):
             self.take_over()
         self.requests = moved(self.requests, self.policy.throttle_seconds, self.now)
         self.budget = moved(self.budget, self.policy.retry_budget_seconds, self.now)
         self.period.ramps = self.ramping and policy.ramp is not None  # none begins by this
+        self.period.warms = self.warming and policy.warm_up is not None  # likewise
         if policy.throttle is None:
             self.requests.clear()
         if policy.retry_budget is None:
@@ -563,9 +605,7 @@ class PolicyOracle:
         """How the state refuses the call, if it does."""
         state, last = self.period.state, self.last_failure
         match state:
-            case "forced_open":
-                return Refused(state, self.period.ends - self.now, last, state)
-            case "open":
+            case "forced_open" | "open":
                 return Refused(state, max(0.0, self.period.ends - self.now), last, state)
             case "half_open":
                 return None if self.places > 0 else Refused(state, 0.0, last, state)
@@ -665,6 +705,8 @@ class PolicyOracle:
         failed = outcome == "failed"
         self.note_request("not" if failed else "accepted")
         self.ended.append(Ended(self.now, outcome, of_kind.kind if failed else None))
+        new = self.new_failures(call, of_kind) if failed else 0
+        self.order += [InRow(failed=True) for _ in range(new)] if failed else [InRow(failed=False)]
         if call in self.overdue_calls:
             looked_at = self.change_overdue(call) if failed else False
         else:
@@ -678,10 +720,20 @@ class PolicyOracle:
             and of_kind.threshold is not None
             and self.failures_of(of_kind.kind) >= of_kind.threshold
         )
-        if asked_to or of_its_kind:
+        if asked_to or of_its_kind or self.is_row_too_long(new):
             self.open(failure, of_kind)
         elif looked_at:
             self.judge(failed, failure, of_kind)
+
+    def new_failures(self, call: int, of_kind: Failure) -> int:
+        """For how many failures one counts in a row: none, if it did before it ended."""
+        if call not in self.overdue_calls:
+            return of_kind.weight
+        return sum(entry.call == call and not entry.failed for entry in self.entries)
+
+    def is_row_too_long(self, new: int) -> bool:
+        longest = self.policy.failures_in_a_row
+        return longest is not None and new > 0 and self.row >= longest
 
     def change_overdue(self, call: int) -> bool:
         """Let an entry of a slow call be one of a failure; return whether there is one."""
@@ -707,7 +759,9 @@ class PolicyOracle:
             self.open(failure, of_kind)
 
     def open(self, failure: str | None, of_kind: Failure) -> None:
-        if self.period.state == "closed":
+        if self.period.state != "closed":
+            return
+        if of_kind.retry_after is not None or not self.warming:
             self.enter_open(failure, of_kind)
 
     def enter_open(self, failure: str | None, of_kind: Failure = PLAIN_FAILURE) -> None:
@@ -721,6 +775,7 @@ class PolicyOracle:
         ends: float = math.inf,
         ramps: bool = False,
         forgetful: bool = False,
+        warms: bool = False,
     ) -> None:
         """Begin a period; by the policy, unless `metrics_only` is given."""
         before = self.period
@@ -733,6 +788,7 @@ class PolicyOracle:
             ends=ends,
             ramps=ramps,
             forgetful=forgetful,
+            warms=warms,
         )
         self.periods.append(after)
         if state in ("closed", "forced_closed", "disabled"):
@@ -793,6 +849,7 @@ class PolicyOracle:
     def empty(self) -> None:
         self.entries.clear()
         self.ended.clear()
+        self.order.clear()
         self.before.clear()
         self.requests.clear()
 

@@ -133,7 +133,7 @@ class Trial:
 class LeaseHistories(PolicyHistories):
     """Histories of a machine whose leases are put to the test in between."""
 
-    @precondition(lambda self: 0 < self.lease.slack < UNLIMITED)
+    @precondition(lambda self: self.lease.slack > 0 and self.oracle.would_be == "closed")
     @rule(
         moves=st.lists(
             st.one_of(MOVES, st.sampled_from([TICK, 0.125, 0.5, 1.0, LONG])), max_size=12

@@ -483,7 +483,7 @@ def test_the_command_tells_what_was_done_by_hand(
     [
         (lambda _: "", "line 1 is not that of a recording"),
         (lambda text: text[:-40], "line 13 is not that of a recording"),
-        (lambda text: text.replace('"format": 7', '"format": 99'), "its format is 99, not 7"),
+        (lambda text: text.replace('"format": 8', '"format": 99'), "its format is 99, not 8"),
         (lambda text: text.replace('"stale": 0, ', ""), "missing or unknown: stale"),
         (lambda text: text.replace("Acquire", "Explode"), "line 9 is not that of a recording"),
         (lambda text: text.replace(': "failed"', ': "lost"'), "'lost' is not a valid Outcome"),

@@ -117,6 +117,23 @@ class TestTogether:
                 newcomer.release()
                 assert newcomer.state is CLOSED
 
+    async def test_a_newcomer_that_warms_up_opens_nothing(self) -> None:
+        """Neither itself nor the others, from its own beginning on; but it hears of them."""
+        async with fleet(1) as (store, _, (breaker,)):
+            await breaker.call(succeed)
+            await anyio.sleep(100)
+            async with Supervisor(sharing=store) as supervisor:
+                newcomer = supervisor.circuit("x", failure_threshold=1, warm_up=10.0)
+                await heard()
+                await fail_times(newcomer, 9)
+                await anyio.sleep(8)
+                await fail_times(newcomer, 1)
+                await heard()
+                assert states([newcomer, breaker]) == [CLOSED] * 2
+                await fail_times(breaker, 1)
+                await heard()
+                assert newcomer.state is OPEN
+
     async def test_a_newcomer_reads_before_it_decides(self) -> None:
         """Its circuits are as the fleet's from the beginning."""
         async with fleet(1) as (store, _, (breaker,)):

@@ -1278,6 +1278,33 @@ class TestForgetting:
         run(proc, main, backend, max_circuits=2)
 
 
+class TestWarmUp:
+    """What goes on does not begin."""
+
+    @backends
+    def test_it_has_as_much_left(self, proc: Process, backend: Backend) -> None:
+        """4 s of it are over in one loop, 5 s without any, and 1 s in the other."""
+
+        async def first(supervisor: Supervisor) -> None:
+            await anyio.sleep(1.0)
+            await fail_times(supervisor.circuit("x", warm_up=10.0), 5)
+            await anyio.sleep(4.0)
+
+        async def second(supervisor: Supervisor) -> None:
+            breaker = supervisor.circuit("x", warm_up=10.0)
+            await fail_times(breaker, 1)
+            await anyio.sleep(0.75)
+            await fail_times(breaker, 1)
+            assert breaker.state == "closed"
+            await anyio.sleep(0.25)
+            await fail_times(breaker, 1)
+            assert breaker.state == "open"
+
+        run(proc, first, backend)
+        proc.now += 5.0
+        run(proc, second, backend)
+
+
 class TestCrashes:
     """An actor that crashes keeps its state, and so does what is kept."""
 

@@ -158,14 +158,14 @@ def policy_rows(names: Callable[[str], bool]) -> str:
 
 PARTS: Final[Mapping[str, str]] = {
     "when it opens": "failure_threshold window_calls window_seconds failure_rate minimum_calls"
-    " slow_call_duration slow_call_rate",
+    " failures_in_a_row slow_call_duration slow_call_rate warm_up",
     "what counts": "failure_on ignore failure_on_result failure_on_cancel classify timeout"
     " keep_failures",
     "how long it stays open": "recovery_timeout recovery_schedule recovery_factor"
     " max_recovery_timeout"
     " recovery_jitter recovery_from max_retry_after",
-    "how it returns": "success_threshold probe_timeout probes probe_failure_rate half_open_timeout"
-    " ramp ramp_start",
+    "how it returns": "success_threshold probe_timeout probes probe_failure_rate probes_at_once"
+    " half_open_timeout ramp ramp_start",
     "how much load it lets through": "throttle throttle_seconds throttle_floor retry_budget"
     " retry_budget_seconds retry_budget_minimum",
     "where it begins": "initial_state",

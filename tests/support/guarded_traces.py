@@ -252,6 +252,7 @@ class _Callers:
             circuit = supervisor.find(NAME)
             assert circuit is not None
             self.circuit = circuit
+            circuit.machine.warm_up(self.calls[0].at)  # as of its first use, which begins it
             assert anyio.current_time() == 0.0  # windows step at multiples of a tenth of them
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.listen, supervisor.events())

@@ -97,6 +97,7 @@ class Player:
         self.trace = trace
         self.plain = plain
         self.machine = Machine(policy, seed=zlib.crc32(name.encode()))
+        self.machine.warm_up(trace.begin)
         if policy.initial_state == "open":  # who only measures, or is set by hand, is looked at
             self.machine.begin(trace.begin)
         self.draws = random.Random(0)  # noqa: S311  (nobody is to be kept from guessing them)

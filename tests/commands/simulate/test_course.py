@@ -69,6 +69,22 @@ def test_the_whole_circle() -> None:
     assert course.seconds(CLOSED) == 2.25 + 47.5
 
 
+def test_a_warm_up_begins_with_the_trace() -> None:
+    """And so it has in the circuit that is played."""
+    policy = Policy(2, recovery_timeout=60.0, warm_up=5.0)
+    begin = 1000.0
+    failed = [Call(begin + at, FAILED, 0.0) for at in (0, 1, 2, 4.75, 5)]
+    course = play("late", policy, trace_of("late", [*failed, Call(begin + 9, SUCCEEDED, 0.0)]))
+    assert states(course) == [(CLOSED, begin), (OPEN, begin + 5)]
+
+
+def test_a_row_beside_a_rate() -> None:
+    """It opens the circuit though the window is full of successes."""
+    policy = Policy(window_calls=100, failure_rate=0.5, failures_in_a_row=3)
+    course = played(policy, *ok(*range(20)), *failing(20, 21, 22))
+    assert states(course)[:2] == [(CLOSED, 0.0), (OPEN, 22.25)]
+
+
 def test_what_is_late_does_not_count() -> None:
     """A failure that ends after the circuit has opened changes nothing, nor does its probe's."""
     policy = Policy(recovery_timeout=10.0, probe_timeout=1.0)
