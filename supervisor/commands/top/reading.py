@@ -40,6 +40,7 @@ class Circuit(BaseModel):
     restarts: Count
     refusals: dict[Printable, Count]
     since: FiniteFloat | None = None
+    restarts_in: FiniteFloat = 0.0
     shared: bool = False
     origin: Origin = "here"
 
@@ -85,7 +86,9 @@ class Row:
         circuit: its figures.
         process: which one it is of.
         since: when its state began; None if that is not known.
-        probe: when one that is open will let a call through; None if that is not known.
+        probe: when one that is open, or forced open for a time, will let a call through; None if
+            that is not known.
+        starts: when its actor, which pauses after a crash, starts again; None if it runs.
         calls, refusals: per second; None after the first reading of a process.
         reason: why most of those calls were refused; empty if none was.
     """
@@ -94,6 +97,7 @@ class Row:
     process: str
     since: float | None
     probe: float | None
+    starts: float | None = None
     calls: float | None = None
     refusals: float | None = None
     reason: str = ""
@@ -137,6 +141,7 @@ def _row(
         process,
         since=None if circuit.since is None else circuit.since + ahead,
         probe=None if circuit.retry_after is None else at + circuit.retry_after,
+        starts=at + circuit.restarts_in if circuit.restarts_in > 0 else None,
     )
     if before is None or seconds <= 0 or circuit.started < before.started:  # it is a new one
         return row
@@ -169,6 +174,12 @@ RANKS: Final[tuple[CircuitState | None, ...]] = (
 def rank_of(circuit: Circuit) -> CircuitState | None:
     """Return by which of the ranks a circuit goes."""
     return circuit.state if circuit.running else None
+
+
+def probe_of(row: Row) -> float | None:
+    """Return when a circuit that refuses every call will let one through, if that is known."""
+    refuses = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+    return row.probe if rank_of(row.circuit) in refuses else None
 
 
 def needs_attention(circuit: Circuit) -> bool:

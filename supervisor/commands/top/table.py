@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.commands.top.reading import Circuit, Row, rank_of
+from supervisor.commands.top.reading import Circuit, Row, probe_of, rank_of
 from supervisor.commands.top.words import duration, until, word_of, would_be
 from supervisor.machine import CircuitState
 
@@ -63,7 +63,10 @@ def _lasted(row: Row, now: float) -> str:
 
 
 def _probe(row: Row, now: float) -> str:
-    return until(row.probe, now) if rank_of(row.circuit) is CircuitState.OPEN else ""
+    if rank_of(row.circuit) is CircuitState.OPEN:
+        return until(row.probe, now)
+    probe = probe_of(row)
+    return "" if probe is None else until(probe, now)
 
 
 def _origin(circuit: Circuit) -> str:

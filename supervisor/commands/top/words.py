@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from supervisor.commands.top.reading import RANKS, Circuit, Fleet, Row, rank_of
+from supervisor.commands.top.reading import RANKS, Circuit, Fleet, Row, probe_of, rank_of
 from supervisor.machine import CircuitState
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
@@ -85,12 +85,16 @@ def _more_of(row: Row, now: float) -> Iterator[str]:
         if circuit.failure_count:
             yield f" after {counted(circuit.failure_count, 'failure')}"
         yield f", next probe {until(row.probe, now)}"
+    elif rank is CircuitState.FORCED_OPEN and row.probe is not None:
+        yield f", refuses every call, next probe {until(row.probe, now)}"
     elif rank is CircuitState.HALF_OPEN:
         yield ", probes decide"
     elif rank is not None and rank in _UNTIL_RELEASED:
         yield f", {_UNTIL_RELEASED[rank]}"
         if would := would_be(circuit):
             yield f"; {would}"
+    if row.starts is not None:
+        yield f"; its actor starts again {until(row.starts, now)}"
 
 
 def headline(rows: Sequence[Row], now: float, processes: int = 1) -> str:
@@ -119,9 +123,5 @@ def headline(rows: Sequence[Row], now: float, processes: int = 1) -> str:
 def _sorts_of(amiss: Sequence[Row], now: float) -> str:
     numbers = Counter(rank_of(row.circuit) for row in amiss)
     told = ", ".join(f"{numbers[rank]:,} {word_of(rank)}" for rank in RANKS if rank in numbers)
-    probes = [
-        row.probe
-        for row in amiss
-        if rank_of(row.circuit) is CircuitState.OPEN and row.probe is not None
-    ]
+    probes = [probe for row in amiss if (probe := probe_of(row)) is not None]
     return f"{told}; next probe {until(min(probes), now)}" if probes else told

@@ -58,6 +58,14 @@ def test_all_columns() -> None:
     }
 
 
+def test_a_circuit_that_is_forced_open() -> None:
+    """For a time, it has a next probe as well; until it is released, it has none."""
+    for_a_time = drawn(rows(circuit(state="forced_open", retry_after=90.0)))[2]
+    assert for_a_time.split() == ["payments", "forced", "open", "in", "90", "s"]
+    for_ever = drawn(rows(circuit(state="forced_open", retry_after=None)))[2]
+    assert for_ever.split() == ["payments", "forced", "open"]
+
+
 def test_what_is_nothing_is_not_there() -> None:
     """So that the eye finds what is."""
     *_, row = drawn(rows(circuit(since=None)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from supervisor import Supervisor
+from supervisor.commands.top.reading import Circuit
 from supervisor.commands.top.words import duration, headline
+from supervisor.integrations.asgi.documents import as_json
 from tests.commands.top.worlds import circuit, rows
 
 OPEN = {"state": "open", "since": 86.0, "failure_count": 5, "retry_after": 16.0}
@@ -51,7 +55,18 @@ def test_durations(seconds: float, told: str) -> None:
         (OPEN | {"running": False}, "given up for 14 s"),
         (OPEN | {"running": False, "origin": "fleet"}, "given up for 14 s"),
         ({"state": "half_open", "since": 98.0}, "half-open for 2 s, probes decide"),
-        ({"state": "forced_open"}, "forced open, refuses every call until it is released"),
+        (
+            {"state": "forced_open", "retry_after": None},
+            "forced open, refuses every call until it is released",
+        ),
+        (
+            {"state": "forced_open", "retry_after": 90.0, "since": 98.0},
+            "forced open for 2 s, refuses every call, next probe in 90 s",
+        ),
+        (
+            {"state": "half_open", "restarts_in": 2.5},
+            "half-open, probes decide; its actor starts again in 3 s",
+        ),
         ({"state": "forced_closed"}, "forced closed, admits every call until it is released"),
         (
             {"state": "disabled"},
@@ -105,3 +120,26 @@ def test_several_circuits_that_are_not_closed() -> None:
     assert headline(several[:2] + several[4:], 0.0) == (
         "3 of 4 circuits not closed: 1 given up, 1 forced open, 1 half-open"
     )
+    for_a_time = rows(circuit("c", **OPEN), circuit("e", "forced_open", retry_after=2.0))
+    assert headline(for_a_time, 0.0) == (
+        "2 of 2 circuits not closed: 1 open, 1 forced open; next probe in 2 s"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (90, "x: forced open, refuses every call, next probe in 90 s"),
+        (None, "x: forced open, refuses every call until it is released"),
+    ],
+)
+async def test_what_a_process_tells_of_a_circuit_that_is_forced_open(
+    seconds: float | None, told: str
+) -> None:
+    """Its time is finite, or is not told."""
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x")
+        breaker.force_open(seconds=seconds)
+        figures = json.loads(json.dumps(as_json(breaker.statistics(), show_failures=False)))
+    assert headline(rows(Circuit.model_validate(figures)), 0.0) == told

@@ -2,7 +2,7 @@
 
 import { Feed } from "./feed.js";
 import { SHOWN, Table, mark, write, writePieces } from "./table.js";
-import { count, link, rankOf, sentence, told } from "./words.js";
+import { count, isQuiet, link, probeOf, rankOf, sentence, told } from "./words.js";
 
 const LOGGED = 50; // events that are listed
 const REDRAWN = 5; // seconds after which courses that move are drawn anew
@@ -90,6 +90,7 @@ class Page {
       origin: "here", // who has brought that about
       failures: null, // that have opened it
       probe: null, // when the next one may be
+      starts: null, // when its actor does, which pauses after a crash
       verdict: null, // what becomes of its calls, once it was given up
       rate: null,
       course: [], // its states, oldest first
@@ -116,7 +117,7 @@ class Page {
 
   take(figures, sequence) {
     const circuit = this.circuits.get(figures.name) ?? this.add(figures.name);
-    const { state, would_be, running, retry_after, since, origin, ...others } = figures;
+    const { state, would_be, running, retry_after, restarts_in, since, origin, ...others } = figures;
     this.rate(circuit, figures.started);
     Object.assign(circuit, others);
     if (circuit.sequence <= sequence) { // else an event has told what is newer than that
@@ -124,7 +125,8 @@ class Page {
       if (circuit.sequence === 0) circuit.state = state; // events will tell when it came to that
       else if (circuit.state !== state) this.enter(circuit, state, null);
       Object.assign(circuit, { would_be, running, origin, since: since ?? circuit.since });
-      circuit.probe = state === "open" && retry_after !== null ? this.now + retry_after : null;
+      circuit.probe = probeOf(state, this.now, retry_after);
+      circuit.starts = restarts_in > 0 ? this.now + restarts_in : null;
     }
     this.dirty.add(circuit.name);
   }
@@ -152,7 +154,7 @@ class Page {
       this.enter(circuit, event.to_state, event.at);
       circuit.failures = event.failure_count;
       circuit.origin = event.origin;
-      circuit.probe = event.to_state === "open" ? event.at + event.retry_after : null;
+      circuit.probe = probeOf(event.to_state, event.at, event.retry_after);
     }
     this.dirty.add(circuit.name);
   }
@@ -185,7 +187,7 @@ class Page {
     if (document.hidden) return;
     const isTimeToDraw = Math.floor(this.now) % REDRAWN === 0;
     for (const circuit of this.circuits.values()) {
-      if (rankOf(circuit) !== "closed") this.table.tick(circuit, this.now);
+      if (!isQuiet(circuit, this.now)) this.table.tick(circuit, this.now);
       if (isTimeToDraw && circuit.course.length > 1) this.table.draw(circuit, this.now);
     }
     this.headline();

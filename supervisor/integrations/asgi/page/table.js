@@ -1,6 +1,6 @@
 // The rows of the table: each is made once, and only what differs is written.
 
-import { RANKS, duration, isByHand, piecesOf, rankOf, reasonsOf, stateOf } from "./words.js";
+import { RANKS, duration, isByHand, isQuiet, piecesOf, rankOf, reasonsOf, stateOf } from "./words.js";
 
 export const SHOWN = 300; // seconds of a circuit's course: the width of its picture
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -68,8 +68,7 @@ class Row {
 
   /** Show what changes by the second. */
   tick(circuit, now) {
-    const isQuiet = rankOf(circuit) === "closed";
-    writePieces(this.state.children[1], isQuiet ? [] : piecesOf(circuit, now), true);
+    writePieces(this.state.children[1], isQuiet(circuit, now) ? [] : piecesOf(circuit, now), true);
   }
 
   /** Draw the circuit's course; a circuit that has been in one state all the time is drawn once. */

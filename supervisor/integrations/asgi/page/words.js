@@ -24,6 +24,21 @@ const BY_FLEET = " by the fleet";
 /** The states in the order in which they need attention. */
 export const RANKS = ["given_up", ...Object.keys(STATES)];
 
+/** When a circuit that refuses every call will let one through; null if that is not known. */
+export function probeOf(state, at, retryAfter) {
+  const refuses = state === "open" || state === "forced_open";
+  return refuses && retryAfter !== null ? at + retryAfter : null;
+}
+
+/** Whether there is nothing to be said of a circuit. */
+export function isQuiet(circuit, now) {
+  return rankOf(circuit) === "closed" && !isPausing(circuit, now);
+}
+
+function isPausing(circuit, now) {
+  return circuit.running && circuit.starts !== null && circuit.starts > now;
+}
+
 export function rankOf(circuit) {
   return circuit.running ? circuit.state : "given_up";
 }
@@ -62,6 +77,8 @@ export function piecesOf(circuit, now) {
     const failures = circuit.failures ?? circuit.failure_count;
     if (failures > 0) pieces.push({ text: ` after ${count(failures, "failure")}` });
     pieces.push({ text: `, next probe ${until(circuit.probe, now)}`, ticks: true });
+  } else if (circuit.state === "forced_open" && circuit.probe !== null) {
+    pieces.push({ text: `, refuses every call, next probe ${until(circuit.probe, now)}`, ticks: true });
   } else if (circuit.state === "half_open") {
     pieces.push({ text: ", probes decide" });
   } else if (isByHand(circuit.state)) {
@@ -70,6 +87,9 @@ export function piecesOf(circuit, now) {
     if (would !== circuit.state && would !== "closed") {
       pieces.push({ text: `; would be ${STATES[would]}` });
     }
+  }
+  if (isPausing(circuit, now)) {
+    pieces.push({ text: `; its actor starts again ${until(circuit.starts, now)}`, ticks: true });
   }
   return pieces;
 }
@@ -95,7 +115,7 @@ export function sentence(circuits, now) {
   const counts = sorts.filter((some) => some.length > 0);
   const list = counts.map((some) => `${some.length.toLocaleString("en")} ${stateOf(some[0])}`);
   const pieces = [{ text: `${troubled.length} of ${count(all, "circuit")} not closed: ${list.join(", ")}` }];
-  const probes = troubled.filter((circuit) => rankOf(circuit) === "open").map((circuit) => circuit.probe);
+  const probes = troubled.filter((circuit) => circuit.running).map((circuit) => circuit.probe);
   const known = probes.filter((probe) => probe !== null);
   if (known.length > 0) {
     pieces.push({ text: `; next probe ${until(Math.min(...known), now)}`, ticks: true });
@@ -132,9 +152,13 @@ export function told(event) {
     case "CircuitReconfigured":
       return "goes by another policy";
     case "CircuitRestarted":
-      return "its actor crashed, and was started again";
+      return event.pause > 0
+        ? `its actor crashed, and starts again in ${duration(Math.ceil(event.pause))}`
+        : "its actor crashed, and was started again";
     case "CircuitGivenUp":
       return `given up, ${GIVEN_UP[event.verdict] ?? "and its supervisor ends"}`;
+    case "InnerGaveUp":
+      return `${event.inner_circuit} of a supervisor inside was given up, ${GIVEN_UP[event.verdict] ?? "and that one ends"}`;
     case "CircuitRetired":
       return event.reason === "full" ? "retired, to make room" : "retired, since nobody called it";
     case "FleetJoined":
