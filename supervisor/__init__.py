@@ -54,6 +54,7 @@ from supervisor.events import (
     EventStream,
     FleetJoined,
     FleetLost,
+    InnerGaveUp,
     StateChanged,
 )
 from supervisor.guard import CircuitBreaker, GuardedStream, Isolation, Permit, WaitingBreaker
@@ -149,6 +150,7 @@ __all__ = [
     "FleetLost",
     "GuardedStream",
     "IncompleteStreamError",
+    "InnerGaveUp",
     "Isolation",
     "MemorySharing",
     "NoneHealthyError",

@@ -54,7 +54,8 @@ class CircuitBreakerOpenError(Exception):
         last_failure: what has opened the circuit, or None. Of an error, its type; its text may be
             another caller's, and is shown if `app_settings.circuit_breaker.show_failures` is set.
         reason: "open", "half_open" or "forced_open", as the state; or, of a closed circuit,
-            "ramp" or "throttled"; or "retry_budget" in whatever state.
+            "ramp" or "throttled"; or in whatever state "retry_budget", or "restarting": its actor
+            pauses after a crash.
     """
 
     # A refusal is to cost little. Slots spare it a dictionary, and what has been made by
@@ -100,7 +101,7 @@ class CircuitBreakerOpenError(Exception):
         if self.reason == "forced_open" and 0 < self.retry_after < math.inf:
             what = f"was opened by hand; retry after {self.retry_after:.1f} s"
         elif self.reason in _TEXTS:
-            what = _TEXTS[self.reason]
+            what = _TEXTS[self.reason].format(self.retry_after)
         elif self.retry_after == math.inf:
             what = "has been given up and refuses every call"
         elif self.state is CircuitState.HALF_OPEN:
@@ -128,6 +129,7 @@ _TEXTS: Final = {
     "forced_open": "was opened by hand and refuses every call until it is released",
     "ramp": "has closed a short while ago and admits only a growing share of its calls; retry soon",
     "throttled": "admits only a share of its calls, since many have failed of late; retry later",
+    "restarting": "is starting again after a crash; retry after {0:.1f} s",
     "retry_budget": "has seen too many retries of late; give up, or retry much later",
 }
 

@@ -96,9 +96,11 @@ class CircuitRestarted(Event):
 
     Attributes:
         error: the crash, as text.
+        pause: seconds after which it starts; see `Supervisor`.
     """
 
     error: str
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,21 @@ class CircuitGivenUp(Event):
         error: the last crash, as text.
     """
 
+    verdict: GivenUp | Literal["escalate"]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InnerGaveUp(Event):
+    """A supervisor that was entered inside this one's block has given up a circuit of its own.
+
+    Attributes:
+        inner_circuit: that circuit's name; `circuit` is empty, since it is none of this supervisor.
+        verdict: what becomes of it; after "escalate", `CircuitCrashedError` leaves the inner block.
+        error: the last crash, as text.
+    """
+
+    inner_circuit: str
     verdict: GivenUp | Literal["escalate"]
     error: str
 

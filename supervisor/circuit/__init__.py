@@ -17,7 +17,7 @@ May know the machine, the policy and the event loop; knows no supervisor and no 
     witnesses    who is told of refusals and openings by the calls that meet them
 """
 
-from supervisor.circuit.actor import catch_up, run_actor
+from supervisor.circuit.actor import catch_up, pause, run_actor
 from supervisor.circuit.admission import admit, admit_at_once
 from supervisor.circuit.asking import ask, spend_retry
 from supervisor.circuit.calls import Observed, Part, Ticket
@@ -103,6 +103,7 @@ __all__ = [
     "observe_calls",
     "order",
     "outlive_actor",
+    "pause",
     "project",
     "read_as",
     "reconfigure",

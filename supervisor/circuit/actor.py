@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from supervisor.circuit.asking import answer_asker
+from supervisor.circuit.askers import Pause
+from supervisor.circuit.asking import answer_asker, answer_without_actor
 from supervisor.circuit.observers import TurnObserver
 from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError, shown_to_others
@@ -19,6 +21,7 @@ from supervisor.machine import (
     Refusal,
     Retry,
     Told,
+    Withdraw,
     replay,
 )
 
@@ -29,8 +32,11 @@ async def run_actor(circuit: Circuit, emit: Emit) -> None:
     """Take a turn whenever there is mail or the machine's deadline has come, until it is stopped.
 
     `emit` is called with all that the machine tells, in order; it must not wait and not fail.
-    An exception leaves the circuit ready for this to be called again.
+    If it is to pause before, it does. An exception leaves the circuit ready for this to be called
+    again.
     """
+    if isinstance(circuit.instead, Pause):
+        await _wait_out(circuit, circuit.instead)
     while circuit.running:
         circuit.mailbox.wake()
         take_turn(circuit, emit, circuit.loop.clock.time())
@@ -41,6 +47,28 @@ async def run_actor(circuit: Circuit, emit: Emit) -> None:
         else:
             with circuit.loop.alarm(deadline, bell):
                 await circuit.mailbox.wait(bell)
+
+
+def pause(circuit: Circuit, until: float) -> None:
+    """Let the actor, which has crashed, take no turn before that time.
+
+    Who asks it and would not wait so long is refused. All else goes on: calls run by a lease of
+    what the machine knows, reports and orders are kept.
+    """
+    circuit.instead = Pause(until, circuit.loop.new_bell())
+    with suppress(Exception):  # if that is what has crashed, they have to ask
+        _publish(circuit)
+    for permit, asker in list(circuit.askers.items()):
+        if asker.patience <= until:
+            circuit.put(Withdraw(permit, circuit.now(), refused=True))
+            answer_asker(circuit, permit, answer_without_actor(circuit))
+
+
+async def _wait_out(circuit: Circuit, pause: Pause) -> None:
+    with circuit.loop.alarm(pause.until, pause.over):
+        await pause.over.wait()
+    if circuit.instead is pause:
+        circuit.instead = None
 
 
 def catch_up(circuit: Circuit, emit: Emit) -> None:
@@ -144,7 +172,7 @@ def _answer_poison(circuit: Circuit, poison: list[Message], crash: Exception) ->
 
 
 def _publish(circuit: Circuit) -> None:
-    """Replace the lease; only the actor does, at the end of a turn.
+    """Replace the lease; only the actor does, at the end of a turn, or before a pause.
 
     The old one is withdrawn first, and what was reported under it put into the mailbox. If there
     is mail by then, nobody knows what may be done at once before another turn.

@@ -1,7 +1,9 @@
-"""Callers who ask the actor, and wait for its answer."""
+"""Callers who ask the actor, and wait for its answer; or who need not, while it pauses."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Final
 
 from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, shown_to_others
@@ -11,14 +13,32 @@ from supervisor.machine import Grant, Refusal
 Answer = Grant | Refusal | Exception
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Between a crash of an actor and its next turn.
+
+    Attributes:
+        until: when it ends.
+        over: is rung if it ends sooner.
+    """
+
+    until: float
+    over: Bell
+
+
 class Asker:
-    """A caller who waits for the actor's answer."""
+    """A caller who waits for the actor's answer.
 
-    __slots__ = ("answer", "answered")
+    Attributes:
+        patience: the time up to which it would wait if the actor pauses.
+    """
 
-    def __init__(self, answered: Bell) -> None:
+    __slots__ = ("answer", "answered", "patience")
+
+    def __init__(self, answered: Bell, patience: float = -math.inf) -> None:
         self.answered = answered
         self.answer: Answer | None = None
+        self.patience = patience
 
 
 NOBODY: Final[dict[int, Asker]] = {}

@@ -7,7 +7,7 @@ import random
 from typing import assert_never
 
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.askers import NOBODY, Answer, Asker, error_for, reason_of
+from supervisor.circuit.askers import NOBODY, Answer, Asker, Pause, error_for, reason_of
 from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
@@ -27,7 +27,8 @@ async def ask(
     """Let the actor admit or refuse the call that `admit_at_once` could not answer.
 
     Raises:
-        CircuitBreakerOpenError: the call is refused.
+        CircuitBreakerOpenError: the call is refused; also if the actor pauses after a crash, and
+            the call would not wait so long.
         CircuitCrashedError: the actor crashed on this very request.
         CircuitStoppedError: the circuit was stopped while the call waited.
     """
@@ -119,7 +120,10 @@ def refuse(circuit: Circuit, reason: str, starts: int = 1, request: Acquire | No
 
 def answer_without_actor(circuit: Circuit) -> Answer:
     """Return what whoever asks is told where no actor decides."""
-    match circuit.given_up:
+    match circuit.instead:
+        case Pause(until=until):
+            lease, left = circuit.lease, max(0.0, until - circuit.time())
+            return Refusal(lease.state, left, lease.last_failure, "restarting")
         case "allow":
             return UNGUARDED
         case "refuse":
@@ -130,7 +134,7 @@ def answer_without_actor(circuit: Circuit) -> Answer:
                 " ask a running supervisor for a new one by name"
             )
         case _:
-            assert_never(circuit.given_up)
+            assert_never(circuit.instead)
 
 
 def _next_permit(circuit: Circuit) -> int:
@@ -142,8 +146,11 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
     """Wait for the actor's answer, and return or raise it."""
     permit, asks_for_call = request.permit, isinstance(request, Acquire)
     started = asked = 0
+    patience = _patience(request)
+    if isinstance(circuit.instead, Pause) and patience <= circuit.instead.until:
+        raise _refused_in_pause(circuit, request)
     try:
-        asker = Asker(circuit.loop.new_bell())
+        asker = Asker(circuit.loop.new_bell(), patience)
         if circuit.askers is NOBODY:
             circuit.askers = {}
         circuit.askers[permit] = asker
@@ -173,6 +180,21 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
         raise error_for(circuit.name, answer)
     finally:
         del answer, asker  # an error would be kept by the frame that it keeps
+
+
+def _patience(request: Acquire | Retry) -> float:
+    """Return up to which time an asker would wait for an actor that pauses."""
+    if isinstance(request, Retry) or request.wait_until is None:
+        return -math.inf
+    return min(request.wait_until, request.deadline)
+
+
+def _refused_in_pause(circuit: Circuit, request: Acquire | Retry) -> Exception:
+    answer = answer_without_actor(circuit)
+    assert not isinstance(answer, Grant)
+    if isinstance(request, Acquire):
+        refuse(circuit, reason_of(answer), request=request)
+    return error_for(circuit.name, answer)
 
 
 def _would_only_wait(circuit: Circuit, request: Acquire | Retry) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.askers import Pause
 from supervisor.circuit.asking import answer_all
 from supervisor.circuit.observers import NO_OBSERVERS, CallObserver
 from supervisor.circuit.reading import project
@@ -48,8 +49,7 @@ def observe_calls(circuit: Circuit, observer: CallObserver | None) -> None:
 
 def give_up(circuit: Circuit, then: GivenUp) -> None:
     """Go on without an actor: let every call pass unguarded, or refuse every call."""
-    circuit.given_up = then
-    _end(circuit)
+    _end(circuit, then)
 
 
 def outlive_actor(circuit: Circuit) -> None:
@@ -59,8 +59,7 @@ def outlive_actor(circuit: Circuit) -> None:
 
 def stop(circuit: Circuit) -> None:
     """Take no more calls, and let the actor end."""
-    circuit.given_up = None
-    _end(circuit)
+    _end(circuit, None)
 
 
 def let_go(circuit: Circuit) -> None:
@@ -89,8 +88,10 @@ def order(circuit: Circuit, message: Message) -> None:
         circuit.call_actor()
 
 
-def _end(circuit: Circuit) -> None:
-    circuit.running = False
+def _end(circuit: Circuit, instead: GivenUp | None) -> None:
+    if isinstance(circuit.instead, Pause):
+        circuit.instead.over.ring()
+    circuit.running, circuit.instead = False, instead
     circuit.home = NOWHERE
     if circuit.allowance is not None:
         circuit.allowance.clock = circuit.loop  # which may be forgotten, and not its clock

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from supervisor.circuit.allowance import Allowance
+from supervisor.circuit.askers import Pause
 from supervisor.circuit.record import AT_REST, Circuit
 from supervisor.circuit.statistics import Draft, RecentFailure, Statistics, Window
 from supervisor.machine import (
@@ -101,7 +102,7 @@ def ended_by(messages: Iterable[Message]) -> Counter[str]:
     for message in messages:
         if isinstance(message, Settle):
             ended[message.outcome.value] += message.times
-        elif isinstance(message, Withdraw):
+        elif isinstance(message, Withdraw) and not message.refused:
             ended["cancelled"] += 1
     return ended
 
@@ -158,8 +159,7 @@ def drawn_from(
     """Return the figures of a circuit by a projection of its machine, and what has been counted."""
     started, *settled, rejected = counts
     state, retry_after, origin = machine.would_be, 0.0, _HERE
-    shared = machine.is_shared
-    if state is not _CLOSED or machine.metrics_only or shared:
+    if state is not _CLOSED or machine.metrics_only or machine.is_shared:
         state, origin = machine.state, machine.origin_of_state
         retry_after = machine.retry_after(max(now or 0.0, machine.latest))
     record = Draft(
@@ -177,13 +177,14 @@ def drawn_from(
         machine.times_opened,
         circuit.restarts,
         machine.last_failure,
-        shared,
+        machine.is_shared,
         origin,
         _refusals(rejected, circuit.refusals) if rejected else {},
         None if isinstance(tally, InARow) else _window(machine, tally),
         age,
         circuit.loop.clock_zero,
         _recent(circuit.allowance),
+        0.0 if circuit.instead is None else _pause_left(circuit, now),
     )
     record.__class__ = Statistics
     statistics: Statistics = record
@@ -192,6 +193,11 @@ def drawn_from(
 
 def _recent(allowance: Allowance | None) -> tuple[RecentFailure, ...]:
     return () if allowance is None else allowance.failures or ()
+
+
+def _pause_left(circuit: Circuit, now: float | None) -> float:
+    pause = circuit.instead
+    return max(0.0, pause.until - now) if isinstance(pause, Pause) and now is not None else 0.0
 
 
 def _window(machine: Machine, tally: Tally) -> Window:

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import Final, Literal
 
 from supervisor.circuit.allowance import Allowance, asks_for_more
-from supervisor.circuit.askers import NOBODY
+from supervisor.circuit.askers import NOBODY, Pause
 from supervisor.circuit.calls import Known, Ticket
 from supervisor.circuit.mailbox import END, Mailbox
 from supervisor.circuit.observers import NO_OBSERVERS
@@ -94,10 +94,10 @@ class Circuit:
         "askers",
         "block_left",
         "ending",
-        "given_up",
         "grant",
         "headroom",
         "home",
+        "instead",
         "last_permit",
         "lease",
         "loop",
@@ -125,7 +125,7 @@ class Circuit:
         self.running = loop is not NOWHERE
         self.block_left = False  # that of its supervisor
         self.retired_by: object | None = None  # that supervisor, weakly, or CANCELLED
-        self.given_up: GivenUp | None = None
+        self.instead: GivenUp | Pause | None = None  # of its actor, whoever asks it
         self.mailbox: Mailbox[Message] = Mailbox()
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
         if policy.initial_state != "closed" or policy.warm_up is not None:
@@ -158,7 +158,7 @@ class Circuit:
     @property
     def stopped(self) -> bool:
         """Whether it takes no calls any more."""
-        return not self.running and self.given_up is None
+        return not self.running and self.instead is None
 
     def grant_of(self, ticket: Ticket) -> Grant:
         """Return what a call was admitted by, and is judged by, that has not been settled yet."""

@@ -95,6 +95,7 @@ class Statistics:
             of an event, such as `StateChanged.at`, it gives a date. No two records differ by it.
         recent_failures: the last failures on this event loop, oldest first, if its policy has a
             `keep_failures`; else nothing.
+        restarts_in: seconds until its actor, which pauses after a crash, starts again; else 0.0.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Statistics:
     age: float
     clock_zero: float = field(compare=False)
     recent_failures: tuple[RecentFailure, ...]
+    restarts_in: float
 
 
 Draft: Final[Any] = make_dataclass("Draft", [each.name for each in fields(Statistics)], slots=True)

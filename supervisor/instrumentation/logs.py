@@ -16,6 +16,7 @@ from supervisor.events import (
     EventStream,
     FleetJoined,
     FleetLost,
+    InnerGaveUp,
     StateChanged,
 )
 from supervisor.instrumentation.lines import write
@@ -118,12 +119,7 @@ def _log(event: Event | EventsMissed) -> None:
         case StateChanged():
             _log_change(event)
         case CircuitRestarted():
-            write(
-                "ERROR",
-                "circuit %s: actor restarted after %s",
-                (event.circuit, event.error),
-                {"circuit": event.circuit, "error": event.error},
-            )
+            _log_restart(event)
         case CircuitGivenUp():
             write(
                 "CRITICAL",
@@ -140,6 +136,8 @@ def _log(event: Event | EventsMissed) -> None:
             )
         case FleetJoined() | FleetLost():
             _log_link(event)
+        case InnerGaveUp():
+            pass  # the inner one has logged that
         case CallsRefused():
             pass  # whoever has counted them has logged that, also where no stream is left
         case EventsMissed():
@@ -153,6 +151,16 @@ def _log(event: Event | EventsMissed) -> None:
             )
         case _:
             assert_never(event)
+
+
+def _log_restart(event: CircuitRestarted) -> None:
+    when = f" in {event.pause:.2f} s" if event.pause else ""
+    write(
+        "ERROR",
+        "circuit %s: actor restarted%s after %s",
+        (event.circuit, when, event.error),
+        {"circuit": event.circuit, "error": event.error, "pause": event.pause},
+    )
 
 
 def _log_link(event: FleetJoined | FleetLost) -> None:

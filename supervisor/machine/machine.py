@@ -461,7 +461,7 @@ class Machine:
         self._stop_waiting(request.permit)
         if self.probing is not None:
             self.probing.end(request.permit)
-        self.cancelled += 1
+        self.cancelled += not request.refused
 
     # Outcomes
 

@@ -27,7 +27,9 @@ it is told in. Later than all others.
 WaitFor = Literal["closed", "verdict"]
 """How long a caller waits to be admitted: until it is, or until the next verdict of probes."""
 
-Reason = Literal["open", "half_open", "forced_open", "ramp", "throttled", "retry_budget"]
+Reason = Literal[
+    "open", "half_open", "forced_open", "ramp", "throttled", "retry_budget", "restarting"
+]
 """Why a call is refused."""
 
 
@@ -63,10 +65,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The asker of `permit` was cancelled, and will not use it."""
+    """The asker of `permit` was cancelled, and will not use it.
+
+    Attributes:
+        refused: whether it was refused without a question to the machine, and is counted so.
+    """
 
     permit: int
     at: float | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

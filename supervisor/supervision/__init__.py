@@ -5,7 +5,8 @@ May know all that is below; whoever asks for circuits by name is above.
     supervisor   owns the circuits of an event loop; current, which one runs here
     table        its circuits by name, each with its breaker; listening, who listens to them
     conflicts    whether a circuit is the one that is asked for
-    restarts     how often a crashed actor is started again
+    ending       how single ones end
+    restarts     how often a crashed actor is started again, and when
     keeping      what of them outlives the event loop in this process
     retirement   which idle circuits are ended
     membership   what joins its circuits to those of others

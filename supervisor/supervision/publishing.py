@@ -8,7 +8,13 @@ from typing import Any
 from weakref import WeakSet
 
 from supervisor.circuit import Circuit
-from supervisor.events import CircuitReconfigured, Event, EventStream, StateChanged
+from supervisor.events import (
+    CircuitReconfigured,
+    Event,
+    EventStream,
+    InnerGaveUp,
+    StateChanged,
+)
 from supervisor.machine import Reconfigured, ToFleet, Told, Transition
 from supervisor.supervision.figures import History
 
@@ -23,6 +29,7 @@ class Publisher:
         self._streams: WeakSet[EventStream] = WeakSet()
         self._sequence = 0
         self._closed = False
+        self.outer: Publisher | None = None  # that of the supervisor that it was entered inside of
         self.tell_fleet: Callable[[Circuit, ToFleet], None] | None = None
 
     def stream(self, buffer: int, circuit: str | None = None) -> EventStream:
@@ -62,6 +69,13 @@ class Publisher:
         else:
             assert self.tell_fleet is not None
             self.tell_fleet(circuit, told)
+
+    def tell_outer(self, circuit: Circuit, **details: Any) -> None:
+        """Tell the supervisor around this one, if there is one, that it has given up a circuit."""
+        if self.outer is not None:
+            now = circuit.loop.time_here()
+            at = circuit.machine.latest if now is None else now
+            self.outer.publish_of("", InnerGaveUp, at, inner_circuit=circuit.name, **details)
 
     def _put(self, event: Event) -> None:
         for stream in self._streams:

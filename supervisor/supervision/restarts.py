@@ -1,11 +1,14 @@
 """A crashed actor is started again, unless that happens too often.
 
 Intensity and period are those of Erlang's supervisors: so many crashes of one circuit's actor are
-mended within so many seconds.
+mended within so many seconds. It may pause before, for twice as long each time, as Pekko's
+`BackoffSupervisor` lets one; without that one's random part, since nobody is asked for anything at
+the end of a pause.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +16,15 @@ from typing import Final, Literal, Protocol
 
 import anyio
 
-from supervisor.circuit import Circuit, GivenUp, give_up, run_actor
+from supervisor.arguments import check_seconds
+from supervisor.circuit import Circuit, GivenUp, give_up, pause, run_actor
 from supervisor.errors import CircuitCrashedError, describe
 from supervisor.events import CircuitGivenUp, CircuitRestarted
 from supervisor.loop import EventLoop, raise_later
 from supervisor.supervision.publishing import Publisher
+
+_DOUBLINGS: Final = 64
+"""Times at most that a pause grows: what is longer ends in no other way."""
 
 Block = AbstractContextManager[object]
 """What a supervisor's block is entered as."""
@@ -44,6 +51,29 @@ class RestartLimits(Protocol):
     max_restarts: int
     restart_period: float
     on_give_up: Literal["escalate"] | GivenUp
+    restart_pause: float | None
+    max_restart_pause: float | None
+
+
+def check_pauses(
+    restart_pause: float | None, max_restart_pause: float | None
+) -> tuple[float | None, float | None]:
+    """Return both if they are pauses; see `Supervisor`.
+
+    Raises:
+        TypeError, ValueError: one is of the wrong type or out of range.
+    """
+    shortest = None if restart_pause is None else check_seconds("restart_pause", restart_pause)
+    if max_restart_pause is None:
+        return shortest, None
+    longest = check_seconds("max_restart_pause", max_restart_pause)
+    if shortest is None:
+        raise ValueError(f"max_restart_pause needs a restart_pause, got {longest:g}")
+    if longest < shortest:
+        raise ValueError(
+            f"max_restart_pause must be at least restart_pause, {shortest:g}, got {longest:g}"
+        )
+    return shortest, longest
 
 
 class Restarts:
@@ -96,14 +126,26 @@ class Restarts:
             crashes.popleft()
         if len(crashes) <= self._limits.max_restarts:
             circuit.restarts += 1
-            self._publisher.publish(CircuitRestarted, circuit, error=describe(crash))
+            seconds = self._pause_after(len(crashes))
+            if seconds:
+                pause(circuit, now + seconds)
+            self._publisher.publish(CircuitRestarted, circuit, error=describe(crash), pause=seconds)
         else:
             self._give_up(circuit, crash)
+
+    def _pause_after(self, crashes: int) -> float:
+        """Return for how long to pause after so many crashes within the period."""
+        shortest, longest = self._limits.restart_pause, self._limits.max_restart_pause
+        if shortest is None:
+            return 0.0
+        return min(shortest * 2.0 ** min(crashes - 1, _DOUBLINGS), longest or math.inf)
 
     def _give_up(self, circuit: Circuit, crash: BaseException) -> None:
         then = self._limits.on_give_up
         self._forget(circuit)
-        self._publisher.publish(CircuitGivenUp, circuit, verdict=then, error=describe(crash))
+        text = describe(crash)
+        self._publisher.publish(CircuitGivenUp, circuit, verdict=then, error=text)
+        self._publisher.tell_outer(circuit, verdict=then, error=text)
         if then != "escalate":
             give_up(circuit, then)
             return

@@ -6,15 +6,14 @@ import contextvars
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal, get_args
-from weakref import ref
 
 import anyio
 
 from supervisor.arguments import check_choice, check_count, check_seconds
-from supervisor.circuit import CANCELLED, Circuit, GivenUp, catch_up, outlive_actor, stop
+from supervisor.circuit import CANCELLED, Circuit, GivenUp, outlive_actor
 from supervisor.errors import CircuitCrashedError
-from supervisor.events import CircuitRetired, CircuitStarted, CircuitStopped
-from supervisor.guard import enter, leave, start_default_by
+from supervisor.events import CircuitStarted
+from supervisor.guard import enter, entered_last, leave, start_default_by
 from supervisor.instrumentation import OnChange
 from supervisor.loop import (
     EventLoop,
@@ -27,14 +26,14 @@ from supervisor.loop import (
 from supervisor.policy import Policy
 from supervisor.settings import Keep, app_settings, check_keep
 from supervisor.sharing import Sharing
+from supervisor.supervision.ending import Ending
 from supervisor.supervision.keeping import Keeping, keeping_on
 from supervisor.supervision.membership import sharing_by
-from supervisor.supervision.restarts import OTHER_TASK, Block, Restarts, block_for
+from supervisor.supervision.restarts import OTHER_TASK, Block, Restarts, block_for, check_pauses
 from supervisor.supervision.retirement import Retirement, check_limits
-from supervisor.supervision.table import CircuitTable
 
 
-class Supervisor(CircuitTable):
+class Supervisor(Ending):
     """Owns the circuits of an event loop, each of them one task, while its block lasts.
 
     `async with Supervisor() as supervisor:` makes it the event loop's current one, which
@@ -45,6 +44,10 @@ class Supervisor(CircuitTable):
         max_restarts: crashes of one circuit's actor that are mended within `restart_period`,
             0 or more.
         restart_period: seconds, more than 0.
+        restart_pause: seconds, more than 0, before the first restart within `restart_period`, and
+            twice as long before each further one. Meanwhile calls run as long as that needs no
+            actor; others are refused with the reason "restarting". None: no pause.
+        max_restart_pause: seconds, at least `restart_pause`, that a pause lasts at most; None: any.
         on_give_up: what happens at one crash more.
             "escalate": the block is cancelled, and raises `CircuitCrashedError`;
             "allow": calls of that circuit pass unguarded from then on;
@@ -77,11 +80,15 @@ class Supervisor(CircuitTable):
         keep: Keep | None = None,
         on_change: OnChange | None = None,
         sharing: Sharing | None = None,
+        restart_pause: float | None = None,
+        max_restart_pause: float | None = None,
     ) -> None:
         check_limits(idle_timeout, max_circuits, on_full)
         check_choice("on_give_up", on_give_up, ("escalate", *get_args(GivenUp)))
         self.max_restarts = check_count("max_restarts", max_restarts, at_least=0)
         self.restart_period = check_seconds("restart_period", restart_period)
+        pauses = check_pauses(restart_pause, max_restart_pause)
+        self.restart_pause, self.max_restart_pause = pauses
         self.on_give_up: Literal["escalate"] | GivenUp = on_give_up
         self.idle_timeout = None if idle_timeout is None else float(idle_timeout)
         self.max_circuits = max_circuits
@@ -166,21 +173,6 @@ class Supervisor(CircuitTable):
                     raise self._escalated
         return swallowed
 
-    def stop(self, name: str) -> None:
-        """Stop the circuit of that name: end its actor, and refuse all further calls.
-
-        Calls that run already may end as they like. The name is free for a new circuit, which
-        begins anew: nothing is kept of this one.
-
-        Raises:
-            KeyError: there is no such circuit.
-            RuntimeError: this is not the thread of the supervisor's event loop.
-        """
-        circuit = self._circuits[name]
-        circuit.check_thread()
-        self._keeping.forget(circuit)
-        self._stop(circuit)
-
     def _open(self, loop: EventLoop, context: contextvars.Context) -> None:
         """Take circuits from now on, as the event loop's current supervisor."""
         self._live_on(loop)
@@ -188,6 +180,8 @@ class Supervisor(CircuitTable):
         self._chores = Tasks(loop, context, lambda ended: ended())
         self._onlookers.open(loop, self._chores, self._stop_logging, self._log_ended)
         self._membership.open(loop, self._chores)
+        if isinstance(outer := entered_last(), Supervisor):
+            self._publisher.outer = outer._publisher
         enter(self, loop)
 
     def _live_on(self, loop: EventLoop) -> None:
@@ -223,34 +217,6 @@ class Supervisor(CircuitTable):
             self._retirement.sweep_in(chores, self._circuits)
         self._publisher.publish(CircuitStarted, circuit)
         return circuit
-
-    def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
-        """Stop a circuit, so that whoever calls it starts a successor, which hears of no report to
-        the one that has been retired.
-        """
-        circuit.retired_by = ref(self)
-        self._keeping.retire(circuit)
-        self._end(circuit)
-        self._publisher.publish(CircuitRetired, circuit, reason=reason)
-
-    def _stop(self, circuit: Circuit) -> None:
-        self._end(circuit)
-        self._publisher.publish(CircuitStopped, circuit)
-
-    def _forget(self, circuit: Circuit) -> None:
-        self._keeping.forget(circuit)
-
-    def _end(self, circuit: Circuit) -> None:
-        """Stop a circuit, and forget it, but for what is kept."""
-        self._remove(circuit)
-        self._restarts.forget(circuit)
-        self._retirement.forget(circuit)
-        try:
-            catch_up(circuit, self._publisher.publish_change)
-        finally:
-            stop(circuit)
-            self._membership.forget(circuit)
-            self._keeping.end(circuit)
 
     def _stop_logging(self) -> None:
         if self.is_default:

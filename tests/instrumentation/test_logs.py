@@ -291,8 +291,15 @@ async def test_circuits_that_start_and_stop_are_debug_lines(lines: list[Record])
             CircuitRestarted(sequence=1, at=0.0, circuit="api", error="ValueError: {x}"),
             "ERROR",
             "circuit api: actor restarted after ValueError: {x}",
-            {"circuit": "api", "error": "ValueError: {x}"},
+            {"circuit": "api", "error": "ValueError: {x}", "pause": 0.0},
             id="restarted",
+        ),
+        pytest.param(
+            CircuitRestarted(sequence=1, at=0.0, circuit="api", error="ValueError", pause=2.5),
+            "ERROR",
+            "circuit api: actor restarted in 2.50 s after ValueError",
+            {"circuit": "api", "error": "ValueError", "pause": 2.5},
+            id="restarted later",
         ),
         pytest.param(
             CircuitGivenUp(

@@ -375,11 +375,13 @@ def test_supervisors(search: Search) -> None:
         "max_restarts": functools.partial(is_count, at_least=0),
         "restart_period": is_seconds,
         "on_give_up": ("escalate", "allow", "refuse").__contains__,
+        "restart_pause": lambda value: value is None or is_seconds(value),
     }
     arguments = {
         "max_restarts": counts,
         "restart_period": seconds,
         "on_give_up": st.sampled_from(["escalate", "allow", "refuse"]) | odd_numbers,
+        "restart_pause": seconds,
     }
 
     def check(given: dict[str, Any]) -> None:

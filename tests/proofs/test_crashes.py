@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,9 @@ from tests.proofs.traces import POLICIES, recorded
 from tests.support.seeds import Seeds
 from tests.support.worlds import (
     BACKENDS,
+    Down,
     crash,
+    fail,
     fail_times,
     is_refused,
     settle_down,
@@ -297,12 +300,94 @@ async def crashed_until_given_up(
 
 
 @pytest.mark.anyio
+async def test_pauses_of_an_actor_that_crashes_again_and_again(
+    seeds: Seeds, figures: Counter[str]
+) -> None:
+    """Whenever it does, also in a pause: each is as long as those limits say, nobody hangs in it,
+    no report is lost, and no call is counted twice.
+    """
+    for seed in seeds(40):
+        draw = random.Random(f"pauses{seed}")
+        limits = {
+            "max_restarts": draw.randrange(4, 9),
+            "restart_period": draw.choice([1.0, 10.0]),
+            "restart_pause": draw.choice([0.1, 0.7]),
+            "max_restart_pause": draw.choice([None, 0.7, 2.0]),
+        }
+        figures["pauses of actors that crash"] += await paused_again_and_again(draw, limits)
+
+
+async def paused_again_and_again(draw: random.Random, limits: dict[str, Any]) -> int:
+    """Return how many pauses there were."""
+    threshold = draw.choice([1, 3, 50])
+    async with Supervisor(on_give_up="refuse", **limits) as supervisor:
+        breaker = supervisor.circuit("x", failure_threshold=threshold, recovery_timeout=0.3)
+        events = supervisor.events()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(draw.randrange(3, 9)):
+                tasks.start_soon(call_now_and_then, breaker, random.Random(draw.random()))
+            for _ in range(draw.randrange(1, 12)):
+                await anyio.sleep(draw.choice([0.0, 0.01, 0.3, 0.7, 1.5]))
+                circuit = supervisor.find("x")
+                assert circuit is not None
+                if draw.random() < 0.5:
+                    circuit.put("poison")  # type: ignore[arg-type]
+                    circuit.call_actor()
+                else:
+                    crash(supervisor, "x")
+        await anyio.sleep(100)
+        counts = breaker.statistics()
+        ended = counts.succeeded + counts.failed + counts.ignored + counts.cancelled
+        assert (counts.in_flight, counts.restarts_in) == (0, 0.0)
+        assert counts.started == ended + counts.rejected
+        if counts.running:
+            assert not await is_refused(breaker)
+    return check_pauses([event async for event in events], **limits)
+
+
+async def call_now_and_then(breaker: CircuitBreaker, draw: random.Random) -> None:
+    for _ in range(20):
+        await anyio.sleep(draw.choice([0.0, 0.05, 0.2, 0.5]))
+        wait = draw.choice([None, 0.2, 2.0])
+        calls = breaker if wait is None else breaker.waiting(wait)
+        began = anyio.current_time()
+        with suppress(Down, CircuitBreakerOpenError, CircuitCrashedError):
+            await calls.call(draw.choice([succeed, fail]))
+        assert anyio.current_time() - began <= (wait or 0.0) + 0.01
+
+
+def check_pauses(
+    events: list[Any],
+    max_restarts: int,
+    restart_period: float,
+    restart_pause: float,
+    max_restart_pause: float | None,
+) -> int:
+    """Look at each crash by those before it."""
+    crashes: list[float] = []
+    starts_at = 0.0
+    for event in events:
+        if isinstance(event, CircuitRestarted | CircuitGivenUp):
+            assert event.at >= starts_at - 0.002
+            crashes = [each for each in crashes if event.at - each < restart_period] + [event.at]
+            assert isinstance(event, CircuitGivenUp) == (len(crashes) > max_restarts)
+        if isinstance(event, CircuitRestarted):
+            pause = restart_pause * 2 ** (len(crashes) - 1)
+            assert event.pause == min(pause, max_restart_pause or pause)
+            starts_at = event.at + event.pause
+    return sum(isinstance(event, CircuitRestarted) for event in events)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("ticks", range(6))
 @pytest.mark.parametrize("leave", ["error", "cancellation", "end"])
-async def test_the_block_is_left_while_an_actor_is_restarted(leave: str, ticks: int) -> None:
+@pytest.mark.parametrize("pause", [None, 1000.0])
+async def test_the_block_is_left_while_an_actor_is_restarted(
+    leave: str, ticks: int, pause: float | None
+) -> None:
     """Whoever waits is answered, the block's own error comes through, and no task is left."""
     answers: list[object] = []
-    before = tasks_here()
+    before, began = tasks_here(), anyio.current_time()
 
     async def ask(breaker: CircuitBreaker) -> None:
         try:
@@ -314,7 +399,7 @@ async def test_the_block_is_left_while_an_actor_is_restarted(leave: str, ticks: 
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
             try:
-                async with Supervisor() as supervisor:
+                async with Supervisor(restart_pause=pause) as supervisor:
                     breaker = supervisor.circuit("x", failure_threshold=1, recovery_timeout=1)
                     circuit = supervisor.find("x")
                     assert circuit is not None
@@ -338,3 +423,4 @@ async def test_the_block_is_left_while_an_actor_is_restarted(leave: str, ticks: 
     assert circuit.askers == {}
     await settle_down()
     assert tasks_here() == before
+    assert anyio.current_time() < began + 10

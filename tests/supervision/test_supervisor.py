@@ -512,7 +512,7 @@ class TestDefaultSupervisor:
             poison(circuit)
             circuit.mailbox.ring()
             await settle_down()
-        assert circuit.given_up == "allow"
+        assert circuit.instead == "allow"
         assert await breaker.call(succeed) == "fine"
 
     async def test_an_explicit_one_takes_over(self) -> None:
