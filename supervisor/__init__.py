@@ -42,6 +42,8 @@ from supervisor.errors import (
     TooManyCircuitsError,
 )
 from supervisor.events import (
+    CallEnded,
+    CallRefused,
     CallsRefused,
     CircuitGivenUp,
     CircuitReconfigured,
@@ -123,6 +125,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "TRANSIENT_EXCEPTIONS",
+    "CallEnded",
+    "CallRefused",
     "CallTimeoutError",
     "CallsRefused",
     "CircuitBreaker",

@@ -13,7 +13,7 @@ from supervisor.arguments import check_count, check_name
 from supervisor.circuit import GivenUp
 from supervisor.errors import Uncopied
 from supervisor.machine import CircuitState, Origin
-from supervisor.policy import Policy
+from supervisor.policy import Failure, Outcome, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,8 @@ class CircuitGivenUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InnerGaveUp(Event):
-    """A supervisor that was entered inside this one's block has given up a circuit of its own.
-
-    Attributes:
-        inner_circuit: that circuit's name; `circuit` is empty, since it is none of this supervisor.
-        verdict: what becomes of it; after "escalate", `CircuitCrashedError` leaves the inner block.
-        error: the last crash, as text.
+    """A supervisor that was entered inside this one's block has given up a circuit of its own,
+    which is told of as in `CircuitGivenUp`; by its name as `inner_circuit`, `circuit` being empty.
     """
 
     inner_circuit: str
@@ -169,6 +165,35 @@ class FleetLost(Event):
     error: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded(Event):
+    """A call that was admitted has ended; told by `Supervisor.calls` alone, which numbers it.
+
+    Attributes:
+        outcome: what it counts as.
+        kind: what kind of failure it is; None if it is none.
+        duration: seconds for which it ran.
+        waited: seconds for which it waited to be admitted before.
+        probe: whether a half-open circuit has let it through.
+        retry: whether it was another attempt of a call that had failed.
+    """
+
+    outcome: Outcome
+    kind: Failure | None
+    duration: float
+    waited: float
+    probe: bool
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRefused(Event):
+    """A call was not admitted, for a reason as in `Statistics.refusals`; told like `CallEnded`."""
+
+    reason: str
+    retry: bool
+
+
 @dataclass(frozen=True, slots=True)
 class EventsMissed:
     """The stream's buffer was full; these many events could not be delivered here.
@@ -210,9 +235,13 @@ class EventStream(Uncopied):
         self._last_missed = 0
         self.closed = False
 
+    def listens_to(self, circuit: str) -> bool:
+        """Whether it delivers events of that circuit."""
+        return not self.closed and self._circuit in (None, circuit)
+
     def put(self, event: Event) -> None:
         """Deliver `event` if it is one of those that are listened to, and there is room."""
-        if self.closed or self._circuit not in (None, event.circuit):
+        if not self.listens_to(event.circuit):
             return
         if len(self._waiting) < self._buffer:
             self._waiting.append(event)
@@ -252,11 +281,13 @@ class EventStream(Uncopied):
         return self._taken.pop()
 
     def _take(self) -> None:
-        self._taken.extend(self._waiting)
-        self._waiting.clear()
-        if self._missed:
-            self._taken.append(EventsMissed(self._missed, self._last_missed))
-            self._missed = 0
+        # The garbage collector may settle a call, and have its event put, in the middle of this.
+        fresh: list[Event] = []
+        waiting, self._waiting = self._waiting, fresh
+        missed, self._missed = self._missed, 0
+        self._taken.extend(waiting)
+        if missed:
+            self._taken.append(EventsMissed(missed, self._last_missed))
         self._taken.reverse()
 
     def _wake(self) -> None:

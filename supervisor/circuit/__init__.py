@@ -31,7 +31,7 @@ from supervisor.circuit.nesting import (
     is_among,
     remember_error,
 )
-from supervisor.circuit.observers import CallObserver
+from supervisor.circuit.observers import CallObserver, SeveralObservers
 from supervisor.circuit.orders import (
     force,
     give_up,
@@ -77,6 +77,7 @@ __all__ = [
     "Part",
     "Pulse",
     "RecentFailure",
+    "SeveralObservers",
     "Statistics",
     "Ticket",
     "Window",

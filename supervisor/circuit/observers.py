@@ -50,9 +50,41 @@ class CallObserver(Protocol):
         judgement: Judgement,
         retry: bool,
         wait: float | None,
+        probe: bool,
     ) -> None:
-        """Learn of a call that was admitted at the time `began`, and what it counts as."""
+        """Learn of a call that was admitted at the time `began`, and what it counts as.
+
+        `probe` is whether a half-open circuit has let it through.
+        """
         ...
+
+
+class SeveralObservers:
+    """Tells several observers of each call, in order."""
+
+    __slots__ = ("_observers",)
+
+    def __init__(self, *observers: CallObserver) -> None:
+        self._observers = observers
+
+    def call_refused(self, asked: float, reason: str, retry: bool, wait: float | None) -> None:
+        """Tell all of them."""
+        for each in self._observers:
+            each.call_refused(asked, reason, retry, wait)
+
+    def call_ended(
+        self,
+        asked: float,
+        began: float,
+        ended: float,
+        judgement: Judgement,
+        retry: bool,
+        wait: float | None,
+        probe: bool,
+    ) -> None:
+        """Tell all of them."""
+        for each in self._observers:
+            each.call_ended(asked, began, ended, judgement, retry, wait, probe)
 
 
 NO_OBSERVERS: Final[tuple[TurnObserver, ...]] = ()

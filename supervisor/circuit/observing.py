@@ -9,7 +9,7 @@ from __future__ import annotations
 from supervisor.circuit.calls import Observed, Ticket
 from supervisor.circuit.observers import CallObserver
 from supervisor.circuit.record import Circuit
-from supervisor.machine import Acquire, Grant, Retry
+from supervisor.machine import NO_PROBE, UNCOUNTED, Acquire, Grant, Retry
 from supervisor.policy import Judgement, Outcome
 
 
@@ -48,14 +48,15 @@ def tell_withdrawn(circuit: Circuit, request: Acquire | Retry) -> None:
     if observer is not None and now is not None and isinstance(request, Acquire):
         asked = request.at
         wait = None if request.wait_until is None or now <= asked else now - asked
-        observer.call_ended(asked, now, now, Outcome.CANCELLED, request.retry, wait)
+        observer.call_ended(asked, now, now, Outcome.CANCELLED, request.retry, wait, probe=False)
 
 
 def tell_ended(circuit: Circuit, call: Observed, judgement: Judgement) -> None:
     """Tell what a call counts as, unless it ends when its event loop has, which knows the time."""
     observer, now = _observer_of(circuit), circuit.now()
     if observer is not None and now is not None:
-        observer.call_ended(call.asked, call.began, now, judgement, call.retry, call.wait)
+        probe = call.probe not in (NO_PROBE, UNCOUNTED)
+        observer.call_ended(call.asked, call.began, now, judgement, call.retry, call.wait, probe)
 
 
 def _observer_of(circuit: Circuit) -> CallObserver | None:

@@ -145,6 +145,7 @@ class _OfCircuit:
         judgement: Judgement,
         retry: bool,
         wait: float | None,
+        probe: bool,  # noqa: ARG002
     ) -> None:
         self._writer.put((self._circuit, self._ahead, asked, began, ended, judgement, retry, wait))
 

@@ -13,6 +13,7 @@ from supervisor.loop import EventLoop
 from supervisor.supervision.health_checks import Check, HealthCheck
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
+from supervisor.supervision.tracing import Tracing
 
 
 class Listening(ABC):
@@ -22,6 +23,7 @@ class Listening(ABC):
     _breakers: dict[str, CircuitBreaker]
     _publisher: Publisher
     _onlookers: Onlookers
+    _tracing: Tracing
     _loop: EventLoop | None
     _closed: bool
 
@@ -43,6 +45,31 @@ class Listening(ABC):
             raise RuntimeError("events must be asked for on the supervisor's event loop")
         self._catch_up_all()
         return self._publisher.stream(buffer, circuit)
+
+    def calls(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
+        """Return a stream of each call that is refused or ends from now on: `CallRefused` and
+        `CallEnded`, which are numbered by themselves. Of calls that run already, it may miss some.
+
+        Calls of circuits that are listened to so cost some fifteen microseconds more.
+
+        Args:
+            buffer: events, 1 or more, that may wait for a listener before it misses some.
+            circuit: the name of the one whose calls it is told, which need not be there yet; None:
+                those of all.
+
+        Raises:
+            RuntimeError, TypeError, ValueError: see `events`.
+        """
+        stream = EventStream(buffer, circuit)
+        if self._closed:
+            stream.close()
+            return stream
+        if self._loop is not None and not self._loop.runs_here():
+            raise RuntimeError("calls must be asked for on the supervisor's event loop")
+        self._tracing.events.add(stream)
+        for each in self._circuits.values():
+            self._tracing.begin(each)
+        return stream
 
     def on_change(self, func: OnChange, circuit: str | None = None) -> Notices:
         """Let a function be told of each change of state from now on, in a task of its own.

@@ -198,6 +198,7 @@ class Supervisor(Ending):
         self._membership.close()
         self._retirement.close()
         self._onlookers.close()
+        self._tracing.events.close()
 
     def _start(self, name: str, policy: Policy) -> Circuit:
         loop = self._loop_to_start_on(name)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from supervisor import TraceRecorder
+from supervisor import CallEnded, CallRefused, Outcome, TraceRecorder
 from supervisor.recording import Trace, read_trace
 from supervisor.testing import run_in_virtual_time
 from tests.proofs.test_simulation import Play, play_of
@@ -47,6 +47,32 @@ def lived(backend: str, play: Play, file: Path) -> tuple[Played, Trace]:
     return life, read_trace(file)
 
 
+def check_events(events: list[Any], trace: Trace) -> None:
+    """A listener is told what a recorder writes down, call by call."""
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    told = sorted(map(facts_of, events))
+    written = sorted(
+        (
+            call.outcome.value if call.outcome else call.reason,
+            call.retry,
+            call.failure.weight if call.outcome is Outcome.FAILED else 0,
+            (call.at, call.duration, call.waited),
+        )
+        for call in trace.calls
+    )
+    assert [each[:3] for each in told] == [each[:3] for each in written]
+    for (*_, times), (*_, expected) in zip(told, written, strict=True):
+        assert times == pytest.approx(expected, abs=EXACT)
+
+
+def facts_of(event: CallEnded | CallRefused) -> tuple[str, bool, int, tuple[float, ...]]:
+    if isinstance(event, CallRefused):
+        return event.reason, event.retry, 0, (event.at, 0.0, 0.0)
+    asked = event.at - event.duration - event.waited
+    weight = event.kind.weight if event.kind is not None else 0
+    return event.outcome.value, event.retry, weight, (asked, event.duration, event.waited)
+
+
 def check(life: Played, trace: Trace, play: Play) -> Played:
     """Play what was recorded to the same policy, and compare; return what the simulation says."""
     said = simulated(play.policy, trace)
@@ -67,6 +93,7 @@ def test_a_trace_tells_all_that_a_policy_goes_by(
     for seed in seeds(LIVES):
         play = play_of(seed)
         life, trace = lived(backend, play, tmp_path / f"{seed}.csv")
+        check_events(life.told, trace)
         said = check(life, trace, play)
         for call, verdict in zip(trace.calls, said.verdicts, strict=True):
             answered = call.at + (call.wait or 0.0) if call.outcome is None else call.began

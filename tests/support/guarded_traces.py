@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 from unittest import mock
@@ -79,11 +79,14 @@ class Change:
 
 @dataclass
 class Played:
-    """What has become of all calls of a trace, of the circuit, and of its figures at the end."""
+    """What has become of all calls of a trace, of the circuit, and of its figures at the end; and
+    what a listener was told of each call, where they are recorded.
+    """
 
     verdicts: list[Verdict]
     changes: list[Change]
     figures: dict[str, Any]
+    told: list[Any] = field(default_factory=list)
 
 
 def simulated(policy: Policy, trace: Trace, plain: bool = False) -> Played:
@@ -247,6 +250,7 @@ class _Callers:
     async def play(self) -> Played:
         async with Supervisor() as supervisor:
             supervisor.trace(self.recorder, NAME)
+            told = EventStream(100_000) if self.recorder is None else supervisor.calls(100_000)
             with mock.patch("time.time", anyio.current_time):
                 self.breaker = supervisor.circuit(NAME, self.policy_with_functions())
             circuit = supervisor.find(NAME)
@@ -269,7 +273,8 @@ class _Callers:
             "in_flight": now.in_flight,
             "waiting": now.waiting,
         }
-        return Played(verdicts, changes, figures)
+        told.close()
+        return Played(verdicts, changes, figures, [event async for event in told])
 
     async def listen(self, events: EventStream) -> None:
         """See the circuit's changes when they come."""
