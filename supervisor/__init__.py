@@ -64,7 +64,7 @@ from supervisor.instrumentation import Notices
 from supervisor.lazily import lazy
 from supervisor.loop import deadline
 from supervisor.machine import CircuitState
-from supervisor.policy import Failure, Outcome, Policy, PolicyFields
+from supervisor.policy import Failure, Outcome, Policy, PolicyFields, with_arguments
 from supervisor.registry import (
     clear_circuit_breaker_registry,
     forget_kept_circuits,
@@ -198,5 +198,6 @@ __all__ = [
     "retry_scheduler_operation",
     "retry_storage_operation",
     "retry_worker_operation",
+    "with_arguments",
     "with_circuit_breaker",
 ]

@@ -23,7 +23,7 @@ from supervisor.circuit.observers import CallObserver
 from supervisor.circuit.statistics import RecentFailure
 from supervisor.loop import Clock
 from supervisor.machine import BUCKETS, Grant, Lease, Settle, bucket_of, last_time
-from supervisor.policy import Outcome, Policy
+from supervisor.policy import Outcome, Policy, takes_arguments
 
 _parts_that_ask = attrgetter(
     "failure_on",
@@ -57,7 +57,9 @@ class Allowance:
             it; and the one that it was told last.
         slack: adverse outcomes that may still be reported under this lease.
         any_outcome, expires, grant: those of the lease.
-        limits_time: whether there may be calls with a limit to their time.
+        by_arguments: whether there may be calls that are judged by their arguments.
+        limits_time: whether there may be calls with a limit to their time, or such ones: they go no
+            shortest path.
         judges_results: whether there may be calls whose results are judged.
         failures_one_by_one: whether each failure is reported by itself.
         keeps_calls: whether calls under this lease are known by number while they run.
@@ -84,6 +86,7 @@ class Allowance:
         "admits_freely",
         "any_outcome",
         "between_runs",
+        "by_arguments",
         "clock",
         "expires",
         "failures",
@@ -109,6 +112,7 @@ class Allowance:
         self.clock = clock
         self._origin = origin  # of the machine's windows
         self.first_policy = self.latest_policy = policy
+        self.by_arguments = False
         self.limits_time = False
         self.judges_results = False
         self.observer: CallObserver | None = None
@@ -254,12 +258,14 @@ class Allowance:
             or self.keeps_calls
             or _judges_results(policy)
             or policy.timeout is not None
+            or takes_arguments(policy)
         )
 
     def _allow_for(self, policy: Policy) -> None:
         """Look for what calls that are admitted by this policy will need when they end."""
         self.judges_results = self.judges_results or _judges_results(policy)
-        self.limits_time = self.limits_time or policy.timeout is not None
+        self.by_arguments = self.by_arguments or takes_arguments(policy)
+        self.limits_time = self.limits_time or self.by_arguments or policy.timeout is not None
         self.only_keeps_calls = self.keeps_calls and not (self.judges_results or self.limits_time)
 
 

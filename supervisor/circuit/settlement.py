@@ -30,7 +30,7 @@ from supervisor.circuit.observing import tell_ended
 from supervisor.circuit.record import UNGUARDED, Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_opening
 from supervisor.machine import NO_PROBE, UNCOUNTED, Grant, Settle, settled
-from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome
+from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome, Policy
 
 NO_RESULT: Final = object()
 """The result of a block, which no function of a policy's is asked about."""
@@ -45,6 +45,7 @@ def succeed(
     result: object = None,
     began: int = sys.maxsize,
     known: OuterCall | None = None,
+    policy: Policy | None = None,
 ) -> Judgement:
     """Report that a call has returned, and return what that counts as; see `end_once`.
 
@@ -55,7 +56,7 @@ def succeed(
     if allowance is None:
         at_once = ticket is circuit.grant
     elif allowance.judges_results and result is not NO_RESULT:
-        return _succeed_once(circuit, ticket, result, began, known)
+        return _succeed_once(circuit, ticket, result, began, known, policy)
     elif allowance.keeps_calls:
         running, now = allowance.running_calls.under_lease, allowance.clock.time()
         at_once = (
@@ -76,7 +77,11 @@ def succeed(
 
 
 def fail(
-    circuit: Circuit, ticket: Ticket, error: BaseException | None, surely: bool = False
+    circuit: Circuit,
+    ticket: Ticket,
+    error: BaseException | None,
+    surely: bool = False,
+    policy: Policy | None = None,
 ) -> Judgement:
     """Report that a call has raised an `Exception`, and return what that counts as; see `end`.
 
@@ -91,29 +96,38 @@ def fail(
             circuit.messages()
         circuit.headroom -= 1  # before the last look at it: others may take theirs meanwhile
         if circuit.headroom < 1 or ticket is not circuit.grant:
-            return _fail_alone(circuit, ticket, error, surely)
+            return _fail_alone(circuit, ticket, error, surely, policy)
         circuit.unsent_failures, circuit.ending = circuit.unsent_failures + 1, circuit.ending - 1
         return PLAIN_FAILURE
-    return _fail_alone(circuit, ticket, error, surely)
+    return _fail_alone(circuit, ticket, error, surely, policy)
 
 
 def _fail_alone(
-    circuit: Circuit, ticket: Ticket, error: BaseException | None, surely: bool
+    circuit: Circuit,
+    ticket: Ticket,
+    error: BaseException | None,
+    surely: bool,
+    policy: Policy | None,
 ) -> Judgement:
     if error is None:
         report(circuit, ticket, PLAIN_FAILURE)
         return PLAIN_FAILURE
-    return end(circuit, ticket, error, surely)
+    return end(circuit, ticket, error, surely, policy)
 
 
-def end(circuit: Circuit, ticket: Ticket, error: BaseException, surely: bool = False) -> Judgement:
+def end(
+    circuit: Circuit,
+    ticket: Ticket,
+    error: BaseException,
+    surely: bool = False,
+    policy: Policy | None = None,
+) -> Judgement:
     """Report that a call has raised something, and return what that counts as.
 
     What a function of the policy's raises that judges errors comes through.
     """
-    return settle_error(
-        circuit.grant_of(ticket).policy, error, partial(report, circuit, ticket), surely
-    )
+    judge = policy or circuit.grant_of(ticket).policy
+    return settle_error(judge, error, partial(report, circuit, ticket), surely)
 
 
 def end_once(
@@ -123,26 +137,29 @@ def end_once(
     began: int,
     known: OuterCall | None = None,
     surely: bool = False,
+    policy: Policy | None = None,
 ) -> Judgement:
     """Report that a call has raised something, and return what that counts as.
 
     A failure that a call inside it has been counted for is not counted again. `began` is the
-    circuit's number of started calls at its beginning. See `fail` and `end` as well.
+    circuit's number of started calls at its beginning. It is judged by `policy`, or else by the one
+    that has admitted it. See `fail` and `end` as well.
     """
     # No call inside it has failed if none has begun since.
     if known is not None or (circuit.started != began and failed_last()):
         counted = counted_inside(circuit, began, known)
         if counted and is_among(counted, error):
             counts = partial(_report_counted, circuit, ticket)
-            return settle_error(circuit.grant_of(ticket).policy, error, counts, surely)
+            judge = policy or circuit.grant_of(ticket).policy
+            return settle_error(judge, error, counts, surely)
     if not isinstance(error, Exception):
-        judgement = end(circuit, ticket, error, surely)
+        judgement = end(circuit, ticket, error, surely, policy)
         if isinstance(judgement, Failure) and type(ticket) is not Part:
             remember_error(circuit, began, error)
         return judgement
     judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
     try:
-        judgement = fail(circuit, ticket, error, surely)
+        judgement = fail(circuit, ticket, error, surely, policy)
     finally:
         failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
         if failed and type(ticket) is not Part:
@@ -151,13 +168,18 @@ def end_once(
 
 
 def _succeed_once(
-    circuit: Circuit, ticket: Ticket, result: object, began: int, known: OuterCall | None
+    circuit: Circuit,
+    ticket: Ticket,
+    result: object,
+    began: int,
+    known: OuterCall | None,
+    policy: Policy | None,
 ) -> Judgement:
     """Report what a result counts as, which may be a failure; see `end_once`."""
     inside = counted_inside(circuit, began, known)
     counted = any(each[2] is OF_A_RESULT for each in inside)
     counts = partial(_report_counted if counted else report, circuit, ticket)
-    judgement = settle_result(circuit.grant_of(ticket).policy, result, counts)
+    judgement = settle_result(policy or circuit.grant_of(ticket).policy, result, counts)
     if isinstance(judgement, Failure) and not counted and not isinstance(ticket, Part):
         remember_result(circuit, began)
     return judgement

@@ -7,7 +7,7 @@ May know circuits and event loops; of supervisors only how to ask one for a circ
     handle    the same circuit, to be read; by_hand, to be told what to do; joining, which circuit
               that is; copies, not used yet
     waiting   for calls that are ready to wait; falling_back, for functions that something stands in
-              for; running, what there may be to a call that runs
+              for; running, what there may be to a call that runs; given, its arguments
     streaming for streams; stream, one of them; verdict, what it counts as
     permit    a call that is settled by hand; block, `async with`; timeouts, by which either ends
     threads   calls from worker threads; synchronous, what is called there
@@ -26,6 +26,7 @@ from supervisor.guard.entered import (
     stand_in_by,
     start_default_by,
 )
+from supervisor.guard.given import run_for
 from supervisor.guard.permit import Permit
 from supervisor.guard.stream import Complete, GuardedStream
 from supervisor.guard.streaming import Opened, stream_again
@@ -49,6 +50,7 @@ __all__ = [
     "epoch",
     "leave",
     "loops_entered",
+    "run_for",
     "stand_in_by",
     "start_default_by",
     "stream_again",

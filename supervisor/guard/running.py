@@ -9,6 +9,7 @@ from typing import Any, Final
 from supervisor.arguments import instead_of, is_async, shown
 from supervisor.circuit import Circuit, OuterCall, Ticket, admit, ask, end_once, report, succeed
 from supervisor.errors import CircuitBreakerOpenError, FailedResultError
+from supervisor.guard.given import judge_of
 from supervisor.guard.timeouts import CallLimit, limited
 from supervisor.machine import WaitFor
 from supervisor.policy import Failure, Outcome
@@ -54,6 +55,7 @@ async def run_guarded(
     began = circuit.started
     try:
         known, limit = OuterCall(circuit), CallLimit.of(circuit, ticket)
+        judge = judge_of(circuit, ticket, func, args, kwargs)
     except BaseException:  # it has not begun
         circuit.ending += 1
         report(circuit, ticket, Outcome.IGNORED)
@@ -68,7 +70,7 @@ async def run_guarded(
         if type(error) is TypeError and is_misuse(func, awaitable, error):
             report(circuit, ticket, Outcome.IGNORED)
             raise misused(func) from error
-        judgement = end_once(circuit, ticket, error, began, known)
+        judgement = end_once(circuit, ticket, error, began, known, policy=judge)
         if fallback is RAISE or not (
             isinstance(judgement, Failure) and isinstance(error, Exception)
         ):
@@ -77,7 +79,7 @@ async def run_guarded(
     circuit.ending += 1
     if isasyncgen(result):
         raise _unread(circuit, ticket, func)
-    judgement = succeed(circuit, ticket, result, began, known)
+    judgement = succeed(circuit, ticket, result, began, known, judge)
     if isinstance(judgement, Failure) and fallback is not RAISE:
         return await _fall_back(fallback, FailedResultError(circuit.name, result))
     return result

@@ -35,6 +35,7 @@ from supervisor.circuit import (
     spend_retry,
 )
 from supervisor.guard.entered import loops_entered
+from supervisor.guard.given import judging
 from supervisor.loop import Native, Tasks, from_worker_thread, has_closed, post, running_loop
 from supervisor.policy import Failure, Outcome, Policy
 from supervisor.settings import SettingsError, app_settings
@@ -58,6 +59,7 @@ def call(
         raise _not_plain(func, instead_of(func))
     loop = _find_loop(circuit)
     circuit, ticket, policy = _admit(loop, join, retry)
+    policy = judging(policy, func)
     known = OuterCall(circuit)
     report = partial(_post_outcome, loop, settle, circuit, ticket)
     # The policy's functions are asked here, not on the event loop: they are the user's code.

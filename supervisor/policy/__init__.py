@@ -7,7 +7,8 @@ May know nothing but how arguments are checked: neither machines nor settings.
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
     outcomes   how a call can end, and what kinds of failure there are
-    asking     which errors are meant by types or functions that users give
+    asking     which errors are meant by types or functions that users give; marked, functions that
+               are given a call's arguments as well
 """
 
 from supervisor.policy import explained as explained
@@ -48,6 +49,7 @@ from supervisor.policy.kinds import (
     check_flag,
     check_function,
 )
+from supervisor.policy.marked import Arguments, judging_by, takes_arguments, with_arguments
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome, hinted
 from supervisor.policy.policy import (
     FOR_CALLERS,
@@ -67,6 +69,7 @@ __all__ = [
     "PLAIN_FAILURE",
     "TYPES",
     "WINDOWS",
+    "Arguments",
     "Classifier",
     "Count",
     "CountFromZero",
@@ -106,7 +109,10 @@ __all__ = [
     "hinted",
     "is_group_meant",
     "is_meant",
+    "judging_by",
     "parts_of",
     "plain_answer",
+    "takes_arguments",
+    "with_arguments",
     "within",
 ]

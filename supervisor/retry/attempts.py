@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, ClassVar, ParamSpec, assert_never
 
 from supervisor.errors import CircuitBreakerOpenError
+from supervisor.guard import run_for
 from supervisor.retry.circuits import CircuitOfAttempts, Guarding
 from supervisor.retry.strategies import Deadline, Rules, Strategies, note_on
 
@@ -138,10 +139,10 @@ class Loops:
         deadline = Deadline(self._seconds, self.way.clock)
         return partial(self.way.loop, self._strategies, deadline), deadline
 
-    def new_for(self, made: Made) -> tuple[Loop, Made]:
+    def new_for(self, made: partial[Any]) -> tuple[Loop, partial[Any]]:
         """Return the loop of a call, and what makes an attempt of it by the deadline."""
         loop, deadline = self.new()
-        return loop, made if deadline is None else self.way.limited(made, deadline)
+        return loop, made if deadline is None else run_for(made, self.way.limited(made, deadline))
 
 
 def retried(
@@ -187,7 +188,7 @@ def _guarded_loop(
         loop, made = loops.new_for(partial(attempt, *args, **kwargs))
         own, way = circuit.get(), loops.way
         if not own.limits_retries:
-            return own.call(loop, made)
-        return own.call(way.attempts(made, way.paid(own, made)).make_all, loop)
+            return own.call(run_for(made, loop, made))
+        return own.call(run_for(made, way.attempts(made, way.paid(own, made)).make_all, loop))
 
     return run
