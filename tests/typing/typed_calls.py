@@ -14,9 +14,11 @@ from supervisor import (
     CircuitBreaker,
     CircuitStarted,
     CircuitState,
+    Failure,
     FirstHealthy,
     GuardedStream,
     Notices,
+    Outcome,
     Permit,
     Policy,
     StateChanged,
@@ -28,6 +30,7 @@ from supervisor import (
     get_circuit_breaker,
     get_circuit_breaker_sync,
     retry_api_call,
+    with_arguments,
     with_circuit_breaker,
 )
 from supervisor.integrations.completeness import anthropic_messages
@@ -240,6 +243,21 @@ async def by_retry_and_policy(url: str) -> bytes:
     return await fetch(url)
 
 
+@with_arguments
+def is_ours(about: object, url: str = "") -> bool:
+    """Is given the arguments of the call."""
+    return url.startswith("https://ours.example/")
+
+
+@with_arguments
+def kind_of(about: object, url: str = "") -> Failure | Outcome | None:
+    """Tells failures apart by the arguments."""
+    return Failure(url) if isinstance(about, Exception) else None
+
+
+CircuitBreaker("x", ignore=is_ours, failure_on=(OSError, is_ours), failure_on_result=is_ours)
+CircuitBreaker("x", classify=kind_of)
+CircuitBreaker("x", classify=is_ours)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 with_circuit_breaker("x", window_calls="ten")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 retry_api_call(failure_treshold=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 create_retry_decorator("api", slow_call_duration="1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
