@@ -57,9 +57,8 @@ class Allowance:
             it; and the one that it was told last.
         slack: adverse outcomes that may still be reported under this lease.
         any_outcome, expires, grant: those of the lease.
-        by_arguments: whether there may be calls that are judged by their arguments.
-        limits_time: whether there may be calls with a limit to their time, or such ones: they go no
-            shortest path.
+        limits_time: whether there may be calls with a limit to their time, or that are judged by
+            their arguments: they go no shortest path.
         judges_results: whether there may be calls whose results are judged.
         failures_one_by_one: whether each failure is reported by itself.
         keeps_calls: whether calls under this lease are known by number while they run.
@@ -86,7 +85,6 @@ class Allowance:
         "admits_freely",
         "any_outcome",
         "between_runs",
-        "by_arguments",
         "clock",
         "expires",
         "failures",
@@ -112,7 +110,6 @@ class Allowance:
         self.clock = clock
         self._origin = origin  # of the machine's windows
         self.first_policy = self.latest_policy = policy
-        self.by_arguments = False
         self.limits_time = False
         self.judges_results = False
         self.observer: CallObserver | None = None
@@ -264,8 +261,8 @@ class Allowance:
     def _allow_for(self, policy: Policy) -> None:
         """Look for what calls that are admitted by this policy will need when they end."""
         self.judges_results = self.judges_results or _judges_results(policy)
-        self.by_arguments = self.by_arguments or takes_arguments(policy)
-        self.limits_time = self.limits_time or self.by_arguments or policy.timeout is not None
+        more = policy.timeout is not None or takes_arguments(policy)
+        self.limits_time = self.limits_time or more
         self.only_keeps_calls = self.keeps_calls and not (self.judges_results or self.limits_time)
 
 

@@ -31,9 +31,11 @@ def judge_of(
     circuit: Circuit, ticket: Ticket, func: object, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Policy | None:
     """Return by which policy a call is judged, if it has one of its own."""
-    if circuit.allowance is None or not circuit.allowance.by_arguments:
+    if circuit.allowance is None or not circuit.allowance.limits_time:
         return None
     policy = circuit.grant_of(ticket).policy
+    if not takes_arguments(policy):
+        return None
     return judging_by(policy, arguments_of(func, args, kwargs))
 
 
