@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from supervisor.arguments import shown
@@ -23,8 +22,6 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 JUDGES: Final = ("classify", "failure_on", "ignore", "failure_on_result", "recovery_from")
 """The fields of a policy that may be functions."""
-
-_judges: Final = attrgetter(*JUDGES)
 
 
 def with_arguments(func: Callable[..., T]) -> Callable[[Any], T]:
@@ -69,7 +66,7 @@ class _Marked:
 
 def takes_arguments(policy: Policy) -> bool:
     """Whether a function of the policy's is given the arguments of calls."""
-    return any(map(_is_marked, _judges(policy)))
+    return any(_is_marked(getattr(policy, field)) for field in JUDGES)
 
 
 def judging_by(policy: Policy, arguments: Arguments) -> Policy:

@@ -15,6 +15,7 @@ import pytest
 from supervisor import (
     CallEnded,
     CallRefused,
+    CircuitBreaker,
     CircuitBreakerOpenError,
     EventsMissed,
     EventStream,
@@ -293,6 +294,11 @@ def instructions_of(call: Any) -> int:
     return count
 
 
+def fewest_of(breaker: CircuitBreaker) -> int:
+    """How many a success takes that has nothing else to do, such as a look after slow calls."""
+    return min(instructions_of(breaker.call(succeed)) for _ in range(9))
+
+
 @pytest.mark.parametrize("window", [{}, {"window_calls": 100}, {"slow_call_duration": 1.0}])
 async def test_a_success_without_listeners_pays_nothing(window: dict[str, Any]) -> None:
     """Not one instruction, while another circuit's calls are listened to."""
@@ -303,9 +309,9 @@ async def test_a_success_without_listeners_pays_nothing(window: dict[str, Any]) 
         for _ in range(3):
             await breaker.call(succeed)
             await other.call(succeed)
-        alone = instructions_of(breaker.call(succeed))
+        alone = fewest_of(breaker)
         calls = supervisor.calls(circuit="y")
-        assert instructions_of(breaker.call(succeed)) == alone > 20
+        assert fewest_of(breaker) == alone > 20
         await settle_down()
         await other.call(succeed)
         assert instructions_of(other.call(succeed)) > 2 * alone
