@@ -610,7 +610,7 @@ class TestByHand:
         """At once here; the fleet is told, and what it says until it has answered is kept."""
         shared = Shared()
         shared(Force(FORCED_OPEN, 0.0, everywhere=True))
-        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, FORCED_OPEN))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (0, 0), FORCED_OPEN))
         shared(news(OPEN, 4, at=0.1), news(FORCED_OPEN, 5, at=0.2, answers=1))
         shared(news(CLOSED, 6, at=0.3))
         assert shared.state is CLOSED
@@ -619,7 +619,7 @@ class TestByHand:
         """Also one that is merely open, and whose release is heard as news first."""
         shared = Shared()
         shared(news(OPEN, 5, until=60.0), Force(CLOSED, 2.0, everywhere=True))
-        assert (shared.state, shared.last()) == (OPEN, Forced(1, CLOSED))
+        assert (shared.state, shared.last()) == (OPEN, Forced(1, (5, 0), CLOSED))
         shared(news(CLOSED, 6, at=2.1), news(CLOSED, 6, at=2.2, answers=1))
         assert shared.state is CLOSED
 
@@ -698,7 +698,7 @@ class TestRejoining:
         """But not a store that has heard of the release."""
         shared = Shared()
         shared(news(FORCED_OPEN, 5), news(CLOSED, 0, at=2.0, rejoined=True, lost=True))
-        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, FORCED_OPEN))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (5, 0), FORCED_OPEN))
         shared(news(FORCED_OPEN, 7, at=2.5, answers=1), news(CLOSED, 7, at=3.0, rejoined=True))
         assert (shared.state, shared.told) == (CLOSED, [])
 

@@ -388,6 +388,16 @@ CASES = [
         [FORCED_OPEN, CLOSED],
     ),
     Case(
+        "what is set by hand is news to who knew of something later",
+        [
+            Turn(0, Forcing("db", CLOSED), "told", CLOSED, 0, 0),
+            Turn(1, Forcing("db", CLOSED, epoch(0)), "told", CLOSED, 0, 0),
+            Turn(2, Forcing("db", CLOSED, epoch(1)), "told", CLOSED, 2, 2),
+            Turn(3, Forcing("db", CLOSED, epoch(1)), "told", CLOSED, 2, 2),
+        ],
+        [CLOSED, CLOSED],
+    ),
+    Case(
         "a release ends an opening, also one that the store does not know",
         [
             OPENED,
