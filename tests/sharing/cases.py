@@ -222,6 +222,15 @@ CASES = [
         quorum=2,
     ),
     Case(
+        "who has none is not among the many",
+        [
+            Turn(0, replace(COUNTING, failures=7), "alone"),
+            Turn(0, replace(COUNTING, failures=0), "alone", owner="b"),
+        ],
+        [],
+        quorum=2,
+    ),
+    Case(
         "failures of before a recovery do not count",
         [
             OPENED,
