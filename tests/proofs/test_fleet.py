@@ -40,7 +40,7 @@ NAMES = ["plain", "several", "growing", "share", "late", "drawn"]
 KIND = Luck()
 """Nothing goes wrong, and the store answers within 0.1 s."""
 
-UNKIND = Luck(slow=0.05, lost=0.01, twice=0.1, gaps=0.03, drift=1e-4, hints=0.1)
+UNKIND = Luck(slow=0.05, lost=0.01, twice=0.1, gaps=0.03, drift=1e-4, hints=0.2)
 CRUEL = replace(UNKIND, jumps=0.002, deaths=0.005, stops=0.01, leaves=0.005)
 WORST = replace(CRUEL, slow=0.2, lost=0.05, hands=0.02)
 COUNTING = replace(CRUEL, together=6, hands=0.005)
