@@ -61,9 +61,7 @@ def test_a_long_way(crew: Crew, server: Server, space: str) -> None:
     way = Way(server)
     way.delay = 0.05
     policy = {"recovery_timeout": 1.0}
-    with joined(
-        crew.on(BACKENDS), way.url, policy=policy, space=space, timeout=UNHURRIED
-    ) as fleet:
+    with joined(crew.on(BACKENDS), way.url, policy=policy, space=space, timeout=UNHURRIED) as fleet:
         assert fleet.workers[0].ask("fail", "x")
         fleet.until_all("half_open", "x")
         one_probe_succeeds(fleet, "x")
