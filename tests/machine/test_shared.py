@@ -769,6 +769,16 @@ class TestRejoining:
             assert shared.last() == told
             assert not shared.machine.agrees_with(news(CLOSED, 0, at=3.0, rejoined=True))
 
+    def test_what_was_not_answered_is_told_to_an_old_copy(self) -> None:
+        """Although that does not know how much it has lost: else nothing would be heard again."""
+        shared = Shared()
+        shared(Force(FORCED_OPEN, 0.0, everywhere=True), news(FORCED_OPEN, 5), Decide(1.5))
+        shared.told.clear()
+        shared(news(METRICS_ONLY, 4, at=2.0, rejoined=True))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (5, 0), FORCED_OPEN))
+        shared(news(FORCED_OPEN, 6, at=3.0, answers=1), news(CLOSED, 7, at=4.0))
+        assert shared.state is CLOSED
+
     def test_where_nothing_is_to_be_told(self) -> None:
         """A plainly closed circuit need not hear that it is closed, if it knows since when."""
         shared = Shared()
