@@ -140,7 +140,8 @@ def check_that_all_know(fleet: FleetInABox) -> None:
         if process.hand.until > fleet.now - 0.1 or process.hand.since == known:
             continue
         if record.state is CLOSED:
-            probes = process.hand.probes and machine.state is HALF_OPEN
+            may_probe = process.hand.probes or fleet.has_lost  # it asks again, and is told more
+            probes = may_probe and machine.state is HALF_OPEN
             assert machine.state is CLOSED or probes or fleet.quorum > 1
         elif record.state is OPEN:
             check_that_it_is_open(fleet, process, record)

@@ -190,6 +190,7 @@ class Witness:
                 now + milliseconds(step.seconds),
                 milliseconds(step.seconds),
             )
+            self.openings.add((owner, step.view))  # its own opening after that tells nothing new
 
     def _saw_asking(
         self,
