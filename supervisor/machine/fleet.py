@@ -145,9 +145,14 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """Its state has been set by hand for all; CLOSED releases it."""
+    """Its state has been set by hand for all; CLOSED releases it.
+
+    Attributes:
+        view: the epoch up to which it knows of the fleet.
+    """
 
     number: int
+    view: Epoch
     state: CircuitState
 
 

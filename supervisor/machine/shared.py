@@ -113,7 +113,7 @@ class SharedMachine(LeasingMachine):
             terms.forcing, terms.set_by_fleet = NEWS, self.state in BY_HAND
             later = terms.record if news.epoch < terms.epoch else news
             self._learn(later or news, follow=True)
-        elif news.rejoined and (news.lost or news.epoch >= terms.epoch):
+        elif news.rejoined:
             self._rejoin(news)
         elif news.epoch > terms.epoch:
             self._learn(news, follow=True)
@@ -138,7 +138,9 @@ class SharedMachine(LeasingMachine):
             terms.forcing = terms.next_number()
         if terms.forcing != NEWS:
             state = self.state if self.state in BY_HAND else CircuitState.CLOSED
-            self._tell(Forced(terms.forcing, state))
+            self._tell(Forced(terms.forcing, terms.epoch, state))
+        if news.epoch < terms.epoch and not news.lost:
+            return  # it comes late
         is_open = self.would_be is CircuitState.OPEN and not self.metrics_only
         half_open = self.would_be is CircuitState.HALF_OPEN
         self._learn(news, follow=not (unknown and (is_open or half_open)))
@@ -208,7 +210,7 @@ class SharedMachine(LeasingMachine):
             if terms.record is not None and self.would_be is CircuitState.CLOSED:
                 self._follow(replace(terms.record, at=at, origin="fleet"))
         if order.everywhere:
-            self._tell(Forced(terms.forcing, order.state))
+            self._tell(Forced(terms.forcing, terms.epoch, order.state))
 
     def _change(self, at: float) -> None:
         """Make the change that is due; one that was set by hand for a time gives way to the fleet,

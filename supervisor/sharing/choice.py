@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager
+from itertools import starmap
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from supervisor.arguments import check_count, check_seconds, shown
@@ -86,12 +87,12 @@ class Sharing(ABC):
         patterns = [(pattern, True) for pattern in _checked("shared", shared)]
         patterns += [(pattern, False) for pattern in _checked("local", local)]
         patterns.sort(key=lambda each: (-len(each[0]), each[1]))
-        self._patterns = [(_compiled(pattern), is_shared) for pattern, is_shared in patterns]
+        self._names = re.compile("|".join(starmap(_as_regex, patterns)) or "(?!)", re.DOTALL)
 
     def shares(self, circuit: str) -> bool:
         """Return whether the circuit of that name is shared."""
-        fitting = (shared for pattern, shared in self._patterns if pattern.fullmatch(circuit))
-        return next(fitting, False)
+        fits = self._names.fullmatch(circuit)  # the first pattern that fits decides
+        return fits is not None and fits.lastindex is not None
 
     @abstractmethod
     def connect(self, owner: str) -> AbstractAsyncContextManager[Link]:
@@ -117,5 +118,7 @@ def _checked(field: str, patterns: object) -> tuple[str, ...]:
     return checked
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+def _as_regex(pattern: str, is_shared: bool) -> str:
+    """Return what fits the same names; a group says that they are shared."""
+    regex = ".*".join(map(re.escape, pattern.split("*")))
+    return f"({regex})" if is_shared else regex

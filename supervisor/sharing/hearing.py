@@ -54,15 +54,17 @@ class Hearing:
 
     async def begin(self, link: Link, loop: EventLoop) -> None:
         """Learn how everything stands; circuits will tell what the fleet does not know."""
-        await self._learn_all(link, await self._give_sign(link, loop))
+        known = self._known.latest
+        await self._learn_all(link, await self._give_sign(link, loop), known)
 
     async def give_signs(self, link: Link, loop: EventLoop) -> None:
         """Give signs of life, for ever."""
         while True:
             await anyio.sleep(BEAT * random.uniform(0.8, 1.0))  # noqa: S311  (not in step)
+            heard, known = self._heard, self._known.latest  # later news is not in the answer
             beat = await self._give_sign(link, loop)
-            if beat.latest < self._heard:  # it has come back empty, or from an old copy
-                await self._learn_all(link, beat)
+            if beat.latest < heard:  # it has come back empty, or from an old copy
+                await self._learn_all(link, beat, known)
 
     async def listen(self, link: Link, loop: EventLoop) -> None:
         """Hear news, for ever."""
@@ -94,10 +96,9 @@ class Hearing:
             order(circuit, self._reader.adopt(record, now) if record else AskAgain(now))
         return True
 
-    async def _learn_all(self, link: Link, beat: Beat) -> None:
-        """Learn how everything stands after that beat."""
-        known = self._known.latest
-        lost = beat.latest < known
+    async def _learn_all(self, link: Link, beat: Beat, before: Epoch) -> None:
+        """Learn how everything stands after that beat; `before` is what was known until then."""
+        known, lost = self._known.latest, beat.latest < before
         self._heard = beat.latest
         now_known = Known()
         async for part in link.snapshot():

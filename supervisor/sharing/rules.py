@@ -95,9 +95,7 @@ def take(step: Step, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
         case Counting():
             return _count(step, _unless_void(held, step.view), now, epoch, asker)
         case Forcing():
-            if step.state is held.state and held.epoch != NEVER:
-                return Taken(held, "told")
-            return _changed(step.state, epoch, now, asker.owner)
+            return _force(step, _unless_void(held, step.view), now, epoch, asker)
         case _:
             assert_never(step)
 
@@ -174,6 +172,12 @@ def _renew(step: Renewing, held: Held, now: int) -> Taken:
     if held.epoch != step.epoch or step.token not in held.leases:
         return Taken(held, "fenced")
     return _leased(held, step.token, _term(step.seconds, now))
+
+
+def _force(step: Forcing, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
+    if step.state is held.state and held.epoch != NEVER:
+        return Taken(held, "told")
+    return _changed(step.state, epoch, now, asker.owner)
 
 
 def _leased(held: Held, token: str, term: Term, news: Literal["change"] | None = None) -> Taken:

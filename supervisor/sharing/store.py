@@ -161,10 +161,14 @@ class Renewing:
 
 @dataclass(frozen=True, slots=True)
 class Forcing:
-    """Somebody sets the state of a circuit for all by hand; CLOSED releases it."""
+    """Somebody sets the state of a circuit for all by hand; CLOSED releases it.
+
+    If it is so already, nothing is changed, unless the member knew of something later: `view`.
+    """
 
     circuit: str
     state: CircuitState
+    view: Epoch = NEVER
 
 
 @dataclass(frozen=True, slots=True)

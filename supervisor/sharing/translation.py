@@ -60,8 +60,8 @@ def step_of(circuit: str, told: Asks, now: float, token: str, lease: float) -> S
         case Probed(_, own, epoch, verdict, needed, seconds, failed, failure):
             epoch = Epoch(*epoch)
             return Settling(circuit, epoch, own, verdict, needed, seconds, failed, failure)
-        case Forced(_, state):
-            return Forcing(circuit, state)
+        case Forced(_, view, state):
+            return Forcing(circuit, state, Epoch(*view))
         case _:
             assert_never(told)
 

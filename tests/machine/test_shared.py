@@ -274,6 +274,31 @@ class TestAsking:
         shared(news(CLOSED, 3, at=10.9, origin="here"))
         assert shared.state is CLOSED
 
+    def test_a_token_that_comes_after_it_was_closed_otherwise(self) -> None:
+        """By hand, or by the fleet, too: it has found out nothing, or that is over."""
+        token = Take("one", (2, 0), 99.0, 10.6, answers=1)
+        shared = half_open()
+        shared(Acquire(1, 10.0), Reset(10.5))
+        shared.told.clear()
+        shared(token)
+        told = shared.last()
+        assert isinstance(told, Probed)
+        assert told.verdict == "given back"
+        shared = half_open()
+        shared(Acquire(1, 10.0), until=10.3)
+        shared.succeed(10.4, permit=1)
+        shared.told.clear()
+        shared(news(CLOSED, 5, at=10.5), token)
+        told = shared.last()
+        assert isinstance(told, Probed)
+        assert told.verdict == "given back"
+
+    def test_places_that_nobody_has_asked_for(self) -> None:
+        """Are not waited for."""
+        shared = half_open()
+        shared(Wait(90.0, 10.0, 4), Acquire(1, 10.1))
+        assert isinstance(shared.last(), Asked)
+
 
 class TestVerdicts:
     """A probe counts when the fleet says so."""
@@ -432,6 +457,20 @@ class TestLink:
         shared.succeed(10.5, permit=2)
         assert shared.state is CLOSED
 
+    def test_nobody_waits_for_what_does_not_come(self) -> None:
+        """An asker, a verdict, and who comes later: all are answered in that turn."""
+        shared = half_open()
+        shared(Acquire(1, 10.0), Decide(10.1))
+        assert shared.admitted(1).probe == 1
+        shared = probing()
+        shared.succeed(10.2, permit=1)
+        shared(Decide(10.3))
+        assert shared.state is CLOSED
+        shared = half_open()
+        shared(Decide(10.0), Acquire(1, 10.1))
+        assert shared.admitted(1).probe == 1
+        assert shared.told == []
+
     def test_a_probe_that_runs_counts_here(self) -> None:
         """Its token means nothing any more."""
         shared = probing()
@@ -472,6 +511,16 @@ class TestAdopting:
         shared.fail(4.0)
         shared(news(CLOSED, 6, 5.0))
         assert shared.state is OPEN
+
+    def test_its_own_way_is_its_own(self) -> None:
+        """Until there is something later, or an answer; what is set by hand goes before that."""
+        shared = Shared()
+        shared(news(OPEN, 5), Reset(2.0), news(OPEN, 5, 3.0))
+        assert shared.state is CLOSED
+        shared(news(OPEN, 5, 4.0, until=8.0, answers=9))
+        assert shared.state is OPEN
+        shared(Force(FORCED_OPEN, 5.0), news(OPEN, 5, 6.0, until=8.0, answers=9))
+        assert shared.state is FORCED_OPEN
 
     def test_the_first_opening_counts(self) -> None:
         """It is open here until the fleet says, without another transition."""
@@ -519,6 +568,8 @@ class TestAdopting:
         shared = Shared()
         shared(Force(METRICS_ONLY, 0.0))
         shared.fail(1.0)
+        shared(news(CLOSED, 0, 2.0, rejoined=True))
+        assert (shared.machine.would_be, shared.told) == (OPEN, [])
         shared.turn(11.0)
         shared(Acquire(1, 11.5))
         assert (shared.machine.would_be, shared.told) == (HALF_OPEN, [])
@@ -610,7 +661,7 @@ class TestByHand:
         """At once here; the fleet is told, and what it says until it has answered is kept."""
         shared = Shared()
         shared(Force(FORCED_OPEN, 0.0, everywhere=True))
-        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, FORCED_OPEN))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (0, 0), FORCED_OPEN))
         shared(news(OPEN, 4, at=0.1), news(FORCED_OPEN, 5, at=0.2, answers=1))
         shared(news(CLOSED, 6, at=0.3))
         assert shared.state is CLOSED
@@ -619,9 +670,15 @@ class TestByHand:
         """Also one that is merely open, and whose release is heard as news first."""
         shared = Shared()
         shared(news(OPEN, 5, until=60.0), Force(CLOSED, 2.0, everywhere=True))
-        assert (shared.state, shared.last()) == (OPEN, Forced(1, CLOSED))
+        assert (shared.state, shared.last()) == (OPEN, Forced(1, (5, 0), CLOSED))
         shared(news(CLOSED, 6, at=2.1), news(CLOSED, 6, at=2.2, answers=1))
         assert shared.state is CLOSED
+
+    def test_what_is_set_for_all_is_not_released_here(self) -> None:
+        """Not for a moment."""
+        shared = Shared()
+        shared(news(FORCED_OPEN, 5), Force(CLOSED, 2.0))
+        assert shared.transitions == [("closed", "forced_open", "fleet")]
 
     def test_an_answer_that_later_news_has_overtaken(self) -> None:
         """The later one counts."""
@@ -698,7 +755,7 @@ class TestRejoining:
         """But not a store that has heard of the release."""
         shared = Shared()
         shared(news(FORCED_OPEN, 5), news(CLOSED, 0, at=2.0, rejoined=True, lost=True))
-        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, FORCED_OPEN))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (5, 0), FORCED_OPEN))
         shared(news(FORCED_OPEN, 7, at=2.5, answers=1), news(CLOSED, 7, at=3.0, rejoined=True))
         assert (shared.state, shared.told) == (CLOSED, [])
 
@@ -710,6 +767,24 @@ class TestRejoining:
             told = shared.last()
             shared(news(CLOSED, 0, at=2.0, rejoined=True, lost=True))
             assert shared.last() == told
+            assert not shared.machine.agrees_with(news(CLOSED, 0, at=3.0, rejoined=True))
+
+    def test_what_was_not_answered_is_told_to_an_old_copy(self) -> None:
+        """Although that does not know how much it has lost: else nothing would be heard again."""
+        shared = Shared()
+        shared(Force(FORCED_OPEN, 0.0, everywhere=True), news(FORCED_OPEN, 5), Decide(1.5))
+        shared.told.clear()
+        shared(news(METRICS_ONLY, 4, at=2.0, rejoined=True))
+        assert (shared.state, shared.last()) == (FORCED_OPEN, Forced(1, (5, 0), FORCED_OPEN))
+        shared(news(FORCED_OPEN, 6, at=3.0, answers=1), news(CLOSED, 7, at=4.0))
+        assert shared.state is CLOSED
+
+    def test_where_nothing_is_to_be_told(self) -> None:
+        """A plainly closed circuit need not hear that it is closed, if it knows since when."""
+        shared = Shared()
+        shared(news(CLOSED, 5))
+        assert shared.machine.agrees_with(news(CLOSED, 5, rejoined=True))
+        assert not shared.machine.agrees_with(news(CLOSED, 4, rejoined=True, lost=True))
 
 
 class TestMachine:

@@ -7,6 +7,7 @@ arrives. Each process has a clock of its own, which drifts, and so has the store
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from itertools import count
 from typing import Final
 
 from supervisor.machine import (
+    BY_HAND,
     Acquire,
+    Adopt,
     AskAgain,
     Asked,
     CircuitState,
@@ -28,6 +31,7 @@ from supervisor.machine import (
     Message,
     Probed,
     Reconfigured,
+    Reset,
     Settle,
     SharedMachine,
     Take,
@@ -38,9 +42,20 @@ from supervisor.machine import (
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.failures import PARTS, Failures, Together
+from supervisor.sharing.known import Known
 from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import Space
-from supervisor.sharing.store import NEVER, Answer, Epoch, Forcing, News, Record, Renewing, Step
+from supervisor.sharing.store import (
+    NEVER,
+    Answer,
+    Epoch,
+    Forcing,
+    News,
+    Record,
+    Renewing,
+    Settling,
+    Step,
+)
 from supervisor.sharing.translation import Reader, counting_of, number_of, step_of
 from tests.proofs.witness import LONGEST_HINT, Witness
 
@@ -62,15 +77,32 @@ class Luck:
 
     slow: float = 0.0
     lost: float = 0.0
-    twice: float = 0.0
+    twice: float = 0.0  # news, or a step at the store
     gaps: float = 0.0
     drift: float = 0.0
     jumps: float = 0.0
     deaths: float = 0.0
     stops: float = 0.0
     hands: float = 0.0
+    leaves: float = 0.0
     hints: float = 0.0
     together: int | None = None  # failures that count together
+
+
+@dataclass
+class Hand:
+    """What has been done by hand to a circuit at its process alone.
+
+    Attributes:
+        until: when that ends.
+        probes: whether it ends by itself, after which the circuit probes.
+        since: the epoch that was known when the circuit was set on its own way, which it may go
+            until there is a later one.
+    """
+
+    until: float = 0.0
+    probes: bool = False
+    since: Epoch | None = None
 
 
 @dataclass(eq=False)
@@ -83,9 +115,11 @@ class Process:
     drift: float
     clock: StoreClock = field(default_factory=StoreClock)
     link: int = 0  # the number of its link, odd while it lasts; what came by another is not heard
-    learning: bool = False  # how things stand; news waits meanwhile
-    unheard: list[tuple[News, int]] = field(default_factory=list[tuple[News, int]])
-    seen: Epoch = NEVER
+    joining: bool = False  # nothing is asked for before it is known how things stand
+    missing: bool = False  # news was missed; what comes waits until it is known how things stand
+    unheard: list[News] = field(default_factory=list[News])
+    heard: Epoch = NEVER
+    known: Known = field(default_factory=Known)
     outbox: deque[tuple[Step, int]] = field(default_factory=deque[tuple[Step, int]])
     asks: bool = False
     failures: Failures[str] = field(default_factory=Failures[str])
@@ -96,7 +130,8 @@ class Process:
     tokens: int = 0
     permits: int = 0
     frozen_until: float = 0.0
-    by_hand: bool = False
+    hand: Hand = field(default_factory=Hand)
+    gone: bool = False
 
     @property
     def linked(self) -> bool:
@@ -129,23 +164,30 @@ class FleetInABox:
         self.changes: dict[Epoch, CircuitState] = {NEVER: CircuitState.CLOSED}
         self.transitions = 0
         self.longest_wait = 0.0
-        self.unnoticed = (
-            False  # whether the store has lost something, and its epochs do not show it
-        )
+        self.unnoticed = False  # whether the store has lost what its epochs do not show
+        self.has_lost = False  # whether it has lost anything
+        self.set_at = 0.0  # when the store's clock was set last
+        self.changed_at: dict[Epoch, float] = {}
         self._number = count()
+        self._owners = count()
         self._arriving: list[tuple[float, int, Callable[[], None]]] = []
-        self.processes = [self._new_process(number) for number in range(chance.randint(2, 5))]
+        self.processes = [self._new_process() for _ in range(chance.randint(2, 5))]
 
-    def _new_process(self, number: int) -> Process:
+    def _new_process(self) -> Process:
+        number = next(self._owners)
         drift = self.chance.uniform(-self.luck.drift, self.luck.drift)
-        machine = SharedMachine(self.policy, number)
-        machine.terms.counts = self.luck.together is not None
+        machine = self._new_machine(number)
         process = Process(f"p{number}", machine, self.chance.uniform(1.0, 1e5), drift)
         machine.pass_time(process.time(self.now))
         self._later(0.0, lambda: self._join(process))
         if self.luck.together is not None:
             self._count(process, Together(self.luck.together, WITHIN))
         return process
+
+    def _new_machine(self, seed: int) -> SharedMachine:
+        machine = SharedMachine(self.policy, seed)
+        machine.terms.counts = self.luck.together is not None
+        return machine
 
     # Time
 
@@ -198,7 +240,9 @@ class FleetInABox:
         """Let a machine take a message in a turn."""
         before = process.machine.terms.epoch
         answer = process.machine.apply(message)
-        assert before <= process.machine.terms.epoch, "a stale view has overwritten a later state"
+        is_later = before <= process.machine.terms.epoch
+        lost = isinstance(message, Adopt) and message.lost
+        assert is_later or lost, "a stale view has overwritten a later state"
         if answer is not None:
             assert isinstance(message, Acquire)
             self._answered(process, message.permit, answer)
@@ -227,7 +271,8 @@ class FleetInABox:
         """Let somebody ask to be admitted."""
         process.permits += 1
         process.asking[process.permits] = self.now
-        self.tell(process, Acquire(process.permits, process.time(self.now)))
+        draw = self.chance.random()
+        self.tell(process, Acquire(process.permits, process.time(self.now), draw))
 
     def end_call(self, process: Process, permit: int) -> None:
         """Let a call end."""
@@ -239,6 +284,8 @@ class FleetInABox:
         kind = PLAIN_FAILURE
         if self._happens(self.luck.hints):
             kind = Failure(retry_after=self.chance.uniform(0.5, LONGEST_HINT))
+        elif self._happens(self.luck.hints):
+            kind = Failure("busy", weight=3)
         self.tell(process, Settle(grant.period, grant.probe, outcome, at, "down", of_kind=kind))
 
     def withdraw(self, process: Process, permit: int) -> None:
@@ -247,9 +294,68 @@ class FleetInABox:
         self.tell(process, Withdraw(permit, process.time(self.now)))
 
     def force(self, process: Process, state: CircuitState, everywhere: bool) -> None:
-        """Set a state by hand."""
-        process.by_hand = not everywhere and state is not CircuitState.CLOSED
-        self.tell(process, Force(state, process.time(self.now), everywhere))
+        """Set a state by hand; for a process alone, it may be for a time."""
+        seconds, hold, at = math.inf, 0, process.time(self.now)
+        if state is CircuitState.FORCED_OPEN and not everywhere:
+            seconds = self.chance.choice([0.1, 1.0, 5.0, math.inf])
+            hold = self.chance.randrange(3)
+        if state is CircuitState.HALF_OPEN:
+            process.hand.since = Epoch(*process.machine.terms.epoch)
+        self.tell(process, Force(state, at, everywhere, hold, seconds))
+        if everywhere:
+            process.hand.until = 0.0
+        else:
+            self._look_at(process)
+
+    def let_go(self, process: Process) -> None:
+        """Let one owner of an isolated circuit keep it open no more."""
+        at, hold = process.time(self.now), self.chance.choice([1, 2])
+        self.tell(process, Force(CircuitState.CLOSED, at, hold=hold))
+        self._look_at(process)
+
+    def reset(self, process: Process) -> None:
+        """Close a circuit here, whatever the fleet says."""
+        process.hand.since = Epoch(*process.machine.terms.epoch)
+        self.tell(process, Reset(process.time(self.now)))
+
+    def _look_at(self, process: Process) -> None:
+        """See until when a hand has a say here."""
+        machine, hand = process.machine, process.hand
+        if machine.state not in BY_HAND or machine.terms.set_by_fleet:
+            hand.until = 0.0
+        else:
+            hand.until = process.when(max(machine.holds.values(), default=math.inf))
+            hand.probes = hand.probes or hand.until < math.inf
+
+    # Who comes and goes
+
+    def leave(self, process: Process, is_killed: bool) -> None:
+        """Let a process end, and another one begin; who is not killed gives its tokens back."""
+        if not is_killed:
+            for step in self._to_give_back(process):
+                self._later(self._delay(), lambda step=step: self._take(process, step))  # type: ignore[misc]
+        process.link += process.linked
+        process.gone = True
+        self.processes[self.processes.index(process)] = self._new_process()
+
+    def replace_circuit(self, process: Process) -> None:
+        """Let a circuit end, and another one of its name begin at the same member."""
+        for step in self._to_give_back(process):
+            process.outbox.append((step, 0))
+        process.running, process.asking, process.hand = {}, {}, Hand()
+        process.held.clear()
+        process.machine = self._new_machine(self.chance.randrange(1000))
+        process.machine.pass_time(process.time(self.now))
+        record = process.known.of(NAME)
+        if record is not None:
+            self.tell(process, self._reader(process).adopt(record, process.time(self.now)))
+        self._send(process)
+
+    def _to_give_back(self, process: Process) -> list[Settling]:
+        return [
+            Settling(NAME, epoch, token, "given back", 1, 0.0, 0, None)
+            for token, epoch in process.held.items()
+        ]
 
     # Its member
 
@@ -261,8 +367,11 @@ class FleetInABox:
             return
         if isinstance(told, Probed):
             process.held.pop(told.token, None)
-            until = process.until.pop(told.token)
-            assert told.verdict != "succeeded" or at < until, "a success that comes too late"
+            until = process.until.get(told.token, math.inf)
+            # One that has closed alone tells so by a token that comes late; the store decides.
+            has_closed = process.machine.would_be is CircuitState.CLOSED
+            in_time = has_closed or at < until
+            assert told.verdict != "succeeded" or in_time, "a success that comes too late"
         number = number_of(told)
         if not process.linked:
             if number and isinstance(told, Asked | Probed):
@@ -280,15 +389,17 @@ class FleetInABox:
                     step = counting_of(NAME, failures, last, together)
                     process.outbox.append((step, 0))
                     self._send(process)
-            self._count(process, together)
+            if not process.gone:
+                self._count(process, together)
 
         self._at(process, WITHIN / PARTS, end_part)
 
     def _send(self, process: Process) -> None:
-        if process.asks or process.learning or not process.outbox:
+        if process.asks or process.joining or not process.outbox:
             return
         process.asks = True
         step, number = process.outbox.popleft()
+        machine = process.machine
         link, asked, there, back = process.link, self.now, self._delay(), self._delay()
         if self._happens(self.luck.lost) or there + back > TIMEOUT:
             self._at(process, TIMEOUT, lambda: self._cut_off(process, link))
@@ -297,23 +408,32 @@ class FleetInABox:
 
         def arrive() -> None:
             answer = self._take(process, step)
+            if self._happens(self.luck.twice):
+                answer = self._take(process, step, again=True)
             if answer is None:
                 self._at(process, back, lambda: self._cut_off(process, link))
             else:
-                hear = lambda: self._hear(process, link, step, number, answer, asked)  # noqa: E731
+                hear = lambda: self._hear(process, machine, link, step, number, answer, asked)  # noqa: E731
                 self._at(process, back, hear)
 
         self._later(there, arrive)
 
     def _hear(
-        self, process: Process, link: int, step: Step, number: int, answer: Answer, asked: float
+        self,
+        process: Process,
+        machine: SharedMachine,
+        link: int,
+        step: Step,
+        number: int,
+        answer: Answer,
+        asked: float,
     ) -> None:
         if process.link != link:
             return
         at = process.time(self.now)
         process.clock.read(answer.now, process.time(asked), at)
         if answer.record is not None:
-            process.seen = max(process.seen, answer.record.epoch)
+            process.known.add(NAME, answer.record)
         process.asks = False
         token: str = getattr(step, "token", "")
         message: FromFleet | None = None
@@ -321,11 +441,17 @@ class FleetInABox:
             process.held.pop(token, None)
         if not (isinstance(step, Renewing) and token not in process.held):
             message = self._reader(process).answer(answer, at, number, token)
-        if isinstance(message, Take):
-            process.held[token] = Epoch(*message.epoch)
-            process.until[token] = message.until
-            self._at(process, LEASE / 3, lambda: self._renew(process, link, token))
-        if message is not None:
+        if process.machine is not machine:
+            if isinstance(message, Take):
+                epoch = Epoch(*message.epoch)
+                process.outbox.append(
+                    (Settling(NAME, epoch, token, "given back", 1, 0.0, 0, None), 0)
+                )
+        elif message is not None:
+            if isinstance(message, Take):
+                process.held[token] = Epoch(*message.epoch)
+                process.until[token] = message.until
+                self._at(process, LEASE / 3, lambda: self._renew(process, link, token))
             self.tell(process, message)
         self._send(process)
 
@@ -341,7 +467,7 @@ class FleetInABox:
         if process.link != link:
             return
         process.link += 1
-        process.asks = process.learning = False
+        process.asks = process.joining = process.missing = False
         process.outbox.clear()
         process.held.clear()
         process.unheard.clear()
@@ -356,58 +482,82 @@ class FleetInABox:
             self._at(process, 0.5, lambda: self._join(process))
             return
         process.link += 1
+        process.joining = True
         self._learn(process)
         self._beat(process, process.link)
 
     def _beat(self, process: Process, link: int) -> None:
         def beat() -> None:
             if process.link == link:
-                if self.down_until > self.now:
-                    self._cut_off(process, link)
-                    return
-                if self.space.latest < process.seen and not process.learning:
-                    self._learn(process)
+                if not process.joining:
+                    self._learn(process, process.heard)
                 self._beat(process, link)
 
         self._at(process, BEAT, beat)
 
-    def _learn(self, process: Process) -> None:
-        """Learn how things stand: as they are now, heard a little later."""
-        link, asked = process.link, self.now
-        process.learning = True
-        now = self.store_time()
-        record = self.space.records([NAME], now).get(NAME)
-        lost = self.space.latest < process.seen
+    def _learn(self, process: Process, heard: Epoch | None = None) -> None:
+        """Give a sign of life; then learn how all stands, if the answer shows that the store has
+        lost what was heard, or if nothing was.
+        """
+        link, asked, before = process.link, self.now, process.known.latest
+        answered: list[tuple[Epoch, int]] = []
 
-        def learn() -> None:
+        def arrive() -> None:
+            if self.down_until > self.now:
+                self._at(process, self._delay(), lambda: self._cut_off(process, link))
+                return
+            answered.append((self.space.latest, self.store_time()))
+            self._at(process, self._delay(), hear)
+
+        def hear() -> None:
+            (latest, now) = answered[0]
+            if process.link == link:
+                process.clock.read(now / 1000, process.time(asked), process.time(self.now))
+                if heard is None or latest < heard:
+                    process.heard = latest
+                    self._read_all(process, latest, before)
+
+        self._later(self._delay(), arrive)
+
+    def _read_all(self, process: Process, latest: Epoch, before: Epoch) -> None:
+        link, since = process.link, max(process.known.latest, latest)
+
+        def read() -> None:
+            records = self.space.records([NAME], self.store_time())
+            self._at(process, self._delay(), lambda: hear(records))
+
+        def hear(records: dict[str, Record]) -> None:
             if process.link != link:
                 return
-            at = process.time(self.now)
-            process.clock.read(now / 1000, process.time(asked), at)
-            process.learning = False
-            known = Epoch(*process.machine.terms.epoch)
-            if lost:
-                process.seen = max(process.seen, self.space.latest)
-                process.machine.terms.epoch = NEVER  # for the check that it never goes back
-            stands = self._reader(process).rejoin(record, at, known, lost)
+            now_known = Known()
+            for name, record in records.items():
+                now_known.add(name, record)
+            process.known.become(now_known, since)
+            at, epoch = process.time(self.now), Epoch(*process.machine.terms.epoch)
+            stands = self._reader(process).rejoin(
+                process.known.of(NAME), at, epoch, lost=latest < before
+            )
             if not process.machine.agrees_with(stands):
                 self.tell(process, stands)
+            process.joining = process.missing = False
             unheard, process.unheard = process.unheard, []
-            for news, number in unheard:
-                self._news(process, news, number)
+            for news in unheard:
+                self._news(process, news, link)
             self._send(process)
 
-        self._at(process, self._delay(), learn)
+        self._later(self._delay(), read)
 
     def _news(self, process: Process, news: News, link: int) -> None:
         if process.link != link:
             return
-        if process.learning:
-            process.unheard.append((news, link))
+        if process.joining or process.missing:
+            process.unheard.append(news)
             return
         at = process.time(self.now)
-        process.seen = max(process.seen, news.epoch)
+        process.heard = max(process.heard, news.epoch)
         record = news.record
+        if record is not None:
+            process.known.add(NAME, record)
         message = AskAgain(at) if record is None else self._reader(process).adopt(record, at)
         self.tell(process, message)
 
@@ -417,19 +567,23 @@ class FleetInABox:
         """The store's clock, in milliseconds."""
         return int((self.now + self.store_ahead) * 1000)
 
-    def _take(self, process: Process, step: Step) -> Answer | None:
+    def _take(self, process: Process, step: Step, again: bool = False) -> Answer | None:
         """Let the store take a step, if it is there; tell what has changed."""
         if self.down_until > self.now:
             return None
         before, now = self.space.latest, self.store_time()
         held = self.space._as_of(NAME, now)
-        asker = Asker(process.owner, process.seen, self.quorum)
+        asker = Asker(process.owner, process.known.latest, self.quorum)
         answer = self.space.take(step, now, asker)
         after = self.space._as_of(NAME, now)
-        self.witness.saw(process.owner, step, process.seen, held, after, answer, now, before)
-        for news in self.space.news(before):
+        told = self.space.news(before)
+        self.witness.saw(asker, step, held, after, answer, now, before, told)
+        assert not (again and told), "what was done is done twice"
+        for news in told:
             if news.record is not None:
+                self.unnoticed = self.unnoticed or news.epoch in self.changes
                 self.changes[news.epoch] = news.record.state
+                self.changed_at[news.epoch] = self.now
             for each in self.processes:
                 self._broadcast(each, news)
         return answer
@@ -441,7 +595,8 @@ class FleetInABox:
         if self._happens(self.luck.gaps):
 
             def gap() -> None:
-                if process.link == link and not process.learning:
+                if process.link == link and not (process.joining or process.missing):
+                    process.missing = True
                     self._learn(process)
 
             self._at(process, self._delay(), gap)
@@ -454,6 +609,7 @@ class FleetInABox:
         self.down_until = self.now + self.chance.uniform(0.1, 8.0)
         fate = self.chance.choice(["empty", "old", "whole"])
         if fate == "empty":
+            self.has_lost = True
             self.space = Space()
             self.witness.begin_anew()
         elif fate == "old":
@@ -461,6 +617,7 @@ class FleetInABox:
             self._later(self.chance.uniform(1.0, 10.0), lambda: self._come_back_as(*old))
 
     def _come_back_as(self, space: Space, witness: Witness) -> None:
+        self.has_lost = True
         self.space, self.witness = space, witness
         witness.settings += 1_000_000  # it may have been set meanwhile
         self.down_until = max(self.down_until, self.now + 0.5)
@@ -469,7 +626,8 @@ class FleetInABox:
                 self._cut_off(process, process.link)
         if self._happens(0.5):  # a member that nobody knows has made news of another circuit
             self.unnoticed = True
-            latest = Asker("elsewhere", max(each.seen for each in self.processes), 1)
+            seen = max(each.known.latest for each in self.processes)
+            latest = Asker("elsewhere", seen, 1)
             for state in (CircuitState.FORCED_OPEN, CircuitState.CLOSED):
                 space.take(Forcing("another", state), self.store_time(), latest)
 
@@ -477,6 +635,7 @@ class FleetInABox:
         """Set the store's clock forward or back."""
         self.store_ahead += seconds
         self.witness.settings += 1
+        self.set_at = self.now
 
     def living_tokens(self) -> int:
         """How many probes the store has allowed that it takes for running."""

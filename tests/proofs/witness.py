@@ -5,12 +5,13 @@ It says nothing of how the rules come to it: it remembers who was allowed what, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from supervisor.machine import CircuitState
 from supervisor.policy import Policy
-from supervisor.sharing.held import NOTHING, Held, milliseconds
-from supervisor.sharing.rules import EARLY
+from supervisor.sharing.held import NOTHING, Held, milliseconds, record_of
+from supervisor.sharing.rules import EARLY, Asker
 from supervisor.sharing.store import (
     NEVER,
     Answer,
@@ -18,6 +19,7 @@ from supervisor.sharing.store import (
     Counting,
     Epoch,
     Forcing,
+    News,
     Opening,
     Renewing,
     Settling,
@@ -53,7 +55,8 @@ class Witness:
         votes: that it is open, since the last change.
         counts: failures of members, likewise.
         won: successes of probes in this period of HALF_OPEN.
-        openings: those that have had an effect, by member and view: told twice, they have none.
+        openings: those that have had an effect, by member and view, and as a whole: told twice,
+            they have none.
     """
 
     policy: Policy
@@ -63,7 +66,9 @@ class Witness:
     votes: dict[str, Right] = field(default_factory=dict[str, Right])
     counts: dict[str, tuple[Right, int]] = field(default_factory=dict[str, tuple[Right, int]])
     won: int = 0
-    openings: set[tuple[str, Epoch]] = field(default_factory=set[tuple[str, Epoch]])
+    openings: set[tuple[str, Epoch | Opening]] = field(
+        default_factory=set[tuple[str, Epoch | Opening]]
+    )
 
     def begin_anew(self) -> None:
         """Forget all: the store has, or may have."""
@@ -75,34 +80,43 @@ class Witness:
 
     def saw(
         self,
-        owner: str,
+        asker: Asker,
         step: Step,
-        seen: Epoch,
         before: Held,
         after: Held,
         answer: Answer,
         now: int,
         latest: Epoch,
+        told: Sequence[News],
     ) -> None:
-        """See a step be taken; `latest` is the epoch of the news before it."""
+        """See a step be taken; `latest` is the epoch of the news before it, `told` what is new."""
         self._check_terms(after, now)
+        owner = asker.owner
         changed = after.epoch != before.epoch and after.epoch != NEVER
         if changed:
-            assert after.epoch > max(before.epoch, seen, latest), "an epoch is not later"
+            assert after.epoch > max(before.epoch, asker.seen, latest), "an epoch is not later"
             assert after.owner == owner
+        frees = isinstance(step, Settling) and after != before and not changed
+        assert len(told) == changed + frees, "what happens is not told, or told twice"
+        for news in told:
+            assert (news.circuit, news.before) == (step.circuit, latest)
+            assert (news.record is None) == frees
+            assert frees or news.record == record_of(after)
         match step:
             case Opening():
                 self._saw_opening(owner, step, before, after, changed, now)
             case Asking():
                 self._saw_asking(owner, step, before, after, changed, answer, now)
             case Settling():
-                self._saw_settling(owner, step, before, after, changed, now)
+                self._saw_settling(owner, step, before, after, changed, answer, now)
             case Renewing():
                 self._saw_renewing(step, before, after, changed, answer, now)
             case Counting():
                 self._saw_counting(owner, step, before, after, changed, now)
             case Forcing():
                 assert after.state is step.state
+                was_so = before.state is step.state and before.epoch != NEVER
+                assert changed != (was_so and before.epoch >= step.view)
         if changed:
             self.votes.clear()
             self.counts.clear()
@@ -151,9 +165,9 @@ class Witness:
         else:
             assert step.hinted, "open again, without a hint"
             assert after.ends == now + length > before.ends, "a hint shortens"
-            assert (owner, step.view) not in self.openings, "a hint counts twice"
+            assert (owner, step) not in self.openings, "a hint counts twice"
             assert not after.leases
-        self.openings.add((owner, step.view))
+        self.openings |= {(owner, step.view), (owner, step)}
 
     def _saw_counting(
         self, owner: str, step: Counting, before: Held, after: Held, changed: bool, now: int
@@ -176,6 +190,7 @@ class Witness:
                 now + milliseconds(step.seconds),
                 milliseconds(step.seconds),
             )
+            self.openings.add((owner, step.view))  # its own opening after that tells nothing new
 
     def _saw_asking(
         self,
@@ -190,6 +205,8 @@ class Witness:
         if changed:
             assert after.state is HALF_OPEN
             self.tokens.clear()
+            grown = before if before.epoch >= step.view and before.state is OPEN else step
+            assert after.failed_recoveries == grown.failed_recoveries, "it grows otherwise"
             if before.epoch >= step.view and before.state is OPEN:
                 assert now + EARLY >= before.ends, "probed before its time"
             elif before.epoch >= step.view:
@@ -210,10 +227,19 @@ class Witness:
             assert answer.outcome == "busy"
 
     def _saw_settling(
-        self, owner: str, step: Settling, before: Held, after: Held, changed: bool, now: int
+        self,
+        owner: str,
+        step: Settling,
+        before: Held,
+        after: Held,
+        changed: bool,
+        answer: Answer,
+        now: int,
     ) -> None:
         right = self.tokens.get(step.token)
         if after == before:
+            assert answer.outcome == ("alone" if before.epoch < step.epoch else "fenced")
+            assert right is None or step.token not in before.leases, "a verdict does not count"
             return
         assert right is not None, "a verdict without a token counts"
         assert right.owner == owner

@@ -222,6 +222,15 @@ CASES = [
         quorum=2,
     ),
     Case(
+        "who has none is not among the many",
+        [
+            Turn(0, replace(COUNTING, failures=7), "alone"),
+            Turn(0, replace(COUNTING, failures=0), "alone", owner="b"),
+        ],
+        [],
+        quorum=2,
+    ),
+    Case(
         "failures of before a recovery do not count",
         [
             OPENED,
@@ -386,6 +395,16 @@ CASES = [
             Turn(26 * HOUR, Forcing("db", CLOSED), "told", CLOSED, 26 * HOUR, 26 * HOUR),
         ],
         [FORCED_OPEN, CLOSED],
+    ),
+    Case(
+        "what is set by hand is news to who knew of something later",
+        [
+            Turn(0, Forcing("db", CLOSED), "told", CLOSED, 0, 0),
+            Turn(1, Forcing("db", CLOSED, epoch(0)), "told", CLOSED, 0, 0),
+            Turn(2, Forcing("db", CLOSED, epoch(1)), "told", CLOSED, 2, 2),
+            Turn(3, Forcing("db", CLOSED, epoch(1)), "told", CLOSED, 2, 2),
+        ],
+        [CLOSED, CLOSED],
     ),
     Case(
         "a release ends an opening, also one that the store does not know",

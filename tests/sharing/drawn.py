@@ -93,7 +93,7 @@ class Drawn:
                     self.failure,
                 )
             case _:
-                return Forcing(self.circuit, self.state)
+                return Forcing(self.circuit, self.state, epoch)
 
 
 def _beyond(epochs: list[Epoch]) -> Epoch:

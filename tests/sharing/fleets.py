@@ -62,10 +62,10 @@ class FaultyStore(MemorySharing):
             raise self.error
 
     def cut(self, error: BaseException | None = None) -> None:
-        """Let every question fail from now on, and those who listen hear of it."""
+        """Let every question fail from now on; the links that there are stay cut."""
         self.error = Cut("cut") if error is None else error
         for link in self.links:
-            link.gone.set()
+            link.cut(self.error)
 
     def mend(self) -> None:
         """Let them be answered again."""
@@ -86,37 +86,48 @@ class FaultyStore(MemorySharing):
 
 
 class FaultyLink:
-    """A link that fails when its store says so."""
+    """A link that fails when its store says so, and for ever once it is cut."""
 
     def __init__(self, store: FaultyStore, link: Link) -> None:
         self._store = store
         self._link = link
-        self.gone = anyio.Event()
+        self._error: BaseException | None = None
+        self._gone = anyio.Event()
+
+    def cut(self, error: BaseException) -> None:
+        """Let every question fail, and who listens hear of it."""
+        self._error = error
+        self._gone.set()
 
     async def take(self, step: Step, seen: Epoch) -> Answer:
         self._store.steps.append(step)
-        await self._store.answer("take")
+        await self._answer("take")
         return await self._link.take(step, seen)
 
     async def beat(self, seconds: float) -> Beat:
-        await self._store.answer("beat")
+        await self._answer("beat")
         return await self._link.beat(seconds)
 
     async def snapshot(self) -> AsyncIterator[dict[str, Record]]:
-        await self._store.answer("snapshot")
+        await self._answer("snapshot")
         async for part in self._link.snapshot():
             yield part
 
     async def look(self) -> Sight:
-        await self._store.answer("look")
+        await self._answer("look")
         return await self._link.look()
 
     async def past(self, count: int) -> list[News]:
-        await self._store.answer("past")
+        await self._answer("past")
         return await self._link.past(count)
 
+    async def _answer(self, what: str) -> None:
+        await self._store.answer(what)
+        if self._error is not None:
+            raise self._error
+
     async def news(self, after: Epoch, seconds: float) -> list[News]:
-        await self._store.answer("news")
+        await self._answer("news")
         if self._store.deaf:
             raise Cut("deaf")
         heard: list[News] = []
@@ -130,10 +141,10 @@ class FaultyLink:
                 group.cancel_scope.cancel()
 
             group.start_soon(listen)
-            await self.gone.wait()
+            await self._gone.wait()
             group.cancel_scope.cancel()
-        if self._store.error is not None and not heard:
-            raise self._store.error
+        if self._error is not None and not heard:
+            raise self._error
         return heard
 
 

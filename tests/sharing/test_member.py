@@ -363,6 +363,21 @@ class TestFaults:
             await anyio.sleep(0.3)
             assert breakers[0].state is CLOSED
 
+    async def test_a_link_that_is_reset(self) -> None:
+        """Of a store that is well: there is another one soon."""
+        async with fleet() as (store, supervisors, breakers):
+            store.cut()
+            store.mend()
+            await heard()
+            assert [each.fleet is not None and each.fleet.linked for each in supervisors] == [
+                False,
+                False,
+            ]
+            await anyio.sleep(0.2)
+            await fail_times(breakers[0], 1)
+            await heard()
+            assert states(breakers) == [OPEN, OPEN]
+
     async def test_a_frozen_store(self) -> None:
         """It is noticed in a second."""
         async with fleet() as (store, (supervisor, _), breakers):

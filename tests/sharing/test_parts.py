@@ -7,17 +7,19 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import anyio
 import pytest
 
-from supervisor import CircuitState, MemorySharing
+from supervisor import CircuitState, MemorySharing, Supervisor
 from supervisor.loop import EventLoop
-from supervisor.machine import Failed
+from supervisor.machine import Adopt, Failed
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.failures import PARTS, Failures
-from supervisor.sharing.hearing import Hearing
+from supervisor.sharing.hearing import BEAT, Hearing
 from supervisor.sharing.known import REMEMBERED, REMEMBERED_OPEN, Known
-from supervisor.sharing.store import Answer, Beat, Epoch, Link, Record
+from supervisor.sharing.store import NEVER, Answer, Beat, Epoch, Link, News, Record
 from supervisor.sharing.translation import Reader
+from tests.support.worlds import settle_down
 
 CLOSED, OPEN = CircuitState.CLOSED, CircuitState.OPEN
 
@@ -90,6 +92,80 @@ async def test_what_is_heard_during_a_snapshot(before: int, remains: bool) -> No
     await hearing.begin(cast("Link", Slow(known, heard)), EventLoop.here())
     assert known.of("x") == (heard if remains else None)
     assert known.of("y") is None
+
+
+class Late:
+    """A link to a store whose beats are answered late: news comes meanwhile, and they know less."""
+
+    def __init__(self) -> None:
+        self.latest = Epoch(5, 0)
+        self.snapshots = 0
+        self._told = anyio.Event()
+
+    async def beat(self, seconds: float) -> Beat:  # noqa: ARG002
+        latest = self.latest
+        self._told.set()
+        await settle_down()
+        return Beat(0.0, latest, 1)
+
+    async def snapshot(self) -> AsyncIterator[dict[str, Record]]:
+        self.snapshots += 1
+        yield {}
+
+    async def news(self, after: Epoch, seconds: float) -> list[News]:  # noqa: ARG002
+        self._told = anyio.Event()
+        await self._told.wait()
+        self.latest = after._replace(number=after.number + 1)
+        return [News("x", self.latest, after, record(OPEN, 5))]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("loses", [False, True])
+async def test_what_is_heard_during_a_beat(loses: bool) -> None:
+    """Is not taken for something that the store has lost; what it has lost, is."""
+    clock, link, loop = StoreClock(), Late(), EventLoop.here()
+    hearing = Hearing({}, Known(), clock, Reader("me", clock, 5.0))
+    async with anyio.create_task_group() as tasks:
+        await hearing.begin(cast("Link", link), loop)
+        tasks.start_soon(hearing.listen, link, loop)
+        tasks.start_soon(hearing.give_signs, link, loop)
+        await anyio.sleep(1.5 * BEAT)
+        link.latest = NEVER if loses else link.latest
+        await anyio.sleep(0.7 * BEAT)  # there are two beats, and no third one
+        tasks.cancel_scope.cancel()
+    assert link.snapshots == 1 + loses
+
+
+class Lossy(Reader):
+    """A reader of whom is known what it was told of the store."""
+
+    lost: bool | None = None
+
+    def rejoin(self, record: Record | None, now: float, known: Epoch, lost: bool) -> Adopt:
+        self.lost = lost
+        return super().rejoin(record, now, known, lost)
+
+
+class Answered(Slow):
+    """A link to a store that is heard of by an answer while a beat is under way."""
+
+    async def beat(self, seconds: float) -> Beat:
+        self._known.add("x", self._heard)
+        return await super().beat(seconds)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("before", "is_lost"), [(5, False), (6, True)])
+async def test_what_is_answered_during_a_beat(before: int, is_lost: bool) -> None:
+    """Likewise: circuits are told that the store has lost something only if it has."""
+    async with Supervisor(sharing=MemorySharing()) as supervisor:
+        supervisor.circuit("x")
+        clock, known = StoreClock(), knowing(y=record(OPEN, before))
+        reader = Lossy("me", clock, 5.0)
+        hearing = Hearing(supervisor._circuits, known, clock, reader)
+        link = Answered(known, record(OPEN, 8))
+        await hearing.begin(cast("Link", link), EventLoop.here())
+        assert reader.lost is is_lost
 
 
 class TestClock:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Final
 
+import anyio
+
 from supervisor.commands.fleet.documents import change_of, document_of, done
-from supervisor.commands.fleet.plan import Order, Plan
+from supervisor.commands.fleet.plan import FleetError, Order, Plan
 from supervisor.commands.fleet.source import asked, link_to, look
 from supervisor.commands.fleet.words import lines_of, report, state_of
 from supervisor.commands.texts import printable
@@ -16,6 +19,12 @@ from supervisor.sharing import Epoch, Forcing, Link, News, Sharing, Sight
 
 PATIENCE: Final = 5.0
 """Seconds for which news is waited for at a time."""
+
+AGAIN: Final = 1.0
+"""Seconds before another try to reach a store that is followed, and was lost."""
+
+FORGOTTEN: Final = ", but does not remember all that has happened"
+"""Of a store that comes back empty, or from an old copy."""
 
 MISSED: Final = "what comes next is not all that has happened"
 
@@ -36,8 +45,8 @@ async def show(plan: Plan, sharing: Sharing) -> None:
             print(json.dumps(document_of(plan, sight, past), indent=None if plan.follow else 2))
         else:
             print(*report(sight, past, plan.space), sep="\n")
-        if plan.follow:
-            await _follow(plan, link, max([sight.latest, *(each.epoch for each in past)]))
+    if plan.follow:
+        await _follow(plan, sharing, max([sight.latest, *(each.epoch for each in past)]))
 
 
 async def _obey(plan: Plan, order: Order, link: Link, sight: Sight) -> None:
@@ -54,19 +63,39 @@ async def _obey(plan: Plan, order: Order, link: Link, sight: Sight) -> None:
     print(printable(f"{order.circuit}: {told}"))
 
 
-async def _follow(plan: Plan, link: Link, heard: Epoch) -> None:
-    """Print a line for each change, until this is cancelled."""
+async def _follow(plan: Plan, sharing: Sharing, heard: Epoch) -> None:
+    """Print a line for each change, until this is cancelled; go on when a lost store is back."""
+    print(end="", flush=True)  # what was printed before
+    is_lost = False
     while True:
-        print(end="", flush=True)  # for whoever reads it as it comes
-        for news in await asked(plan, link.news(heard, PATIENCE)):
-            if plan.as_json:
-                print(json.dumps(change_of(news)))
-            else:
-                _tell(news, heard)
-            heard = news.epoch
+        try:
+            async with link_to(plan, sharing) as link:
+                latest = (await asked(plan, link.look())).latest
+                if is_lost:
+                    is_lost = False
+                    _say(f"{plan}: it answers again" + (FORGOTTEN if latest < heard else ""))
+                heard = min(heard, latest)
+                while True:
+                    for news in await asked(plan, link.news(heard, PATIENCE)):
+                        _tell(plan, news, heard)
+                        heard = news.epoch
+        except FleetError as error:
+            if not is_lost:
+                _say(f"{error}; trying again")
+            is_lost = True
+        await anyio.sleep(AGAIN)
 
 
-def _tell(news: News, heard: Epoch) -> None:
-    if news.before > heard:
-        print(MISSED)
-    print(*lines_of([news]), sep="\n")
+def _say(text: str) -> None:
+    """Say that apart from what is shown, which may be read by a program."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def _tell(plan: Plan, news: News, heard: Epoch) -> None:
+    if plan.as_json:
+        print(json.dumps(change_of(news)))
+    else:
+        if news.before > heard:
+            print(MISSED)
+        print(*lines_of([news]), sep="\n")
+    print(end="", flush=True)  # for whoever reads it as it comes

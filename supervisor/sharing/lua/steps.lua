@@ -113,7 +113,7 @@ function steps.renewing()
 end
 
 function steps.forcing()
-  local held = get()
+  local held = unless_void(get())
   if held.state == asked.state and held.epoch ~= NEVER then return answer('told', held) end
   return changed(entered(asked.state))
 end

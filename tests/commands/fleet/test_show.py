@@ -348,22 +348,63 @@ async def test_an_error_of_the_store(error: Exception, told: str) -> None:
     assert str(caught.value) == f"{WHERE}: {told}"
 
 
-async def test_a_store_that_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    """While it is followed."""
-    store = FaultyStore()
-    async with store.connect("a") as link:
+@asynccontextmanager
+async def following(store: MemorySharing, **plan: Any) -> AsyncIterator[None]:
+    """Follow a fleet, whose only member has just given a sign of life."""
+    async with MemorySharing.connect(store, "a") as link:
         await link.beat(15.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(show, replace(PLAN, follow=True, **plan), store)
+        await settle_down()
+        yield
+        await settle_down()
+        tasks.cancel_scope.cancel()
 
-    async def cut() -> None:
-        await anyio.sleep(1)
+
+async def opened(store: MemorySharing, *circuits: str) -> None:
+    async with MemorySharing.connect(store, "a") as link:
+        for circuit in circuits:
+            await link.take(Forcing(circuit, FORCED_OPEN), NEVER)
+
+
+async def test_a_store_that_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is followed: that is said once, and so is its return; nothing is missed."""
+    store = FaultyStore()
+    async with following(store):
+        await opened(store, "x")
+        await settle_down()
         store.cut()
+        await opened(store, "y")
+        await anyio.sleep(10)
+        assert store.asked["connect"] > 5
+        store.mend()
+        await anyio.sleep(2)
+        await opened(store, "z")
+    out, err = capsys.readouterr()
+    assert [line.split()[3] for line in out.splitlines()[4:]] == ["x", "y", "z"]
+    assert err.splitlines() == [
+        f"{WHERE}: Cut: cut; trying again",
+        f"{WHERE}: it answers again",
+    ]
 
-    with pytest.raises(ExceptionGroup) as caught:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(show, replace(PLAN, follow=True), store)
-            tasks.start_soon(cut)
-    assert [str(each) for each in caught.value.exceptions] == [f"{WHERE}: Cut: cut"]
-    assert capsys.readouterr().out.startswith("1 supervisor shares")
+
+async def test_a_store_that_comes_back_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also with a clock that went back: that is said, and what comes then is shown."""
+    store = FaultyStore()
+    async with following(store, as_json=True):
+        await opened(store, "x")
+        await settle_down()
+        store.cut()
+        await settle_down()
+        store.lose_all()
+        store._clock = lambda: 1.0
+        store.mend()
+        await anyio.sleep(2)
+        await opened(store, "y")
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["circuit"] for line in out.splitlines()[1:]] == ["x", "y"]
+    *_, said = err.splitlines()
+    assert said == f"{WHERE}: it answers again, but does not remember all that has happened"
 
 
 class Crumbling(MemorySharing):
@@ -383,14 +424,18 @@ class Crumbling(MemorySharing):
         raise ConnectionError("reset")
 
 
-async def test_a_connection_that_breaks_by_itself() -> None:
-    """It is told as any other."""
+async def test_a_connection_that_breaks_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told as any other, and made again."""
     store = Crumbling()
-    async with MemorySharing.connect(store, "a") as link:
-        await link.beat(15.0)
-    with pytest.raises(FleetError) as caught:
-        await show(replace(PLAN, follow=True), store)
-    assert str(caught.value) == f"{WHERE}: ConnectionError: reset"
+    async with following(store):
+        await anyio.sleep(3.5)
+        await opened(store, "x")
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].split()[3] == "x"
+    assert err.splitlines() == [
+        f"{WHERE}: ConnectionError: reset; trying again",
+        f"{WHERE}: it answers again",
+    ]
 
 
 class Ungracious(MemorySharing):

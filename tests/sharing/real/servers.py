@@ -146,11 +146,13 @@ class Way:
     Attributes:
         is_black_hole: whether it does.
         resets: whether connections are reset when the next byte arrives from a client.
+        delay: seconds that everything takes, in either direction.
     """
 
     def __init__(self, server: Server) -> None:
         self.is_black_hole = False
         self.resets = False
+        self.delay = 0.0
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -181,6 +183,7 @@ class Way:
                     source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     source.close()
                     break
+                time.sleep(self.delay)
                 if not self.is_black_hole:
                     target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)

@@ -140,16 +140,25 @@ def test_following(server: Server, space: str) -> None:
 
 
 def test_a_server_that_is_killed_while_it_is_followed(own_server: Server) -> None:
-    """One line, and that is the end."""
+    """It is said once; when there is one again, that is said, and what comes then."""
     anyio.run(somebody, own_server, "default")
-    with following(own_server.url) as process:
+    with heeding_ctrl_c(), following(own_server.url) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline()
         own_server.kill()
-        _, said = process.communicate()
-        assert process.returncode == 2
-    assert said.count("\n") == 1
-    assert said.startswith("space 'default' of redis://127.0.0.1:")
+        lost = process.stderr.readline()
+        assert lost.startswith("space 'default' of redis://127.0.0.1:")
+        assert lost.endswith("; trying again\n")
+        own_server.start()
+        back = process.stderr.readline()
+        assert back.endswith(": it answers again, but does not remember all that has happened\n")
+        anyio.run(somebody, own_server, "default", "other")
+        while "  other  open for" not in process.stdout.readline():
+            pass  # the report
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "interrupted\n")
+        assert process.returncode == 130
 
 
 def test_no_server(command: Command) -> None:

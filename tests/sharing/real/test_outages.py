@@ -56,6 +56,38 @@ def test_connections_are_reset(crew: Crew, server: Server, space: str) -> None:
     way.close()
 
 
+def test_a_long_way(crew: Crew, server: Server, space: str) -> None:
+    """A tenth of a second there and back: what opens is heard of, and one of all probes."""
+    way = Way(server)
+    way.delay = 0.05
+    policy = {"recovery_timeout": 1.0}
+    with joined(crew.on(BACKENDS), way.url, policy=policy, space=space, timeout=UNHURRIED) as fleet:
+        assert fleet.workers[0].ask("fail", "x")
+        fleet.until_all("half_open", "x")
+        one_probe_succeeds(fleet, "x")
+        fleet.until_all("closed", "x")
+        for changes in fleet.of_all("changes", "x"):
+            assert [state for state, _ in changes] == ["open", "half_open", "closed"]
+    way.close()
+
+
+@each_in_turn
+def test_news_that_is_not_there_any_more(
+    crew: Crew, backends: Sequence[Backend], server: Server, space: str
+) -> None:
+    """Who was frozen for long sees that some is missing, and reads how all stands."""
+    with joined(
+        crew.on(backends), server.url, policy=STAYS_OPEN, space=space, timeout=UNHURRIED
+    ) as fleet:
+        late, one, another = fleet.workers
+        late.freeze()
+        assert one.ask("fail", "x", "y", "z") == 3
+        fleet.until(lambda: another.ask("states", "x", "y", "z") == {"open": 3})
+        server.do("XTRIM", f"circuits:{{{space}}}:news", "MAXLEN", "1")
+        late.go_on()
+        fleet.until_all("open", "x", "y", "z")
+
+
 @each_in_turn
 def test_one_is_in_a_black_hole(
     crew: Crew, backends: Sequence[Backend], servers: dict[str, Server], space: str
