@@ -1,31 +1,41 @@
-"""The `async with` blocks that the running task is in, by whatever breakers.
+"""The `async with` blocks of breakers.
 
-One breaker serves many tasks at a time, so its blocks cannot be kept in the breaker.
+One breaker serves many tasks at a time, so its blocks cannot be kept in the breaker. But a statement
+`async with` looks up how to leave its block before it enters, and keeps what it has got. So each is
+given a way out of its own, which `__aenter__` is called for next: no block is taken for another one,
+in whatever task or context it ends, be it by the garbage collector.
+
+Who enters without such a statement, as an `AsyncExitStack` does, keeps nothing. Those blocks are
+remembered by the context that they were entered in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import sys
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from functools import partial
-from types import coroutine
+from threading import get_ident
+from types import TracebackType, coroutine
 from typing import Final, TypeAlias, cast
 
 from supervisor.circuit import Circuit, OuterCall, Ticket, ask, report, settle_block
+from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.timeouts import CallLimit
 from supervisor.policy import Outcome
 
-Aside: TypeAlias = "tuple[Ticket, int, OuterCall, CallLimit | None]"
-"""What there is to a block off the shortest path: its ticket, and its number among the circuit's
-calls; itself, as it is known inside; and the limit to its time.
+getrefcount: Final[Callable[[object], int]] = getattr(sys, "getrefcount", lambda _: 0)
+"""Python's own; where there is none, all blocks are remembered."""
+
+UNKEPT: Final = 3
+"""References to the block that a breaker has given a way out of, if nobody has kept that: of the
+breaker, of who looks, and of the look itself.
 """
 
-Block: TypeAlias = "tuple[object, Circuit, Ticket | Aside, int, Block | None]"
-"""Of one breaker: its ticket and its number, or all that there is to it; and at the end the block
-round it: a linked list, innermost first.
+Aside: TypeAlias = "tuple[Ticket, OuterCall, CallLimit | None]"
+"""What there is to a block off the shortest path: its ticket; itself, as it is known inside; and the
+limit to its time.
 """
-
-blocks: ContextVar[Block | None] = ContextVar("supervisor.blocks", default=None)
 
 
 @coroutine
@@ -40,58 +50,140 @@ as the guard: awaited, as often as one likes, it is done, since it is a generato
 tuple(cast("Generator[None, None, None]", DONE))
 
 
-async def enter_aside(breaker: object, circuit: Circuit, ticket: Ticket | None) -> None:
-    """Enter a block off the shortest path.
+class Block:
+    """One block, which may be entered once.
 
-    It has been admitted by `ticket`; None: it has to ask.
+    Attributes:
+        breaker: by what.
+        circuit, began: its circuit, and its number among the calls there, once it is entered.
+        grant: by what it has to be settled, or all that there is to it; None: it is not open.
     """
-    aside = await _begin_aside(circuit, ticket)
-    blocks.set((breaker, circuit, aside, 0, blocks.get()))
+
+    __slots__ = ("began", "breaker", "circuit", "grant")
+
+    breaker: CircuitHandle
+    circuit: Circuit
+    began: int
+    grant: Ticket | Aside | None
+
+    def leave(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[None]:
+        """Settle it, by how it has ended."""
+        grant = self.grant
+        if grant is None:  # it was looked up by who has entered another one
+            self.breaker._entering = None  # pyright: ignore[reportPrivateUsage]
+            return leave_remembered(self.breaker, exc)
+        circuit = self.circuit
+        if exc is None and grant is circuit.grant and circuit.loop.thread == get_ident():
+            self.grant = None
+            circuit.unsent_successes += 1
+            return DONE
+        if circuit.running and circuit.loop.thread != get_ident():
+            circuit.check_thread()  # looked at before: this, too, fails at the recursion limit
+        self.grant, circuit.ending = None, circuit.ending + 1
+        if isinstance(grant, tuple):
+            return _end_aside(circuit, grant, self.began, exc)
+        settle_block(circuit, grant, self.began, None, exc)
+        return DONE
 
 
-async def _begin_aside(circuit: Circuit, ticket: Ticket | None) -> Aside:
-    if ticket is None:
-        ticket = await ask(circuit)
-    began = circuit.started
-    try:
-        known, limit = OuterCall(circuit), await CallLimit.begin(circuit, ticket)
-        known.__enter__()
-    except BaseException:  # it has not begun
-        circuit.ending += 1
-        report(circuit, ticket, Outcome.IGNORED)
-        raise
-    return ticket, began, known, limit
+def leave_by_hand(
+    breaker: CircuitHandle,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    traceback: TracebackType | None,
+) -> Awaitable[None]:
+    """Leave the innermost block of `breaker` that the context remembers."""
+    return leave_remembered(breaker, exc)
 
 
-async def end_aside(circuit: Circuit, aside: Aside, error: BaseException | None) -> None:
-    """Settle such a block, that is among those that end already, by how it has ended.
+class WayOut(property):
+    """`__aexit__`, as an attribute of a breaker: another one for each look."""
+
+    __call__ = staticmethod(leave_by_hand)  # what it is as an attribute of the class
+
+
+# Blocks that a context remembers
+
+Remembered: TypeAlias = "tuple[Block, Remembered | None]"
+"""A block, and those round it: a linked list, innermost first."""
+
+_remembered: ContextVar[Remembered | None] = ContextVar("supervisor.blocks", default=None)
+
+
+def remember(breaker: CircuitHandle) -> Block:
+    """Return a block of `breaker` that is about to be entered, and is kept by this context."""
+    block, outer = Block(), _remembered.get()
+    block.breaker, block.grant = breaker, None
+    while outer is not None and outer[0].grant is None:  # it was left in another context
+        outer = outer[1]
+    _remembered.set((block, outer))
+    return block
+
+
+def leave_remembered(breaker: CircuitHandle, exc: BaseException | None) -> Awaitable[None]:
+    """Leave the innermost open block of `breaker` that this context remembers.
 
     Raises:
-        CallTimeoutError: it has been cancelled for having run too long.
+        RuntimeError: there is none.
     """
-    ticket, began, known, limit = aside
-    known.__exit__()
-    if limit is None:
-        settle_block(circuit, ticket, began, known, error)
-    else:
-        await limit.end(partial(settle_block, circuit, ticket, began, known), error)
-
-
-def leave_block(breaker: object) -> Block:
-    """Take the innermost block of `breaker` out of the list, and return it."""
-    block = blocks.get()
+    here = _remembered.get()
     inner: list[Block] = []  # other breakers' blocks, when an async generator mixes the order
-    while block is not None and block[0] is not breaker:
-        inner.append(block)
-        block = block[-1]
-    if block is None:
+    while here is not None and (here[0].breaker is not breaker or here[0].grant is None):
+        inner.append(here[0])
+        here = here[1]
+    if here is None:
         raise RuntimeError(
             f"the block of {breaker!r} was entered in another context than it is left in; guard an"
             " async generator by `@breaker.streaming`, and what begins in one task, or cell of a"
             " notebook, and ends in another by `permit = await breaker.acquire()`"
         )
-    outer = block[-1]
+    block, outer = here
     for other in reversed(inner):
-        outer = (*other[:-1], outer)
-    blocks.set(outer)
-    return block
+        outer = outer if other.grant is None else (other, outer)
+    _remembered.set(outer)
+    return block.leave(None, exc, None)
+
+
+# Blocks off the shortest path
+
+
+async def enter_aside(
+    breaker: CircuitHandle, block: Block | None, circuit: Circuit, ticket: Ticket | None
+) -> None:
+    """Enter a block off the shortest path; None: one that the context is to remember.
+
+    It has been admitted by `ticket`; None: it has to ask.
+    """
+    if ticket is None:
+        ticket = await ask(circuit)
+    began = circuit.started
+    try:
+        known, limit = OuterCall(circuit), await CallLimit.begin(circuit, ticket)
+        block = block or remember(breaker)
+        known.__enter__()
+    except BaseException:  # it has not begun
+        circuit.ending += 1
+        report(circuit, ticket, Outcome.IGNORED)
+        raise
+    block.circuit, block.grant, block.began = circuit, (ticket, known, limit), began
+
+
+async def _end_aside(
+    circuit: Circuit, aside: Aside, began: int, error: BaseException | None
+) -> None:
+    """Settle such a block, that is among those that end already, by how it has ended.
+
+    Raises:
+        CallTimeoutError: it has been cancelled for having run too long.
+    """
+    ticket, known, limit = aside
+    known.__exit__()
+    if limit is None:
+        settle_block(circuit, ticket, began, known, error)
+    else:
+        await limit.end(partial(settle_block, circuit, ticket, began, known), error)

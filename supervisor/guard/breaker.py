@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from threading import get_ident
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from supervisor.arguments import (
     check_async,
@@ -16,17 +15,26 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.circuit import (
+    Circuit,
     Ticket,
     admit,
     admit_at_once,
     ask,
     end_once,
     report,
-    settle_block,
     spend_retry,
     succeed,
 )
-from supervisor.guard.block import DONE, blocks, end_aside, enter_aside, leave_block
+from supervisor.guard.block import (
+    DONE,
+    UNKEPT,
+    Block,
+    WayOut,
+    enter_aside,
+    getrefcount,
+    leave_by_hand,
+    remember,
+)
 from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.permit import Permit
@@ -63,6 +71,12 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
     """
 
     __slots__ = ()
+
+    def __init_subclass__(cls, **policy: Any) -> None:  # as `CircuitHandle` says
+        super().__init_subclass__(**policy)
+        enters_itself = cls.__aenter__ is not CircuitBreaker.__aenter__  # perhaps after a wait
+        if enters_itself and cls.__aexit__ is CircuitBreaker.__aexit__:
+            cls.__aexit__ = leave_by_hand  # type: ignore[method-assign]
 
     @classmethod
     def from_settings(cls, name: str) -> Self:
@@ -236,47 +250,64 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             CircuitBreakerOpenError: the circuit refused the call.
             Exception: any other error of `call`.
         """
-        circuit = self._circuit
+        circuit, block = self._circuit, self._entering
+        if block is not None:
+            if getrefcount(self._entering) <= UNKEPT:
+                block = None
+            self._entering = None
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:
-            return self._enter_first()
-        if circuit.headroom > 0:
-            began = circuit.started = circuit.started + 1
-            grant: Ticket = circuit.grant
-        else:
-            ticket = admit_at_once(circuit)
-            if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-                return enter_aside(self, circuit, ticket)
-            grant, began = ticket, circuit.started
-        blocks.set((self, circuit, grant, began, blocks.get()))
+            return self._enter_first(block)
+        if circuit.headroom <= 0 or block is None:
+            return self._enter_otherwise(circuit, block)
+        block.circuit, block.grant = circuit, circuit.grant
+        block.began = circuit.started = circuit.started + 1
         return DONE
 
-    def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> Awaitable[None]:
-        block = blocks.get()
-        if block is not None and block[0] is self:
-            _, circuit, grant, began, outer = block
-            blocks.set(outer)
-        else:
-            _, circuit, grant, began, _ = leave_block(self)
-        if exc is None and grant is circuit.grant and circuit.loop.thread == get_ident():
-            circuit.unsent_successes += 1
-            return DONE
-        if circuit.running and circuit.loop.thread != get_ident():
-            circuit.check_thread()  # looked at before: this, too, fails at the recursion limit
-        circuit.ending += 1
-        if isinstance(grant, tuple):
-            return end_aside(circuit, grant, exc)
-        settle_block(circuit, grant, began, None, exc)
+    if TYPE_CHECKING:
+
+        def __aexit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> Awaitable[None]: ...
+
+    else:
+
+        @WayOut
+        def __aexit__(self):
+            """Settle the block by how it has ended."""
+            block = Block()
+            block.breaker, block.grant = self, None
+            self._entering = block
+            return block.leave
+
+    def _enter_otherwise(self) -> Awaitable[None]:
+        block, circuit = self._entering, self._circuit
+        if block is not None:
+            block = block if getrefcount(self._entering) > UNKEPT else None
+            self._entering = None
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+            return self._enter_first(block)
+        ticket = admit_at_once(circuit)
+        if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+            return enter_aside(self, block, circuit, ticket)
+        block = block or remember(self)
+        block.circuit, block.grant, block.began = circuit, ticket, circuit.started
         return DONE
 
-    async def _enter_first(self) -> None:
+    def _enter_otherwise(self, circuit: Circuit, block: Block | None) -> Awaitable[None]:
+        ticket = admit_at_once(circuit)
+        if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+            return enter_aside(self, block, circuit, ticket)
+        block = block or remember(self)
+        block.circuit, block.grant, block.began = circuit, ticket, circuit.started
+        return DONE
+
+    async def _enter_first(self, block: Block | None) -> None:
         """Enter a block, once the circuit of this event loop has been joined."""
         circuit = await self._begin()
-        await enter_aside(self, circuit, await admit(circuit, False, None, "closed"))
+        await enter_aside(self, block, circuit, await admit(circuit, False, None, "closed"))
 
     @property
     def limits_retries(self) -> bool:

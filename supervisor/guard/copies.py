@@ -30,4 +30,5 @@ def _unused(kind: type[Copied], name: str, policy: Policy) -> Copied:
     unused: Any = kind.__new__(kind)
     unused._circuit = Circuit(name, policy)
     unused._binding = BY_NAME
+    unused._entering = None
     return unused  # type: ignore[no-any-return]

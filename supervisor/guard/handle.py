@@ -26,7 +26,7 @@ from supervisor.settings import app_settings
 class CircuitHandle(ByHand, Streaming, Copied):
     """One circuit by name; see `CircuitBreaker`, which guards calls by it as well."""
 
-    __slots__ = ("__weakref__", "_binding", "_circuit")
+    __slots__ = ("__weakref__", "_binding", "_circuit", "_entering")
 
     default_policy: ClassVar[Policy | None] = None
     """What breakers go by that are made without a policy; None: the default one. A subclass gives
@@ -75,6 +75,7 @@ class CircuitHandle(ByHand, Streaming, Copied):
         asked = given_policy("CircuitBreaker", base, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
+        self._entering = None
 
     @classmethod
     def of(cls, circuit: Circuit) -> Self:
@@ -82,6 +83,7 @@ class CircuitHandle(ByHand, Streaming, Copied):
         breaker = cls.__new__(cls)
         breaker._circuit = circuit
         breaker._binding = OWNED
+        breaker._entering = None
         return breaker
 
     @property
