@@ -113,10 +113,8 @@ def as_part(circuit: Circuit) -> Part:
 def remember_error(circuit: Circuit, began: int, error: BaseException) -> None:
     """Remember that a call, the one of that number, has been counted as failed with an error."""
     known = error.__dict__
-    before: Failed | None = known.get(MARK)
-    if before is not None:
-        before = _without(circuit, before)
-    failed = known[MARK] = (_number_of(circuit), began, before)
+    before = _without(circuit, known[MARK]) if MARK in known else None
+    failed = known[MARK] = (circuit.number or _number_of(circuit), began, before)
     _failed_last.set(failed)
     if _innermost.get() is not None:
         _tell_outer_calls(circuit, failed)

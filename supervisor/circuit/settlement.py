@@ -76,43 +76,17 @@ def succeed(
     return _SUCCEEDED
 
 
-def fail(
-    circuit: Circuit,
-    ticket: Ticket,
-    error: BaseException | None,
-    surely: bool = False,
-    policy: Policy | None = None,
-) -> Judgement:
-    """Report that a call has raised an `Exception`, and return what that counts as; see `end`.
-
-    If it failed `surely`, the policy decides only on the kind of failure.
-    """
-    if (
-        ticket is circuit.grant
-        and circuit.headroom > 1
-        and (surely or not isinstance(error, DOUBTFUL_ERRORS))
-    ):
+def fail(circuit: Circuit, ticket: Ticket) -> None:
+    """Report that a call has failed, nobody knows by what; see `end_once`."""
+    if ticket is circuit.grant and circuit.headroom > 1:
         if circuit.unsent_successes:
             circuit.messages()
         circuit.headroom -= 1  # before the last look at it: others may take theirs meanwhile
-        if circuit.headroom < 1 or ticket is not circuit.grant:
-            return _fail_alone(circuit, ticket, error, surely, policy)
-        circuit.unsent_failures, circuit.ending = circuit.unsent_failures + 1, circuit.ending - 1
-        return PLAIN_FAILURE
-    return _fail_alone(circuit, ticket, error, surely, policy)
-
-
-def _fail_alone(
-    circuit: Circuit,
-    ticket: Ticket,
-    error: BaseException | None,
-    surely: bool,
-    policy: Policy | None,
-) -> Judgement:
-    if error is None:
-        report(circuit, ticket, PLAIN_FAILURE)
-        return PLAIN_FAILURE
-    return end(circuit, ticket, error, surely, policy)
+        if circuit.headroom >= 1 and ticket is circuit.grant:
+            count, ending = circuit.unsent_failures + 1, circuit.ending - 1
+            circuit.unsent_failures, circuit.ending = count, ending
+            return
+    report(circuit, ticket, PLAIN_FAILURE)
 
 
 def end(
@@ -157,9 +131,24 @@ def end_once(
         if isinstance(judgement, Failure) and type(ticket) is not Part:
             remember_error(circuit, began, error)
         return judgement
-    judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
+    judgement: Judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
     try:
-        judgement = fail(circuit, ticket, error, surely, policy)
+        # The same as in `fail`: to call it would cost as much.
+        if (
+            ticket is circuit.grant
+            and circuit.headroom > 1
+            and (surely or not isinstance(error, DOUBTFUL_ERRORS))
+        ):
+            if circuit.unsent_successes:
+                circuit.messages()
+            circuit.headroom -= 1
+            if circuit.headroom >= 1 and ticket is circuit.grant:
+                count, ending = circuit.unsent_failures + 1, circuit.ending - 1
+                circuit.unsent_failures, circuit.ending = count, ending
+            else:
+                judgement = end(circuit, ticket, error, surely, policy)
+        else:
+            judgement = end(circuit, ticket, error, surely, policy)
     finally:
         failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
         if failed and type(ticket) is not Part:

@@ -126,7 +126,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
-        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
             circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
@@ -234,7 +234,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         """
         if wait is None and wait_for == "closed":
             circuit = self._circuit
-            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+            if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
                 circuit = await self._begin()
             return Permit(circuit, admit_at_once(circuit) or await ask(circuit))
         if wait is not None:
@@ -255,7 +255,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             if getrefcount(self._entering) <= UNKEPT:
                 block = None
             self._entering = None
-        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
             return self._enter_first(block)
         if circuit.headroom <= 0 or block is None:
             return self._enter_otherwise(circuit, block)
@@ -287,7 +287,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         if block is not None:
             block = block if getrefcount(self._entering) > UNKEPT else None
             self._entering = None
-        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
+        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
             return self._enter_first(block)
         ticket = admit_at_once(circuit)
         if ticket is None or (circuit.allowance and circuit.allowance.limits_time):

@@ -108,7 +108,7 @@ class Permit(Uncopied):
         if isinstance(error, BaseException):
             end_once(self._circuit, self._settle(), error, self._began, self._block, surely=True)
         else:
-            fail(self._circuit, self._settle(), error, surely=True)
+            fail(self._circuit, self._settle())
 
     def ignore(self) -> None:
         """Report that the call counts neither as a success nor as a failure.
@@ -119,7 +119,9 @@ class Permit(Uncopied):
         report(self._circuit, self._settle(), Outcome.IGNORED)
 
     def __enter__(self) -> Permit:
-        if self._ticket is not None and self._block is None:
+        ticket = self._ticket
+        # The plainest one leaves no trace, as with the other ways into a guard.
+        if ticket is not None and ticket is not self._circuit.grant and self._block is None:
             block = self._block = OuterCall(self._circuit)
             block.__enter__()
         return self
@@ -133,12 +135,15 @@ class Permit(Uncopied):
         circuit, ticket, block = self._circuit, self._ticket, self._block
         if ticket is None:
             return
-        if exc is None and block is not None and circuit.loop.thread == get_ident():
-            block.__exit__()
-            if ticket is circuit.grant:  # most blocks, as short as can be
-                self._ticket = None
-                circuit.unsent_successes += 1
-                return
+        if (
+            exc is None
+            and ticket is circuit.grant  # most blocks, as short as can be
+            and block is None
+            and circuit.loop.thread == get_ident()
+        ):
+            self._ticket = None
+            circuit.unsent_successes += 1
+            return
         settle_block(circuit, self._settle(), self._began, block, exc)
 
     def __repr__(self) -> str:
