@@ -307,31 +307,36 @@ def test_the_shortest_path_is_the_same_in_its_places() -> None:
     much as the guard: all find the circuit, are admitted, and count a success alike.
     """
     breaker = tree_of(PACKAGE / "guard" / "breaker.py")
-    call, entered, left = (
-        list(statements_of(breaker, name)) for name in ("call", "__aenter__", "__aexit__")
-    )
+    call, entered = (list(statements_of(breaker, name)) for name in ("call", "__aenter__"))
+    left = list(statements_of(tree_of(PACKAGE / "guard" / "block.py"), "leave"))
     decorated = list(statements_of(tree_of(PACKAGE / "guard" / "wrapper.py"), "guarded"))
     begin = "circuit = self._circuit"
     found = call.index(begin)
     for body in (decorated, entered):  # a block is entered by no coroutine, unless it has to join
         same = [
             each.replace("breaker.", "self.").replace(
-                "return self._enter_first()", "circuit = await self._begin()"
+                "return self._enter_first(block)", "circuit = await self._begin()"
             )
             for each in body
         ]
         at = same.index(begin)
         assert same[at : at + 2] == call[found : found + 2]
-    assert admission_of(call) == admission_of(decorated) == admission_of(entered)
+    assert admission_of(call) == admission_of(decorated)
     success = (
         "if grant is circuit.grant:\n    circuit.unsent_successes += 1"
         "\nelse:\n    circuit.ending += 1\n    succeed(circuit, grant, result, began)"
     )
     assert sum(success in statement for statement in call) == 1
     assert sum(success in statement for statement in decorated) == 1
-    success = (  # an inherited block is another thread's
+    with_headroom = (
+        "if circuit.headroom > 0 and block is not None:"
+        "\n    block.circuit, block.grant = (circuit, circuit.grant)"
+        "\n    block.began = circuit.started = circuit.started + 1"
+    )
+    assert sum(statement.startswith(with_headroom) for statement in entered) == 1
+    success = (  # a block may be left by another thread
         "if exc is None and grant is circuit.grant and (circuit.loop.thread == get_ident()):"
-        "\n    circuit.unsent_successes += 1"
+        "\n    self.grant = None\n    circuit.unsent_successes += 1"
     )
     assert sum(success in statement for statement in left) == 1
 

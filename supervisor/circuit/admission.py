@@ -8,7 +8,7 @@ from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import error_for, reason_of
 from supervisor.circuit.asking import answer_without_actor, ask, begin_call, refuse
 from supervisor.circuit.calls import Ticket
-from supervisor.circuit.nesting import as_part, is_inside
+from supervisor.circuit.nesting import as_part, innermost_begun, is_inside
 from supervisor.circuit.observing import is_observed
 from supervisor.circuit.record import Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
@@ -72,7 +72,7 @@ def admit_at_once(
     now = circuit.loop.clock.time()
     if now >= circuit.refuse_until or not may_refuse or circuit.started % REFUSED_AT_ONCE == 0:
         return None
-    if is_inside(circuit):
+    if innermost_begun() is not None and is_inside(circuit):
         return as_part(circuit)
     lease = circuit.lease
     if lease.state is _OPEN and (allowance is None or allowance.observer is None):

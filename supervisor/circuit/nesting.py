@@ -84,6 +84,9 @@ _failed_last: ContextVar[Failed | None] = ContextVar("supervisor.failed_last", d
 failed_last: Final = _failed_last.get
 """Returns what has failed last in this task, of whatever circuit."""
 
+innermost_begun: Final = _innermost.get
+"""Returns the innermost of the known calls that this code is, or has been, inside of."""
+
 
 def innermost() -> OuterCall | None:
     """Return the innermost of the known calls that this code is inside of."""

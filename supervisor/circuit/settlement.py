@@ -131,7 +131,7 @@ def end_once(
         if isinstance(judgement, Failure) and type(ticket) is not Part:
             remember_error(circuit, began, error)
         return judgement
-    judgement: Judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
+    judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
     try:
         # The same as in `fail`: to call it would cost as much.
         if (
@@ -145,10 +145,8 @@ def end_once(
             if circuit.headroom >= 1 and ticket is circuit.grant:
                 count, ending = circuit.unsent_failures + 1, circuit.ending - 1
                 circuit.unsent_failures, circuit.ending = count, ending
-            else:
-                judgement = end(circuit, ticket, error, surely, policy)
-        else:
-            judgement = end(circuit, ticket, error, surely, policy)
+                return judgement
+        judgement = end(circuit, ticket, error, surely, policy)
     finally:
         failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
         if failed and type(ticket) is not Part:

@@ -1,9 +1,9 @@
 """The `async with` blocks of breakers.
 
-One breaker serves many tasks at a time, so its blocks cannot be kept in the breaker. But a statement
-`async with` looks up how to leave its block before it enters, and keeps what it has got. So each is
-given a way out of its own, which `__aenter__` is called for next: no block is taken for another one,
-in whatever task or context it ends, be it by the garbage collector.
+One breaker serves many tasks at a time, so its blocks cannot be kept in the breaker. But a
+statement `async with` looks up how to leave its block right before it enters, and keeps what it has
+got. So each look is given a way out of its own, and what is entered next goes with it: no block is
+taken for another one, in whatever task or context it ends, be it by the garbage collector.
 
 Who enters without such a statement, as an `AsyncExitStack` does, keeps nothing. Those blocks are
 remembered by the context that they were entered in.
@@ -17,10 +17,9 @@ from contextvars import ContextVar
 from functools import partial
 from threading import get_ident
 from types import TracebackType, coroutine
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from supervisor.circuit import Circuit, OuterCall, Ticket, ask, report, settle_block
-from supervisor.guard.handle import CircuitHandle
 from supervisor.guard.timeouts import CallLimit
 from supervisor.policy import Outcome
 
@@ -33,8 +32,8 @@ breaker, of who looks, and of the look itself.
 """
 
 Aside: TypeAlias = "tuple[Ticket, OuterCall, CallLimit | None]"
-"""What there is to a block off the shortest path: its ticket; itself, as it is known inside; and the
-limit to its time.
+"""What there is to a block off the shortest path: its ticket; itself, as it is known inside; and
+the limit to its time.
 """
 
 
@@ -50,6 +49,16 @@ as the guard: awaited, as often as one likes, it is done, since it is a generato
 tuple(cast("Generator[None, None, None]", DONE))
 
 
+class Entered(Protocol):
+    """Has blocks: a breaker.
+
+    Attributes:
+        _entering: the block that it has given a way out of last, unless that has been entered.
+    """
+
+    _entering: Block | None
+
+
 class Block:
     """One block, which may be entered once.
 
@@ -61,16 +70,16 @@ class Block:
 
     __slots__ = ("began", "breaker", "circuit", "grant")
 
-    breaker: CircuitHandle
+    breaker: Entered
     circuit: Circuit
     began: int
     grant: Ticket | Aside | None
 
     def leave(
         self,
-        exc_type: type[BaseException] | None,
+        _type: type[BaseException] | None,
         exc: BaseException | None,
-        traceback: TracebackType | None,
+        _traceback: TracebackType | None,
     ) -> Awaitable[None]:
         """Settle it, by how it has ended."""
         grant = self.grant
@@ -91,11 +100,18 @@ class Block:
         return DONE
 
 
+def way_out(breaker: Entered) -> Callable[..., Awaitable[None]]:
+    """Settle the block by how it has ended."""
+    block = breaker._entering = Block()  # pyright: ignore[reportPrivateUsage]
+    block.breaker, block.grant = breaker, None
+    return block.leave
+
+
 def leave_by_hand(
-    breaker: CircuitHandle,
-    exc_type: type[BaseException] | None,
+    breaker: Entered,
+    _type: type[BaseException] | None,
     exc: BaseException | None,
-    traceback: TracebackType | None,
+    _traceback: TracebackType | None,
 ) -> Awaitable[None]:
     """Leave the innermost block of `breaker` that the context remembers."""
     return leave_remembered(breaker, exc)
@@ -115,7 +131,7 @@ Remembered: TypeAlias = "tuple[Block, Remembered | None]"
 _remembered: ContextVar[Remembered | None] = ContextVar("supervisor.blocks", default=None)
 
 
-def remember(breaker: CircuitHandle) -> Block:
+def remember(breaker: Entered) -> Block:
     """Return a block of `breaker` that is about to be entered, and is kept by this context."""
     block, outer = Block(), _remembered.get()
     block.breaker, block.grant = breaker, None
@@ -125,7 +141,7 @@ def remember(breaker: CircuitHandle) -> Block:
     return block
 
 
-def leave_remembered(breaker: CircuitHandle, exc: BaseException | None) -> Awaitable[None]:
+def leave_remembered(breaker: Entered, exc: BaseException | None) -> Awaitable[None]:
     """Leave the innermost open block of `breaker` that this context remembers.
 
     Raises:
@@ -153,7 +169,7 @@ def leave_remembered(breaker: CircuitHandle, exc: BaseException | None) -> Await
 
 
 async def enter_aside(
-    breaker: CircuitHandle, block: Block | None, circuit: Circuit, ticket: Ticket | None
+    breaker: Entered, block: Block | None, circuit: Circuit, ticket: Ticket | None
 ) -> None:
     """Enter a block off the shortest path; None: one that the context is to remember.
 

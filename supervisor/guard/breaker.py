@@ -15,7 +15,6 @@ from supervisor.arguments import (
     is_method_of_class,
 )
 from supervisor.circuit import (
-    Circuit,
     Ticket,
     admit,
     admit_at_once,
@@ -34,6 +33,7 @@ from supervisor.guard.block import (
     getrefcount,
     leave_by_hand,
     remember,
+    way_out,
 )
 from supervisor.guard.falling_back import FallingBack
 from supervisor.guard.handle import CircuitHandle
@@ -76,7 +76,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         super().__init_subclass__(**policy)
         enters_itself = cls.__aenter__ is not CircuitBreaker.__aenter__  # perhaps after a wait
         if enters_itself and cls.__aexit__ is CircuitBreaker.__aexit__:
-            cls.__aexit__ = leave_by_hand  # type: ignore[method-assign]
+            cls.__aexit__ = leave_by_hand  # type: ignore[method-assign, assignment]
 
     @classmethod
     def from_settings(cls, name: str) -> Self:
@@ -126,7 +126,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         # The plainest case is written out here and in the other ways into a guard: a function
         # would cost as much as the guard.
         circuit = self._circuit
-        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             circuit = await self._begin()
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1
@@ -234,7 +234,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         """
         if wait is None and wait_for == "closed":
             circuit = self._circuit
-            if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
+            if (home := circuit.home).where() != home.place or home.turn not in home.turns:
                 circuit = await self._begin()
             return Permit(circuit, admit_at_once(circuit) or await ask(circuit))
         if wait is not None:
@@ -250,17 +250,22 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
             CircuitBreakerOpenError: the circuit refused the call.
             Exception: any other error of `call`.
         """
-        circuit, block = self._circuit, self._entering
+        block = self._entering
         if block is not None:
-            if getrefcount(self._entering) <= UNKEPT:
-                block = None
+            block = block if getrefcount(self._entering) > UNKEPT else None
             self._entering = None
-        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
+        circuit = self._circuit
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             return self._enter_first(block)
-        if circuit.headroom <= 0 or block is None:
-            return self._enter_otherwise(circuit, block)
-        block.circuit, block.grant = circuit, circuit.grant
-        block.began = circuit.started = circuit.started + 1
+        if circuit.headroom > 0 and block is not None:
+            block.circuit, block.grant = circuit, circuit.grant
+            block.began = circuit.started = circuit.started + 1
+            return DONE
+        ticket = admit_at_once(circuit)
+        if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
+            return enter_aside(self, block, circuit, ticket)
+        block = block or remember(self)
+        block.circuit, block.grant, block.began = circuit, ticket, circuit.started
         return DONE
 
     if TYPE_CHECKING:
@@ -273,36 +278,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         ) -> Awaitable[None]: ...
 
     else:
-
-        @WayOut
-        def __aexit__(self):
-            """Settle the block by how it has ended."""
-            block = Block()
-            block.breaker, block.grant = self, None
-            self._entering = block
-            return block.leave
-
-    def _enter_otherwise(self) -> Awaitable[None]:
-        block, circuit = self._entering, self._circuit
-        if block is not None:
-            block = block if getrefcount(self._entering) > UNKEPT else None
-            self._entering = None
-        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
-            return self._enter_first(block)
-        ticket = admit_at_once(circuit)
-        if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-            return enter_aside(self, block, circuit, ticket)
-        block = block or remember(self)
-        block.circuit, block.grant, block.began = circuit, ticket, circuit.started
-        return DONE
-
-    def _enter_otherwise(self, circuit: Circuit, block: Block | None) -> Awaitable[None]:
-        ticket = admit_at_once(circuit)
-        if ticket is None or (circuit.allowance and circuit.allowance.limits_time):
-            return enter_aside(self, block, circuit, ticket)
-        block = block or remember(self)
-        block.circuit, block.grant, block.began = circuit, ticket, circuit.started
-        return DONE
+        __aexit__ = WayOut(way_out)
 
     async def _enter_first(self, block: Block | None) -> None:
         """Enter a block, once the circuit of this event loop has been joined."""

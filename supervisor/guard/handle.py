@@ -12,6 +12,7 @@ from supervisor.circuit import (
     reconfigure,
     statistics_of,
 )
+from supervisor.guard.block import Block
 from supervisor.guard.by_hand import ByHand
 from supervisor.guard.copies import Copied
 from supervisor.guard.entered import entered_last
@@ -75,7 +76,7 @@ class CircuitHandle(ByHand, Streaming, Copied):
         asked = given_policy("CircuitBreaker", base, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
-        self._entering = None
+        self._entering: Block | None = None  # see `guard.block`
 
     @classmethod
     def of(cls, circuit: Circuit) -> Self:

@@ -28,7 +28,7 @@ SOURCE: Final = """\
 def make($breaker, $func):
     async def guarded({parameters}):
 {filled_in}        $circuit = $breaker._circuit
-        if ($where := ($home := $circuit.home).where)() != $home.place or $home.turn not in $home.turns:
+        if ($home := $circuit.home).where() != $home.place or $home.turn not in $home.turns:
             $circuit = await $breaker._begin()
         if $circuit.headroom > 0:
             $began = $circuit.started = $circuit.started + 1
@@ -138,7 +138,7 @@ def wrap_plainly(
     @functools.wraps(func)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         circuit = breaker._circuit  # pyright: ignore[reportPrivateUsage]
-        if (where := (home := circuit.home).where)() != home.place or home.turn not in home.turns:
+        if (home := circuit.home).where() != home.place or home.turn not in home.turns:
             circuit = await breaker._begin()  # pyright: ignore[reportPrivateUsage]
         if circuit.headroom > 0:
             began = circuit.started = circuit.started + 1

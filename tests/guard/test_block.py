@@ -200,6 +200,8 @@ class Waits(CircuitBreaker):
 
 
 class WaitsTwice(Waits):
+    """Does something last, as well."""
+
     async def __aexit__(self, *how: Any) -> None:  # type: ignore[override]
         await anyio.lowlevel.checkpoint()
         await super().__aexit__(*how)

@@ -6,7 +6,6 @@ import functools
 import inspect
 import pickle
 from collections.abc import AsyncIterator, Generator
-from contextlib import aclosing
 from dataclasses import FrozenInstanceError
 from typing import Any
 
