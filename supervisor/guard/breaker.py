@@ -72,6 +72,8 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
 
     __slots__ = ()
 
+    _entering: Block | None
+
     def __init_subclass__(cls, **policy: Any) -> None:  # as `CircuitHandle` says
         super().__init_subclass__(**policy)
         enters_itself = cls.__aenter__ is not CircuitBreaker.__aenter__  # perhaps after a wait

@@ -29,6 +29,8 @@ class CircuitHandle(ByHand, Streaming, Copied):
 
     __slots__ = ("__weakref__", "_binding", "_circuit", "_entering")
 
+    _entering: Block | None  # see `guard.block`
+
     default_policy: ClassVar[Policy | None] = None
     """What breakers go by that are made without a policy; None: the default one. A subclass gives
     it as `class Slow(CircuitBreaker, recovery_timeout=60): ...`.
@@ -76,7 +78,7 @@ class CircuitHandle(ByHand, Streaming, Copied):
         asked = given_policy("CircuitBreaker", base, given, ("name", "policy"))
         self._circuit = Circuit(check_name(name), asked)
         self._binding = BY_NAME
-        self._entering: Block | None = None  # see `guard.block`
+        self._entering = None
 
     @classmethod
     def of(cls, circuit: Circuit) -> Self:
