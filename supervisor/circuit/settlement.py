@@ -89,19 +89,18 @@ def fail(circuit: Circuit, ticket: Ticket) -> None:
     report(circuit, ticket, PLAIN_FAILURE)
 
 
-def end(
+def _end(
     circuit: Circuit,
     ticket: Ticket,
     error: BaseException,
-    surely: bool = False,
-    policy: Policy | None = None,
+    surely: bool,
+    policy: Policy | None,
+    counted: bool = False,
 ) -> Judgement:
-    """Report that a call has raised something, and return what that counts as.
-
-    What a function of the policy's raises that judges errors comes through.
-    """
+    """Report that a call has raised something, and return what that counts as; see `end_once`."""
     judge = policy or circuit.grant_of(ticket).policy
-    return settle_error(judge, error, partial(report, circuit, ticket), surely)
+    counts = partial(_report_counted if counted else report, circuit, ticket)
+    return settle_error(judge, error, counts, surely)
 
 
 def end_once(
@@ -117,17 +116,15 @@ def end_once(
 
     A failure that a call inside it has been counted for is not counted again. `began` is the
     circuit's number of started calls at its beginning. It is judged by `policy`, or else by the one
-    that has admitted it. See `fail` and `end` as well.
+    that has admitted it. What a function raises that judges errors comes through.
     """
     # No call inside it has failed if none has begun since.
     if known is not None or (circuit.started != began and failed_last()):
         counted = counted_inside(circuit, began, known)
         if counted and is_among(counted, error):
-            counts = partial(_report_counted, circuit, ticket)
-            judge = policy or circuit.grant_of(ticket).policy
-            return settle_error(judge, error, counts, surely)
+            return _end(circuit, ticket, error, surely, policy, counted=True)
     if not isinstance(error, Exception):
-        judgement = end(circuit, ticket, error, surely, policy)
+        judgement = _end(circuit, ticket, error, surely, policy)
         if isinstance(judgement, Failure) and type(ticket) is not Part:
             remember_error(circuit, began, error)
         return judgement
@@ -146,7 +143,7 @@ def end_once(
                 count, ending = circuit.unsent_failures + 1, circuit.ending - 1
                 circuit.unsent_failures, circuit.ending = count, ending
                 return judgement
-        judgement = end(circuit, ticket, error, surely, policy)
+        judgement = _end(circuit, ticket, error, surely, policy)
     finally:
         failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
         if failed and type(ticket) is not Part:

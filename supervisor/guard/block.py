@@ -64,13 +64,15 @@ class Block:
 
     Attributes:
         breaker: by what.
+        thread: where the way out of it was looked up.
         circuit, began: its circuit, and its number among the calls there, once it is entered.
         grant: by what it has to be settled, or all that there is to it; None: it is not open.
     """
 
-    __slots__ = ("began", "breaker", "circuit", "grant")
+    __slots__ = ("began", "breaker", "circuit", "grant", "thread")
 
     breaker: Entered
+    thread: int
     circuit: Circuit
     began: int
     grant: Ticket | Aside | None
@@ -103,7 +105,7 @@ class Block:
 def way_out(breaker: Entered) -> Callable[..., Awaitable[None]]:
     """Settle the block by how it has ended."""
     block = breaker._entering = Block()  # pyright: ignore[reportPrivateUsage]
-    block.breaker, block.grant = breaker, None
+    block.breaker, block.grant, block.thread = breaker, None, get_ident()
     return block.leave
 
 

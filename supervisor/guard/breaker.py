@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overload
 
@@ -254,7 +255,8 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
         """
         block = self._entering
         if block is not None:
-            block = block if getrefcount(self._entering) > UNKEPT else None
+            kept = block.thread == get_ident() and getrefcount(self._entering) > UNKEPT
+            block = block if kept else None  # or another thread has looked in between
             self._entering = None
         circuit = self._circuit
         if (home := circuit.home).where() != home.place or home.turn not in home.turns:

@@ -191,6 +191,33 @@ async def test_a_way_out_is_used_once() -> None:
     assert figures(breaker) == (0, 2, 0, 0)
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+async def test_another_thread_may_look_before_the_block_is_entered(kind: str) -> None:
+    """Threads take turns in any place, also between the two halves of a statement."""
+    breaker = CircuitBreaker("x")
+    await breaker.call(anyio.lowlevel.checkpoint)
+
+    async def look() -> None:
+        theirs.append(breaker.__aexit__)
+
+    async def enter_and_fail() -> None:
+        await breaker.__aenter__()
+        await theirs.pop()(Down, Down(), None)
+        theirs.append(breaker.statistics().failed)
+
+    def run(use: Callable[[], Coroutine[None, None, None]]) -> None:
+        asyncio.run(use()) if kind == "asyncio" else trio.run(use)
+
+    theirs: list[Any] = []
+    ours = breaker.__aexit__
+    await to_thread.run_sync(run, look)
+    await breaker.__aenter__()
+    await to_thread.run_sync(run, enter_and_fail)
+    await ours(None, None, None)
+    assert theirs == [1]
+    assert figures(breaker) == (0, 2, 0, 0)
+
+
 class Waits(CircuitBreaker):
     """Does something first, for which others may come in between."""
 
