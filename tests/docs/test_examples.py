@@ -15,6 +15,7 @@ import pytest
 from loguru import logger
 
 from supervisor.circuit.witnesses import WITNESSES
+from supervisor.settings import unset
 from tests.docs.documents import DOCS, DOCUMENTS, README, Example, examples_of, name_of
 from tests.support.observed import counted_anew
 from tests.support.worlds import collect_garbage
@@ -59,6 +60,7 @@ def run_example(
 ) -> None:
     """Run a program as its reader would, but on this event loop."""
     Path(".env").write_text(example.dotenv)
+    monkeypatch.setattr(unset, "_HAS_DOTENV", True)  # as if the program started only now
     Path("circuits.toml").write_text(example.toml)
     program = compile(
         "\n" * (example.line - 1) + example.source,

@@ -692,7 +692,7 @@ def test_an_event_loop_that_is_closed_without_a_word(
     loop.close()
     with pytest.raises(RunFinishedError):
         asking.result(SECONDS)
-    with pytest.raises(RunFinishedError):
+    with pytest.raises(RuntimeError, match="no running event loop"):  # that one is forgotten
         breaker.call_from_thread(pytest.fail)
 
 
