@@ -7,7 +7,7 @@ from functools import partial
 
 from supervisor.machine.kinds import Kinds
 from supervisor.machine.messages import Overdue, Settle
-from supervisor.machine.ratios import is_share
+from supervisor.machine.ratios import is_share, ratio
 from supervisor.machine.recent import moved
 from supervisor.machine.slack import fewest
 from supervisor.machine.time_windows import TimeWindow
@@ -152,7 +152,34 @@ class Trip:
             return max(1, self.policy.failure_threshold - tally.failures)
         still_run = (self.overdue or {}).values()
         overdue = sum(not failed and tally.holds(call) for call, failed in still_run)
-        return fewest(lambda times: self._could_be_reached(times, overdue))
+        if overdue:
+            return fewest(lambda times: not self._could_be_reached(times, overdue))
+        return fewest(self._lacking)
+
+    def _lacking(self, times: int) -> int:
+        """Return how many more than so many of the worst outcomes it takes, at the least: as if
+        none but them, or no failure, left the window meanwhile.
+        """
+        policy, (calls, failures, slow) = self.policy, self.tally.after(times, 0)
+        room = max(0, self.tally.room - times)
+        if policy.failure_rate is None:
+            lacking = policy.failure_threshold - failures
+        else:
+            lacking = self._lacking_to(policy.failure_rate, failures, calls, room)
+        if policy.slow_call_rate is None:
+            return lacking
+        return min(lacking, self._lacking_to(policy.slow_call_rate, slow, calls, room))
+
+    def _lacking_to(self, share: float, part: int, calls: int, room: int) -> int:
+        """Return the same for a share of the calls, to which `room` can be added."""
+        parts, of = ratio(share)
+        # Each is one of the part more; and one call more, as long as there is room.
+        lacking = calls * parts - part * of
+        if lacking > room * (of - parts):
+            more = -(-(lacking + room * parts) // of)
+        else:
+            more = -(-lacking // max(1, of - parts))
+        return max(more, self.policy.minimum_calls - calls)
 
     def _could_be_reached(self, times: int, overdue: int) -> bool:
         """Whether so many of the worst outcomes would do: slow failures, or failures of calls
