@@ -161,25 +161,14 @@ class Trip:
         none but them, or no failure, left the window meanwhile.
         """
         policy, (calls, failures, slow) = self.policy, self.tally.after(times, 0)
-        room = max(0, self.tally.room - times)
+        room, too_few = max(0, self.tally.room - times), policy.minimum_calls - calls
         if policy.failure_rate is None:
             lacking = policy.failure_threshold - failures
         else:
-            lacking = self._lacking_to(policy.failure_rate, failures, calls, room)
+            lacking = max(too_few, _lacking_to(policy.failure_rate, failures, calls, room))
         if policy.slow_call_rate is None:
             return lacking
-        return min(lacking, self._lacking_to(policy.slow_call_rate, slow, calls, room))
-
-    def _lacking_to(self, share: float, part: int, calls: int, room: int) -> int:
-        """Return the same for a share of the calls, to which `room` can be added."""
-        parts, of = ratio(share)
-        # Each is one of the part more; and one call more, as long as there is room.
-        lacking = calls * parts - part * of
-        if lacking > room * (of - parts):
-            more = -(-(lacking + room * parts) // of)
-        else:
-            more = -(-lacking // max(1, of - parts))
-        return max(more, self.policy.minimum_calls - calls)
+        return min(lacking, max(too_few, _lacking_to(policy.slow_call_rate, slow, calls, room)))
 
     def _could_be_reached(self, times: int, overdue: int) -> bool:
         """Whether so many of the worst outcomes would do: slow failures, or failures of calls
@@ -247,6 +236,17 @@ class Trip:
 def _beside(tally: Tally, policy: Policy) -> Tally:
     """Return another one by that policy, whose steps begin together with those of the first."""
     return _tally(policy, tally.origin if isinstance(tally, TimeWindow) else 0.0)
+
+
+def _lacking_to(share: float, part: int, calls: int, room: int) -> int:
+    """Return how many more it takes until a part is that share of all calls, if each of them is one
+    more of the part, and the first `room` of them are one more call.
+    """
+    parts, of = ratio(share)
+    lacking = calls * parts - part * of
+    if lacking > room * (of - parts):
+        return -(-(lacking + room * parts) // of)
+    return -(-lacking // max(1, of - parts))
 
 
 def _tally(policy: Policy, origin: float) -> Tally:
