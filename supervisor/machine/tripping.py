@@ -154,21 +154,7 @@ class Trip:
         overdue = sum(not failed and tally.holds(call) for call, failed in still_run)
         if overdue:
             return fewest(lambda times: not self._could_be_reached(times, overdue))
-        return fewest(self._lacking)
-
-    def _lacking(self, times: int) -> int:
-        """Return how many more than so many of the worst outcomes it takes, at the least: as if
-        none but them, or no failure, left the window meanwhile.
-        """
-        policy, (calls, failures, slow) = self.policy, self.tally.after(times, 0)
-        room, too_few = max(0, self.tally.room - times), policy.minimum_calls - calls
-        if policy.failure_rate is None:
-            lacking = policy.failure_threshold - failures
-        else:
-            lacking = max(too_few, _lacking_to(policy.failure_rate, failures, calls, room))
-        if policy.slow_call_rate is None:
-            return lacking
-        return min(lacking, max(too_few, _lacking_to(policy.slow_call_rate, slow, calls, room)))
+        return fewest(partial(_lacking, tally, self.policy))
 
     def _could_be_reached(self, times: int, overdue: int) -> bool:
         """Whether so many of the worst outcomes would do: slow failures, or failures of calls
@@ -236,6 +222,21 @@ class Trip:
 def _beside(tally: Tally, policy: Policy) -> Tally:
     """Return another one by that policy, whose steps begin together with those of the first."""
     return _tally(policy, tally.origin if isinstance(tally, TimeWindow) else 0.0)
+
+
+def _lacking(tally: CallWindow | TimeWindow, policy: Policy, times: int) -> int:
+    """Return how many more than so many of the worst outcomes it takes, at the least: as if none
+    but them, or no failure, left the window meanwhile.
+    """
+    calls, failures, slow = tally.after(times, 0)
+    room, too_few = max(0, tally.room - times), policy.minimum_calls - calls
+    if policy.failure_rate is None:
+        lacking = policy.failure_threshold - failures
+    else:
+        lacking = max(too_few, _lacking_to(policy.failure_rate, failures, calls, room))
+    if policy.slow_call_rate is None:
+        return lacking
+    return min(lacking, max(too_few, _lacking_to(policy.slow_call_rate, slow, calls, room)))
 
 
 def _lacking_to(share: float, part: int, calls: int, room: int) -> int:

@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from supervisor.machine.slack import UNLIMITED
 from supervisor.machine.time_windows import Calls, TimeWindow
 
 _FAILED: Final = 1
@@ -32,7 +31,6 @@ class InARow:
 
     calls: Final = 0  # nobody asks for a rate of them
     slow: Final = 0
-    room: Final = UNLIMITED
     expires: Final = math.inf
 
     def __init__(self) -> None:
