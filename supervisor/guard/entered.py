@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from supervisor.circuit import Circuit
 from supervisor.loop import (
@@ -53,6 +53,8 @@ _start_default: Callable[[], AnySupervisor]
 _stand_in: Callable[[str, Policy], Circuit | None]
 _entered: LoopVar[tuple[AnySupervisor, ...]] = LoopVar("_entered_supervisors", ())
 _epoch = object()
+# By thread, the current one of each of its event loops, newest first; weakly, see `_loops`.
+_current: Final[dict[int, tuple[weakref.ref[AnySupervisor], ...]]] = {}
 # Weak at both ends: an event loop knows its supervisors, and would be kept by what keeps them.
 _loops: weakref.WeakKeyDictionary[AnySupervisor, weakref.ref[EventLoop]]
 _loops = weakref.WeakKeyDictionary()
@@ -82,6 +84,13 @@ def loops_entered() -> list[EventLoop]:
     references = [_loops.get(supervisor) for supervisor in _known()]
     loops = {loop for each in references if each is not None and (loop := each()) is not None}
     return [loop for loop in loops if loop.is_running()]
+
+
+def current_of_thread() -> tuple[weakref.ref[AnySupervisor], ...]:
+    """Return the current supervisors of all event loops of this thread, whichever runs: it takes
+    asyncio longer to tell that than to look whether a circuit of theirs is at home.
+    """
+    return _current.get(threading.get_ident(), ())
 
 
 def start_default() -> AnySupervisor:
@@ -147,8 +156,15 @@ def _may_be_resumed(supervisor: AnySupervisor) -> bool:
 
 def _set_entered(entered: tuple[AnySupervisor, ...]) -> None:
     global _epoch  # noqa: PLW0603
+    before = _entered.get()
     _entered.set(entered)
     _epoch = object()
+    for thread, references in list(_current.items()):
+        if all(each() is None for each in references):
+            _current.pop(thread, None)
+    thread = threading.get_ident()
+    others = (each for each in _current.get(thread, ()) if each() not in (None, *before[-1:]))
+    _current[thread] = (*map(weakref.ref, entered[-1:]), *others)
 
 
 when_closed(_let_go)

@@ -181,6 +181,10 @@ class CircuitHandle(ByHand, Streaming, Copied):
 
     async def _begin(self) -> Circuit:
         """Join, and let the event loop go on while the files are read that this may need."""
+        known = self._binding.rejoin(self._circuit)
+        if known is not None:
+            self._circuit = known
+            return known
         if not app_settings.knows_running_circuits and entered_last() is None:
             await read_settings_if_any()
         return self._join()

@@ -19,6 +19,12 @@ class Binding(Protocol):
         """Return the circuit to call, on the running event loop, started if need be."""
         ...
 
+    def rejoin(self, before: Circuit) -> Circuit | None:
+        """Return the same as `join` at once if that is easily told, or None: as where one breaker
+        is used on several event loops in turn.
+        """
+        ...
+
     def find(self, before: Circuit) -> Circuit:
         """Return the circuit to read: like `join`, but nothing is started by reading.
 
@@ -40,6 +46,9 @@ class _Owned:
         if supervisor is None:
             return before  # if it is stopped, it refuses all calls, and says why
         return supervisor.join(before.name, before.latest_policy)
+
+    def rejoin(self, before: Circuit) -> Circuit | None:  # noqa: ARG002
+        return None
 
     def find(self, before: Circuit) -> Circuit:
         retired = _is_retired(before)
@@ -63,6 +72,20 @@ class _ByName:
         if supervisor is None:
             supervisor = entered.start_default()
         return supervisor.join(before.name, before.latest_policy)
+
+    def rejoin(self, before: Circuit) -> Circuit | None:
+        for reference in entered.current_of_thread():
+            supervisor = reference()
+            new = None if supervisor is None else supervisor.find(before.name)
+            if (
+                new is not None
+                and (home := new.home).where() == home.place
+                and home.turn in home.turns
+                and home.asyncio_loop not in (None, before.loop.asyncio_loop)
+                and new.latest_policy is before.latest_policy
+            ):
+                return new
+        return None
 
     def find(self, before: Circuit) -> Circuit:
         if running_loop() is None:

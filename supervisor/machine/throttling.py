@@ -7,7 +7,7 @@ from typing import Final
 
 from supervisor.machine.ratios import ratio
 from supervisor.machine.recent import Recent
-from supervisor.machine.slack import fewest
+from supervisor.machine.slack import UNLIMITED
 from supervisor.policy import Policy
 
 RAMP_STEPS: Final = 10
@@ -50,7 +50,7 @@ class Throttle(Recent):
 
     def share(self, policy: Policy) -> float:
         """Return the share of calls that is admitted."""
-        excess, of = self._excess(policy, more=0)
+        excess, of = self._excess(policy)
         if excess <= 0:
             return 1.0
         requests = of * (self.recent.calls + 1)
@@ -58,11 +58,12 @@ class Throttle(Recent):
 
     def slack(self, policy: Policy) -> int:
         """Return how many more failures there can be until the share is less than all."""
-        return fewest(lambda more: self._excess(policy, more)[0] > 0)
+        excess, of = self._excess(policy)
+        return min(max(1, 1 + -excess // of), UNLIMITED)
 
-    def _excess(self, policy: Policy, more: int) -> tuple[int, int]:
+    def _excess(self, policy: Policy) -> tuple[int, int]:
         """Return how many requests are too many, in parts of one, and how many parts that has."""
         assert policy.throttle is not None
         parts, of = ratio(policy.throttle)
         accepts = self.recent.calls - self.recent.failures
-        return (self.recent.calls + more) * of - accepts * parts, of
+        return self.recent.calls * of - accepts * parts, of

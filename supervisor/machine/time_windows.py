@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Final
 
+from supervisor.machine.slack import UNLIMITED
+
 BUCKETS: Final = 10
 """Steps in which the oldest calls leave a time window."""
 
@@ -28,6 +30,8 @@ class TimeWindow:
     calls: int
     failures: int
     slow: int
+
+    room: Final = UNLIMITED  # none leaves it because others come
 
     def __init__(self, seconds: float, origin: float = 0.0) -> None:
         self.width = seconds / BUCKETS

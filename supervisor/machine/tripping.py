@@ -7,7 +7,7 @@ from functools import partial
 
 from supervisor.machine.kinds import Kinds
 from supervisor.machine.messages import Overdue, Settle
-from supervisor.machine.ratios import is_share
+from supervisor.machine.ratios import is_share, ratio
 from supervisor.machine.recent import moved
 from supervisor.machine.slack import fewest
 from supervisor.machine.time_windows import TimeWindow
@@ -152,7 +152,9 @@ class Trip:
             return max(1, self.policy.failure_threshold - tally.failures)
         still_run = (self.overdue or {}).values()
         overdue = sum(not failed and tally.holds(call) for call, failed in still_run)
-        return fewest(lambda times: self._could_be_reached(times, overdue))
+        if overdue:
+            return fewest(lambda times: not self._could_be_reached(times, overdue))
+        return fewest(partial(_lacking, tally, self.policy))
 
     def _could_be_reached(self, times: int, overdue: int) -> bool:
         """Whether so many of the worst outcomes would do: slow failures, or failures of calls
@@ -220,6 +222,32 @@ class Trip:
 def _beside(tally: Tally, policy: Policy) -> Tally:
     """Return another one by that policy, whose steps begin together with those of the first."""
     return _tally(policy, tally.origin if isinstance(tally, TimeWindow) else 0.0)
+
+
+def _lacking(tally: CallWindow | TimeWindow, policy: Policy, times: int) -> int:
+    """Return how many more than so many of the worst outcomes it takes, at the least: as if none
+    but them, or no failure, left the window meanwhile.
+    """
+    calls, failures, slow = tally.after(times, 0)
+    room, too_few = max(0, tally.room - times), policy.minimum_calls - calls
+    if policy.failure_rate is None:
+        lacking = policy.failure_threshold - failures
+    else:
+        lacking = max(too_few, _lacking_to(policy.failure_rate, failures, calls, room))
+    if policy.slow_call_rate is None:
+        return lacking
+    return min(lacking, max(too_few, _lacking_to(policy.slow_call_rate, slow, calls, room)))
+
+
+def _lacking_to(share: float, part: int, calls: int, room: int) -> int:
+    """Return how many more it takes until a part is that share of all calls, if each of them is one
+    more of the part, and the first `room` of them are one more call.
+    """
+    parts, of = ratio(share)
+    lacking = calls * parts - part * of
+    if lacking > room * (of - parts):
+        return -(-(lacking + room * parts) // of)
+    return -(-lacking // max(1, of - parts))
 
 
 def _tally(policy: Policy, origin: float) -> Tally:

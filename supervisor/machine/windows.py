@@ -19,6 +19,7 @@ from supervisor.machine.time_windows import Calls, TimeWindow
 _FAILED: Final = 1
 _SLOW: Final = 2
 _EMPTY: Final = 4
+_BOTH: Final = _FAILED | _SLOW
 
 
 class InARow:
@@ -96,6 +97,11 @@ class CallWindow:
         """How many calls there are in it."""
         return len(self.entries) - self.empty
 
+    @property
+    def room(self) -> int:
+        """How many more there can be until the first one leaves it."""
+        return self.size - len(self.entries)
+
     def add(self, at: float, times: int, failed: bool, slow: bool) -> None:  # noqa: ARG002
         """Count calls that ended alike."""
         self.added += times
@@ -108,15 +114,17 @@ class CallWindow:
             del self.entries[:surplus]
             self.failures -= _having(gone, _FAILED)
             self.slow -= _having(gone, _SLOW)
-            self.empty -= _having(gone, _EMPTY)
+            self.empty -= gone.count(_EMPTY)
 
     def after(self, times: int, amended: int) -> tuple[int, int, int]:
         """Return calls, failures and slow calls as they would be after more of the worst, of
         which so many would be amended.
         """
         new = times - amended
-        gone = self.entries[: max(0, len(self.entries) + new - self.size)]
-        calls = min(len(self.entries) + new, self.size) - self.empty + _having(gone, _EMPTY)
+        if new <= self.room:
+            return self.calls + new, self.failures + times, self.slow + new
+        gone = self.entries[: new - self.room]
+        calls = min(len(self.entries) + new, self.size) - self.empty + gone.count(_EMPTY)
         failures = min(self.failures - _having(gone, _FAILED) + times, self.size)
         return calls, failures, min(self.slow - _having(gone, _SLOW) + new, self.size)
 
@@ -178,4 +186,4 @@ def take_over(new: Tally, old: Tally, latest: float) -> None:
 
 
 def _having(entries: bytearray, flag: int) -> int:
-    return sum(entries.count(code) for code in range(8) if code & flag)
+    return entries.count(flag) + entries.count(_BOTH)

@@ -16,12 +16,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 import sniffio
+import uvloop
 
 from supervisor import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitState,
     CircuitStoppedError,
+    PolicyConflictError,
     Supervisor,
     app_settings,
     get_circuit_breaker,
@@ -45,6 +47,9 @@ from tests.support.worlds import (
 pytestmark = pytest.mark.usefixtures("known_settings")  # for real time, which reading takes
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+both_loops = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
 
 @pytest.fixture
@@ -290,6 +295,69 @@ def test_loops_that_take_turns(guarded: Guarded) -> None:
         for loop in loops:
             loop.run_until_complete(fail_once(seen))
         assert not breaker.has_actor_here()
+    for loop in loops:
+        loop.run_until_complete(_finish())
+        loop.close()
+
+
+@both_loops
+def test_a_breaker_that_comes_back_to_a_loop(new_loop: NewLoop) -> None:
+    """It goes on by what it has had there, and joins anew whatever has been entered meanwhile."""
+    breaker = CircuitBreaker("x")
+    first, second = new_loop(), new_loop()
+
+    async def count() -> int:
+        await breaker.call(succeed)
+        await asyncio.sleep(0)
+        return breaker.statistics().started
+
+    for seen in range(1, 4):
+        assert [loop.run_until_complete(count()) for loop in (first, second)] == [seen, seen]
+    stack = AsyncExitStack()
+    supervisor = first.run_until_complete(stack.enter_async_context(Supervisor(on_give_up="allow")))
+    assert first.run_until_complete(count()) == 1
+    assert supervisor.figures().circuits["x"].started == 1
+    assert second.run_until_complete(count()) == 4
+    first.run_until_complete(stack.aclose())
+    assert first.run_until_complete(count()) == 4
+    for loop in (first, second):
+        loop.run_until_complete(_finish())
+        loop.close()
+
+
+@both_loops
+def test_a_loop_that_a_breaker_has_left_is_freed(new_loop: NewLoop) -> None:
+    """Closed without a word, it goes as soon as nobody else keeps it, though it could come back."""
+    breaker = CircuitBreaker("x")
+    first, second = new_loop(), new_loop()
+    for loop in (first, second, first, second):
+        loop.run_until_complete(breaker.call(succeed))
+    gone = weakref.ref(first)
+    first.close()
+    del first, loop
+    collect_garbage()
+    assert gone() is None
+    assert second.run_until_complete(breaker.call(succeed)) == "fine"
+    second.run_until_complete(_finish())
+    second.close()
+
+
+@both_loops
+def test_a_breaker_comes_back_to_another_policy(new_loop: NewLoop) -> None:
+    """It is told, as wherever it would join a circuit that goes by another one than its own."""
+    breaker = CircuitBreaker("x", failure_threshold=5)
+    loops = first, second = new_loop(), new_loop()
+    for loop in loops:
+        loop.run_until_complete(breaker.call(succeed))
+
+    async def reconfigure() -> None:
+        await breaker.call(succeed)
+        breaker.reconfigure(failure_threshold=1)
+        await asyncio.sleep(0)
+
+    first.run_until_complete(reconfigure())
+    with pytest.raises(PolicyConflictError):
+        second.run_until_complete(breaker.call(succeed))
     for loop in loops:
         loop.run_until_complete(_finish())
         loop.close()

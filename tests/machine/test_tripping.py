@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
+from itertools import count as count_up
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from supervisor.machine.messages import Overdue, Settle
+from supervisor.machine.ratios import is_share
 from supervisor.machine.rows import RowTrip, reconfigured, trip_by
 from supervisor.machine.slack import UNLIMITED
 from supervisor.machine.time_windows import TimeWindow
@@ -461,6 +463,46 @@ def state(circuit: Trip) -> object:
     return held, figures, frozenset(circuit.overdue or {}), row
 
 
+def of_any_size(chance: random.Random) -> Trip:
+    """A closed circuit with up to 200 calls in its window, which looks at a number, at shares, or
+    at both.
+    """
+    size = chance.randint(1, 200)
+    window: dict[str, Any] = chance.choice([{"window_calls": size}, {"window_seconds": 10}])
+    looks: dict[str, Any] = {"failure_threshold": chance.randint(1, size)}
+    if chance.random() < 0.7:
+        looks["failure_rate"] = chance.choice([0.01, 0.29, 0.5, 0.9, 0.99])
+    if chance.random() < 0.5:
+        looks["slow_call_rate"] = chance.choice([0.05, 0.5, 0.8])
+        looks["slow_call_duration"] = 1.0
+    circuit = trip(minimum_calls=chance.randint(1, size), **looks, **window)
+    letters = chance.choices(
+        "SFsf", [chance.random() for _ in range(4)], k=chance.randint(0, 2 * size)
+    )
+    if chance.random() < 0.5:
+        letters.sort(key="fFsS".index)
+    for letter in letters:
+        twin = circuit.copy()
+        if not count(twin, letter):
+            circuit = twin
+    return circuit
+
+
+def would_open(circuit: Trip, times: int) -> bool:
+    """Whether so many of the worst calls would open it, told by the rule itself."""
+    policy, (calls, failures, slow) = circuit.policy, circuit.tally.after(times, 0)
+    enough = calls >= policy.minimum_calls
+    if (
+        policy.slow_call_rate is not None
+        and enough
+        and is_share(slow, calls, policy.slow_call_rate)
+    ):
+        return True
+    if policy.failure_rate is None:
+        return failures >= policy.failure_threshold
+    return enough and is_share(failures, calls, policy.failure_rate)
+
+
 HISTORIES = st.lists(
     st.sampled_from(["S", "S", "S", "F", "F", "s", "f", "overdue", "taken back", "pause"]),
     max_size=14,
@@ -504,6 +546,13 @@ class TestSlack:
         circuit = trip(**policy)
         count(circuit, text)
         assert circuit.slack() == slack
+
+    @pytest.mark.parametrize("seed", range(300))
+    def test_it_is_found_as_if_each_number_were_tried(self, seed: int) -> None:
+        """In windows of any size, with whatever they remember at their beginning."""
+        circuit = of_any_size(random.Random(seed))
+        tried = (times for times in count_up(1) if would_open(circuit, times))
+        assert circuit.slack() == next(tried)
 
     def test_there_may_be_no_limit_to_it(self) -> None:
         """A threshold that no number of calls will ever reach."""

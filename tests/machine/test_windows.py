@@ -513,12 +513,23 @@ class TestTakingOver:
             assert new.slow <= old.slow
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 100, 1023, 1024, 1025, UNLIMITED])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 100, 1023, 1024, 1025, UNLIMITED - 1])
 def test_the_fewest(number: int) -> None:
-    """The first number from which on it holds."""
-    assert fewest(lambda times: times >= number) == number
+    """The first number that is enough, however little is known of it; in about as many steps as
+    the number has digits, or in two if all is known.
+    """
+    tried: list[int] = []
+
+    def lacking(times: int) -> int:
+        tried.append(times)
+        return times < number
+
+    assert fewest(lacking) == number
+    assert len(tried) < 6 + 2 * number.bit_length()
+    assert fewest(lambda times: number - times) == number
 
 
-def test_the_fewest_of_none() -> None:
+@pytest.mark.parametrize("more", [1, UNLIMITED])
+def test_the_fewest_of_none(more: int) -> None:
     """As good as unlimited."""
-    assert fewest(lambda times: times < 0) == UNLIMITED
+    assert fewest(lambda _: more) == UNLIMITED
