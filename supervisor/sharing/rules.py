@@ -102,7 +102,8 @@ def take(step: Step, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
 
 def _open(step: Opening, held: Held, now: int, epoch: Epoch, asker: Asker) -> Taken:
     term = _term(step.seconds, now)
-    told_before = held.owner == asker.owner and step.view < held.epoch
+    is_own = held.owner == asker.owner and step.view < held.epoch
+    told_before = is_own and term.length == held.length  # else it is another one, not heard yet
     if held.state is CircuitState.OPEN and step.hinted and not told_before:
         if term.ends <= held.ends:
             return Taken(held, "told")

@@ -55,8 +55,7 @@ class Witness:
         votes: that it is open, since the last change.
         counts: failures of members, likewise.
         won: successes of probes in this period of HALF_OPEN.
-        openings: those that have had an effect, by member and view, and as a whole: told twice,
-            they have none.
+        opened: by whom, and for how long, when that was told last: told twice, it has no effect.
     """
 
     policy: Policy
@@ -66,17 +65,15 @@ class Witness:
     votes: dict[str, Right] = field(default_factory=dict[str, Right])
     counts: dict[str, tuple[Right, int]] = field(default_factory=dict[str, tuple[Right, int]])
     won: int = 0
-    openings: set[tuple[str, Epoch | Opening]] = field(
-        default_factory=set[tuple[str, Epoch | Opening]]
-    )
+    opened: tuple[str, int] | None = None
 
     def begin_anew(self) -> None:
         """Forget all: the store has, or may have."""
         self.tokens.clear()
         self.votes.clear()
         self.counts.clear()
-        self.openings.clear()
         self.won = 0
+        self.opened = None
 
     def saw(
         self,
@@ -121,6 +118,7 @@ class Witness:
             self.votes.clear()
             self.counts.clear()
             self.won = 0 if after.state is HALF_OPEN else self.won
+            self.opened = (owner, after.length) if after.state is OPEN else None
             if not isinstance(step, Asking):
                 self.tokens.clear()
         assert set(after.leases) <= set(self.tokens), "a token that nobody was given"
@@ -142,8 +140,8 @@ class Witness:
         length = milliseconds(step.seconds)
         void = before.epoch < step.view
         was = CLOSED if void else before.state
+        told_before = step.view < before.epoch and self.opened == (owner, length)
         if was is OPEN and step.hinted and not changed:
-            told_before = (owner, step.view) in self.openings
             assert after.ends >= now + length or told_before, "a hint is not heard"
         if was is CLOSED and step.view >= before.epoch:
             self.votes[owner] = Right(owner, step.view, now + length, self.settings)
@@ -165,9 +163,8 @@ class Witness:
         else:
             assert step.hinted, "open again, without a hint"
             assert after.ends == now + length > before.ends, "a hint shortens"
-            assert (owner, step) not in self.openings, "a hint counts twice"
+            assert not told_before, "a hint counts twice"
             assert not after.leases
-        self.openings |= {(owner, step.view), (owner, step)}
 
     def _saw_counting(
         self, owner: str, step: Counting, before: Held, after: Held, changed: bool, now: int
@@ -190,7 +187,6 @@ class Witness:
                 now + milliseconds(step.seconds),
                 milliseconds(step.seconds),
             )
-            self.openings.add((owner, step.view))  # its own opening after that tells nothing new
 
     def _saw_asking(
         self,
@@ -253,7 +249,6 @@ class Witness:
             assert after.state is OPEN
             assert after.length == milliseconds(step.seconds)
             assert after.failed_recoveries == step.failed_recoveries
-            self.openings.add((owner, step.epoch))
         elif step.verdict == "succeeded" and self.won >= step.needed:
             assert changed
             assert after.state is CLOSED, "it does not close"

@@ -135,6 +135,16 @@ CASES = [
         [OPEN, OPEN],
     ),
     Case(
+        "a hint is heard of who has opened it otherwise, and does not know that",
+        [
+            Turn(0, replace(COUNTING, failures=5), "told", OPEN, 0, 30),
+            Turn(1, replace(OPENING, hinted=True, seconds=29.5), "told", OPEN, 1, 30.5),
+            Turn(2, replace(OPENING, hinted=True, seconds=90), "told", OPEN, 2, 92),
+            Turn(3, replace(OPENING, hinted=True, seconds=90), "told", OPEN, 2, 92),
+        ],
+        [OPEN, OPEN, OPEN],
+    ),
+    Case(
         "a hint does not end a probe",
         [OPENED, LEASED, Turn(31, replace(OPENING, hinted=True), "told", HALF_OPEN, 30, 30)],
         [OPEN, HALF_OPEN],

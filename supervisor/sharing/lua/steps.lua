@@ -44,7 +44,8 @@ local steps = {}
 
 function steps.opening()
   local held, term = unless_void(get()), term_of(asked.length)
-  local told_before = held.owner == asked.owner and is_later(held.epoch, asked.view)
+  local is_own = held.owner == asked.owner and is_later(held.epoch, asked.view)
+  local told_before = is_own and term[2] == held.length
   if held.state == 'open' and asked.hinted and not told_before then
     if term[1] <= held.ends then return answer('told', held) end
     held.ends, held.length, held.owner = term[1], term[2], asked.owner
