@@ -151,7 +151,7 @@ def _lease(step: Asking, held: Held, now: int, epoch: Epoch, asker: Asker) -> Ta
     # One at least: members whose policies differ may have had more successes than this one needs.
     places = max(1, min(step.at_once, step.needed - held.won))
     if step.token not in held.leases and len(held.leases) >= places:
-        return Taken(held, "busy", min(lease.ends for lease in held.leases.values()), news)
+        return Taken(held, "busy", min(lease.ends for lease in held.leases.values()))
     return _leased(held, step.token, _term(step.seconds, now), news)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from supervisor import CircuitState
 from supervisor.sharing.store import (
+    LONGEST_FAILURE,
     LONGEST_NAME,
     NEVER,
     Answer,
@@ -53,6 +54,7 @@ class Turn:
         state, since, until: of the record afterwards, its epoch being that of a first change then.
         free: until when the answer says that something holds.
         seen: by the asker.
+        why: how many recoveries have failed, and what has, by the record; None: whatever it says.
     """
 
     at: float
@@ -64,6 +66,7 @@ class Turn:
     free: float | None = None
     owner: str = "a"
     seen: Epoch = NEVER
+    why: tuple[int, str | None] | None = None
 
     def expected(self) -> tuple[object, ...]:
         """What `told` makes of the answer that is expected."""
@@ -120,7 +123,9 @@ CASES = [
         [
             OPENED,
             Turn(1, replace(OPENING, seconds=9, hinted=True), "told", OPEN, 0, 30, owner="b"),
+            Turn(1, replace(OPENING, seconds=29, hinted=True), "told", OPEN, 0, 30, owner="b"),
             Turn(2, replace(OPENING, seconds=90, hinted=True), "told", OPEN, 2, 92, owner="b"),
+            Turn(3, replace(OPENING, seconds=90, hinted=True), "told", OPEN, 2, 92, owner="b"),
             Turn(3, replace(OPENING, seconds=100), "told", OPEN, 2, 92, owner="c"),
         ],
         [OPEN, OPEN],
@@ -164,6 +169,16 @@ CASES = [
         "a vote lasts as long as its voter is open",
         [Turn(0, OPENING, "alone"), Turn(30, OPENING, "alone", owner="b")],
         [],
+        quorum=2,
+    ),
+    Case(
+        "a vote that is told again lasts from then on",
+        [
+            Turn(0, OPENING, "alone"),
+            Turn(20, OPENING, "alone"),
+            Turn(49, OPENING, "told", OPEN, 49, 79, owner="b"),
+        ],
+        [OPEN],
         quorum=2,
     ),
     Case(
@@ -277,6 +292,7 @@ CASES = [
             Turn(37, replace(ASKING, token="t2"), "leased", HALF_OPEN, 30, 30, free=42, owner="b"),
             Turn(38, SETTLING, "fenced", HALF_OPEN, 30, 30),
             Turn(38, RENEWING, "fenced", HALF_OPEN, 30, 30),
+            Turn(42, replace(SETTLING, token="t2"), "fenced", HALF_OPEN, 30, 30, owner="b"),
         ],
         [OPEN, HALF_OPEN],
     ),
@@ -306,6 +322,47 @@ CASES = [
             Turn(32, replace(SETTLING, verdict="failed"), "fenced", OPEN, 31, 91),
         ],
         [OPEN, HALF_OPEN, OPEN],
+    ),
+    Case(
+        "it is known what has opened it, and after how many recoveries; a long text in part",
+        [
+            Turn(
+                0,
+                replace(OPENING, failed_recoveries=2, failure="down" * LONGEST_FAILURE),
+                "told",
+                OPEN,
+                0,
+                30,
+                why=(2, ("down" * LONGEST_FAILURE)[:LONGEST_FAILURE]),
+            ),
+            replace(
+                LEASED,
+                step=replace(ASKING, failed_recoveries=7, failure="not here"),
+                why=(2, ("down" * LONGEST_FAILURE)[:LONGEST_FAILURE]),
+            ),
+            Turn(
+                31,
+                replace(SETTLING, verdict="failed", failed_recoveries=3, failure="again"),
+                "told",
+                OPEN,
+                31,
+                91,
+                why=(3, "again"),
+            ),
+            Turn(
+                32,
+                replace(
+                    ASKING, view=epoch(32), failed_recoveries=4, failure="?" * (LONGEST_FAILURE + 1)
+                ),
+                "leased",
+                HALF_OPEN,
+                32,
+                32,
+                free=37,
+                why=(4, "?" * LONGEST_FAILURE),
+            ),
+        ],
+        [OPEN, HALF_OPEN, OPEN, HALF_OPEN],
     ),
     Case(
         "a probe that is given back leaves a place",
@@ -351,9 +408,13 @@ CASES = [
             Turn(31, replace(SETTLING, needed=3), "told", HALF_OPEN, 30, 30),
             Turn(31, replace(ASKING, token="t2"), "leased", HALF_OPEN, 30, 30, free=36, owner="b"),
             Turn(31, replace(ASKING, token="t2", at_once=0), "leased", HALF_OPEN, 30, 30, 36, "b"),
-            Turn(32, replace(SETTLING, token="t2"), "told", CLOSED, 32, 32, owner="b"),
+            Turn(
+                31, replace(SETTLING, token="t2", verdict="given back"), "told", HALF_OPEN, 30, 30
+            ),
+            Turn(31, replace(ASKING, token="t3"), "leased", HALF_OPEN, 30, 30, free=36, owner="b"),
+            Turn(32, replace(SETTLING, token="t3"), "told", CLOSED, 32, 32, owner="b"),
         ],
-        [OPEN, HALF_OPEN, None, CLOSED],
+        [OPEN, HALF_OPEN, None, None, CLOSED],
     ),
     Case(
         "a verdict of another period is void",

@@ -35,6 +35,9 @@ async def play(case: Case, store: Store, clock: SetClock) -> None:
         async with store.connect(turn.owner) as link:
             answer = await link.take(turn.step, turn.seen)
         assert told(answer) == turn.expected(), f"{case.story}: turn {number}"
+        if turn.why is not None:
+            assert answer.record is not None
+            assert (answer.record.failed_recoveries, answer.record.failure) == turn.why
     async with store.connect("a listener") as link:
         news = await link.news(NEVER, 0.01) if case.news else []
         assert [each.record and each.record.state for each in news] == list(case.news)
