@@ -42,6 +42,7 @@ from supervisor.machine import (
 from supervisor.policy import PLAIN_FAILURE, Failure, Outcome, Policy
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.failures import PARTS, Failures, Together
+from supervisor.sharing.held import NOTHING
 from supervisor.sharing.known import Known
 from supervisor.sharing.rules import Asker
 from supervisor.sharing.space import Space
@@ -195,9 +196,9 @@ class FleetInABox:
         """Let all come about that does so within this time."""
         until = self.now + seconds
         while True:
-            process = min(self.processes, key=self._due)
+            due, process = self._due()
             arriving = self._arriving[0][0] if self._arriving else until + 1.0
-            at = min(self._due(process), arriving)
+            at = min(due, arriving)
             if at > until:
                 break
             self.now = max(self.now, at)
@@ -208,10 +209,16 @@ class FleetInABox:
                 self._turn(process)
         self.now = until
 
-    def _due(self, process: Process) -> float:
-        deadline = process.machine.deadline
-        at = process.when(deadline) + 1e-6 if deadline < 1e300 else deadline
-        return max(at, process.frozen_until)
+    def _due(self) -> tuple[float, Process]:
+        """Return which process has something to do first, and when."""
+        first, of = math.inf, self.processes[0]
+        for process in self.processes:
+            deadline = process.machine.deadline
+            if deadline < 1e300:
+                at = max(process.when(deadline) + 1e-6, process.frozen_until)
+                if at < first:
+                    first, of = at, process
+        return first, of
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         heappush(self._arriving, (self.now + seconds, next(self._number), what))
@@ -640,8 +647,8 @@ class FleetInABox:
     def living_tokens(self) -> int:
         """How many probes the store has allowed that it takes for running."""
         now = self.store_time()
-        held = self.space._as_of(NAME, now)
-        return len(held.leases)
+        leases = self.space._circuits.get(NAME, NOTHING).leases
+        return sum(now < lease.ends for lease in leases.values())
 
     def record(self) -> Record | None:
         """What the store says."""

@@ -43,10 +43,10 @@ KIND = Luck()
 UNKIND = Luck(slow=0.05, lost=0.01, twice=0.1, gaps=0.03, drift=1e-4, hints=0.2)
 CRUEL = replace(UNKIND, jumps=0.002, deaths=0.005, stops=0.01, leaves=0.005)
 WORST = replace(CRUEL, slow=0.2, lost=0.05, hands=0.02)
-COUNTING = replace(CRUEL, together=6, hands=0.005)
-"""With failures that count together, too."""
+COUNTING = replace(CRUEL, together=4, hands=0.005, hints=0.05)
+"""With failures that count together, too; few hints, which would open it before they do."""
 
-STEPS = 1_500
+STEPS = 900
 """Of each life."""
 
 
@@ -220,7 +220,7 @@ def test_whatever_goes_wrong(
         transitions += fleet.transitions
         figures["steps of fleets"] += fleet.steps + STEPS
         figures["transitions of fleets"] += fleet.transitions
-    assert transitions > 20 * seeds.effort or policy is None
+    assert transitions > 10 * seeds.effort or policy is None
 
 
 @pytest.mark.parametrize("policy", POLICIES[:2], ids=["plain", "several"])

@@ -15,7 +15,7 @@ from tests.sharing.cases import BEGIN
 from tests.sharing.drawn import HISTORIES, LONGEST, MOST_AT_ONCE, Drawn
 from tests.support.seeds import Seeds
 
-HISTORIES_TRIED = 100
+HISTORIES_TRIED = 60
 
 
 def test_random_steps(seeds: Seeds, figures: Counter[str]) -> None:
