@@ -13,7 +13,7 @@ May know the machine, the policy and the event loop; knows no supervisor and no 
     reading      what it reads as, statistics included; figures, the same for any thread
     allowance    what callers look at if a policy asks for more; calls, those that are running
     observing    calls that somebody wants to know of each; observers, who looks on
-    actor        the task that owns the machine; mailbox, its queue
+    actor        the task that owns the machine; turn, what it does; mailbox, its queue
     witnesses    who is told of refusals and openings by the calls that meet them
 """
 

@@ -12,6 +12,7 @@ from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
 from supervisor.circuit.record import UNGUARDED, Circuit
+from supervisor.circuit.turn import answer_asker, forget_asker
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
 from supervisor.errors import CircuitStoppedError
 from supervisor.machine import Acquire, CircuitState, Grant, Refusal, Retry, WaitFor, Withdraw
@@ -62,16 +63,6 @@ async def spend_retry(circuit: Circuit) -> None:
             raise error_for(circuit.name, answer)
         finally:
             del answer  # an error would be kept by the frame that it keeps
-
-
-def answer_asker(circuit: Circuit, permit: int, answer: Answer) -> None:
-    """Answer the asker of `permit`, if it has not been cancelled or answered meanwhile."""
-    asker = circuit.askers.get(permit)
-    if asker is not None:
-        if asker.answer is None:
-            asker.answer = answer
-        asker.answered.ring()  # perhaps again, if the first ring was cut short
-        _forget_asker(circuit, permit)
 
 
 def answer_all(circuit: Circuit) -> None:
@@ -161,7 +152,7 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
         if not _would_only_wait(circuit, request):
             circuit.mailbox.ring()
         await asker.answered.wait()
-        _forget_asker(circuit, permit)
+        forget_asker(circuit, permit)
         answer = asker.answer
         assert answer is not None
         if isinstance(answer, Grant):
@@ -172,7 +163,7 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
             _give_back(circuit, request)
         else:
             circuit.started -= started
-            _forget_asker(circuit, permit)
+            forget_asker(circuit, permit)
         raise
     if isinstance(request, Acquire):
         refuse(circuit, reason_of(answer), starts=0, request=request)
@@ -216,13 +207,7 @@ def _accept(circuit: Circuit, grant: Grant, request: Acquire) -> Ticket:
 
 
 def _give_back(circuit: Circuit, request: Acquire | Retry) -> None:
-    _forget_asker(circuit, request.permit)
+    forget_asker(circuit, request.permit)
     circuit.call_actor()
     circuit.put(Withdraw(request.permit, circuit.now()), ended=1)
     tell_withdrawn(circuit, request)
-
-
-def _forget_asker(circuit: Circuit, permit: int) -> None:
-    circuit.askers.pop(permit, None)
-    if not circuit.askers:
-        circuit.askers = NOBODY  # a dictionary keeps the room that it has had

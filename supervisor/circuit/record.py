@@ -56,7 +56,7 @@ NOT_AT_ONCE: Final = Grant(-2, Policy())
 CANCELLED: Final = object()
 """Has retired a circuit whose actor was cancelled: a call by name starts another one."""
 
-_BEFORE_FIRST_TURN: Final = Lease(
+BEFORE_FIRST_TURN: Final = Lease(
     CircuitState.CLOSED, 0, Grant(0, Policy()), slack=0, refuse_until=-math.inf, last_failure=None
 )
 """Nobody is admitted, or refused, before the actor's first turn."""
@@ -138,7 +138,7 @@ class Circuit:
         self.refusals = NO_REASONS  # of those that are rejected, all whose reason is not "open"
         self.last_permit = self.number = 0  # nesting gives it a number of its own
         self.askers = NOBODY  # permit -> who asks, in the order of their asking
-        self.lease = _BEFORE_FIRST_TURN
+        self.lease = BEFORE_FIRST_TURN
         self.grant = self.lease.grant
         self.headroom = self.lease.slack
         self.refuse_until = self.lease.refuse_until

@@ -103,9 +103,10 @@ class TrioBell:
         if self._sleeper == "spared":
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         self._sleeper = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105
+        return trio.lowlevel.wait_task_rescheduled(self)  # noqa: ASYNC105
 
-    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+    def __call__(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        """Let the sleeper be cancelled. A method would be one more object for each that sleeps."""
         import trio  # noqa: PLC0415
 
         self._sleeper = None

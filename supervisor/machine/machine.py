@@ -77,6 +77,9 @@ _REASONS: Final[dict[CircuitState, Reason]] = {
 }
 """Why calls are refused in states where it is for the state alone."""
 
+_LONG_AGO: Final = -math.inf
+"""Until when calls are refused where they are not: one number for all leases."""
+
 _NOTHING: Final[list[Told]] = []
 """What has changed where nothing has: likewise."""
 
@@ -130,7 +133,7 @@ class Machine:
         self.period = 0
         self.since = 0.0
         self.latest = 0.0
-        self.grant = Grant(self.period, policy)
+        self.grant = _first_grant(policy)
         self.trip = trip_by(policy)
         self.until = policy.warm_up or 0.0
         self.holds = _NO_HOLDS
@@ -250,7 +253,7 @@ class Machine:
 
     def lease(self) -> Lease:
         """Return what can be answered in advance."""
-        slack, refuse_until = 0, -math.inf
+        slack, refuse_until = 0, _LONG_AGO
         any_outcome, expires = False, math.inf
         match self.would_be:
             case CircuitState.CLOSED:
@@ -763,6 +766,18 @@ class Machine:
             return self.latest
         self.pass_time(at)
         return at
+
+
+def _first_grant(policy: Policy) -> Grant:
+    """Return the same one for machines that are made one after another by the same policy."""
+    global _latest_first  # noqa: PLW0603
+    grant = _latest_first
+    if grant.policy is not policy:
+        grant = _latest_first = Grant(0, policy)
+    return grant
+
+
+_latest_first = Grant(0, Policy())
 
 
 def _wait_end(request: Acquire) -> tuple[float, int]:

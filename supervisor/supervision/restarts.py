@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Literal, Protocol
 
@@ -95,28 +95,27 @@ class Restarts:
     ) -> None:
         self._limits = limits
         self._publisher = publisher
-        self._emit = publisher.publish_change  # bound once, not once per circuit
+        self._emit = publisher.publish_change  # both bound once, not once per circuit
+        self._mend = self._mend_crash
         self._forget = forget
         self._escalate = escalate
         self._crashes: dict[str, deque[float]] = {}  # times, of circuits that have crashed
 
-    async def keep_running(self, circuit: Circuit) -> None:
+    def keep_running(self, circuit: Circuit) -> Coroutine[object, object, None]:
         """Run the circuit's actor, again and again if it crashes, until it is stopped."""
-        while circuit.running:
-            try:
-                await run_actor(circuit, self._emit)
-            except (Exception, KeyboardInterrupt) as crash:
-                # An interrupt is handed on if that can be, and the actor lives on. One name for
-                # both, since every idle circuit keeps this frame.
-                if isinstance(crash, Exception) or not raise_later(circuit.loop, crash):
-                    self._mend(circuit, crash)
+        return run_actor(circuit, self._emit, self._mend)
 
     def forget(self, circuit: Circuit) -> None:
         """Drop what is known of a circuit."""
         self._crashes.pop(circuit.name, None)
 
-    def _mend(self, circuit: Circuit, crash: BaseException) -> None:
-        """Let the actor be started again, or give it up if it has crashed too often."""
+    def _mend_crash(self, circuit: Circuit, crash: BaseException) -> None:
+        """Let the actor go on, or give it up if it has crashed too often.
+
+        An interrupt is handed on if that can be, and is no crash.
+        """
+        if not isinstance(crash, Exception) and raise_later(circuit.loop, crash):
+            return
         now = circuit.loop.time_here()
         if now is None:  # it may be that what has crashed is the clock
             now = circuit.machine.latest

@@ -30,7 +30,7 @@ from supervisor import (
     Supervisor,
 )
 from supervisor.circuit import GivenUp, give_up
-from supervisor.circuit.actor import take_turn
+from supervisor.circuit.turn import take_turn
 from supervisor.machine.messages import WaitFor
 from supervisor.machine.states import CircuitState
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome

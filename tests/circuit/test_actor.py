@@ -19,8 +19,9 @@ from supervisor.circuit import (
     stop,
     succeed,
 )
-from supervisor.circuit.actor import catch_up, run_actor, take_turn
+from supervisor.circuit.actor import catch_up, run_actor
 from supervisor.circuit.record import AT_REST, Circuit
+from supervisor.circuit.turn import take_turn
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
 from supervisor.loop.event_loop import EventLoop
 from supervisor.machine.machine import Machine
@@ -50,6 +51,11 @@ class Fragile(Machine):
 
 def emit_to(seen: list[Transition]) -> Callable[[Circuit, Transition], None]:
     return lambda _, transition: seen.append(transition)
+
+
+def end_with(_: Circuit, crash: BaseException) -> None:
+    """Let an actor end with what has crashed it."""
+    raise crash
 
 
 def new_circuit(**policy: float) -> Circuit:
@@ -187,7 +193,7 @@ async def test_an_idle_actor_takes_no_turns() -> None:
     circuit = new_circuit()
     circuit.machine = machine = Counting(circuit.policy)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_actor, circuit, print)
+        tasks.start_soon(run_actor, circuit, print, end_with)
         await settle_down()
         for _ in range(10_000):
             succeed(circuit, admit_at_once(circuit) or await ask(circuit))
@@ -211,7 +217,7 @@ async def test_who_would_only_wait_wakes_nobody(state: str) -> None:
         succeed(circuit, ticket)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_actor, circuit, print)
+        tasks.start_soon(run_actor, circuit, print, end_with)
         await settle_down()
         fail(circuit, admit_at_once(circuit) or await ask(circuit))
         if state == "forced_open":
@@ -245,7 +251,7 @@ async def test_who_would_not_only_wait_is_answered_in_time(seconds: float, wait_
     """Some are to be refused before anything else happens, or at once."""
     circuit = new_circuit(failure_threshold=1, recovery_timeout=50.0)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_actor, circuit, print)
+        tasks.start_soon(run_actor, circuit, print, end_with)
         await settle_down()
         fail(circuit, admit_at_once(circuit) or await ask(circuit))
         await settle_down()

@@ -16,10 +16,11 @@ import pytest
 
 from supervisor import CircuitBreaker, Supervisor
 from supervisor.circuit import Circuit, has_calls, in_flight, project
-from supervisor.circuit.actor import catch_up, take_turn
+from supervisor.circuit.actor import catch_up
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.calls import Known, RunningCalls
 from supervisor.circuit.mailbox import END, Mailbox
+from supervisor.circuit.turn import take_turn
 from supervisor.machine import Grant, Lease, Machine, Message, Settle, Withdraw, replay
 from supervisor.machine.messages import NO_PROBE
 from supervisor.policy import Outcome, Policy

@@ -19,8 +19,8 @@ from supervisor import (
     PolicyConflictError,
     Supervisor,
 )
-from supervisor.circuit.actor import take_turn
 from supervisor.circuit.record import Circuit
+from supervisor.circuit.turn import take_turn
 from supervisor.errors import CallTimeoutError, FailedResultError
 from supervisor.policy.outcomes import Failure, Outcome
 from tests.support.worlds import (

@@ -14,8 +14,8 @@ import pytest
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Policy, Supervisor
 from supervisor.circuit.askers import Asker
-from supervisor.circuit.asking import answer_asker
 from supervisor.circuit.record import Circuit
+from supervisor.circuit.turn import answer_asker
 from supervisor.loop import LONGEST_TIMER, EventLoop, has_closed, post
 from supervisor.machine import Grant
 from tests.support.odd_loops import PlainLoop, WorkflowLoop

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from supervisor import Supervisor
-from supervisor.circuit import actor, settlement
+from supervisor.circuit import settlement, turn
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import Answer
 from supervisor.circuit.calls import Ticket
@@ -60,13 +60,13 @@ async def test_it_finds_a_success_lost_by_a_policy(monkeypatch: pytest.MonkeyPat
 
 async def test_it_finds_an_asker_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """If askers were not answered, they would not end, or be found in the circuit."""
-    answer = actor.answer_asker
+    answer = turn.answer_asker
 
     def forgetful(circuit: Circuit, permit: int, given: Answer) -> None:
         if permit <= 3:
             answer(circuit, permit, given)
 
-    monkeypatch.setattr(actor, "answer_asker", forgetful)
+    monkeypatch.setattr(turn, "answer_asker", forgetful)
     found = (await soak.soak(SMALL)).violations
     assert any("callers did not end" in violation for violation in found)
 

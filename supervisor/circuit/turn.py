@@ -1,0 +1,186 @@
+"""A turn of the actor's: what it applies, answers and publishes, and what a crash leaves behind.
+
+Nobody but the actor takes turns; or somebody on its behalf, in one go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from supervisor.circuit.askers import NOBODY, Answer
+from supervisor.circuit.observers import TurnObserver
+from supervisor.circuit.record import BEFORE_FIRST_TURN, NOT_AT_ONCE, Circuit
+from supervisor.errors import CircuitCrashedError, shown_to_others
+from supervisor.loop import NOWHERE
+from supervisor.machine import (
+    Acquire,
+    Grant,
+    Lease,
+    Machine,
+    Message,
+    Refusal,
+    Retry,
+    Told,
+    replay,
+)
+
+Emit = Callable[[Circuit, Told], None]
+"""Tells what a circuit's machine has done."""
+
+
+def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
+    """Apply all messages, let time pass up to `now`, and publish the next lease.
+
+    If a message makes the machine raise, that message is dropped, its asker, if it has one,
+    gets an error, and the machine is put back to where it was before it. The lease stays: it
+    already allows for every message that was put since it was published.
+
+    Whatever comes in the middle sees the circuit as it was, and all its messages, until one
+    statement changes both. If the turn is cut short before, it has not been taken.
+    """
+    hand_out(circuit, emit)  # what a turn has left that was cut short
+    circuit.tell_overdue(now, is_turn=True)
+    messages, machine, lease = circuit.messages(), circuit.machine, circuit.lease
+    before, taken = machine, 0
+    if messages or circuit.allowance is not None or machine.deadline <= now:
+        before = circuit.machine = machine.copy()
+    else:
+        messages = []  # nothing changes but the time, and a copy would take room for ever
+    answers: list[tuple[int, Grant | Refusal]] = []
+    try:
+        for message in messages:  # those that come meanwhile, too
+            answer = machine.apply(message)
+            taken += 1
+            if answer is not None and isinstance(message, Acquire | Retry):
+                answers.append((message.permit, answer))
+        machine.advance(now)
+    except RecursionError:
+        raise  # whose fault that is, the message does not know
+    except Exception as crash:
+        machine = replay(before, messages[:taken])
+        _answer_poison(circuit, messages[taken : taken + 1], crash)
+        machine.released = (*answers, *machine.released)
+        _finish(circuit, machine, taken, slice(taken + 1), None)
+        hand_out(circuit, emit)
+        raise
+    if circuit.lease is not lease:
+        return  # somebody else has taken a turn in the middle of this one
+    machine.released = (*answers, *machine.released)
+    _finish(circuit, machine, taken, slice(taken), now)
+    publish(circuit)
+    hand_out(circuit, emit)
+
+
+def publish(circuit: Circuit) -> None:
+    """Replace the lease; only the actor does, at the end of a turn, or before a pause.
+
+    The old one is withdrawn first, and what was reported under it put into the mailbox. If there
+    is mail by then, nobody knows what may be done at once before another turn.
+    """
+    allowance = circuit.allowance
+    circuit.headroom, circuit.refuse_until, circuit.grant = 0, -math.inf, NOT_AT_ONCE
+    if allowance is not None:
+        allowance.withdraw()
+    circuit.messages()
+    lease = circuit.machine.lease()
+    if lease.last_failure is not None:
+        lease = replace(lease, last_failure=shown_to_others(lease.last_failure))
+    if circuit.lease is BEFORE_FIRST_TURN:
+        lease = _first(lease)
+    circuit.home = circuit.loop if circuit.running else NOWHERE
+    circuit.lease = lease
+    grant, headroom, refuse_until = lease.grant, lease.slack, lease.refuse_until
+    if refuse_until > -math.inf:
+        refuse_until -= circuit.loop.early_by
+    if allowance is not None:
+        allowance.renew(lease, circuit.machine.policy)
+        headroom = allowance.headroom
+        if headroom == 0:
+            grant = NOT_AT_ONCE
+    if not circuit.mailbox.messages:
+        circuit.headroom, circuit.refuse_until, circuit.grant = headroom, refuse_until, grant
+    elif allowance is not None:
+        allowance.slack = 0
+
+
+def hand_out(circuit: Circuit, emit: Emit) -> None:
+    """Give the answers and tell the changes that turns have come to; some perhaps once more."""
+    machine = circuit.machine
+    for permit, answer in machine.released:
+        answer_asker(circuit, permit, answer)
+    machine.released = ()
+    while machine.transitions:
+        emit(circuit, machine.transitions[0])
+        del machine.transitions[0]
+
+
+def deadline_of(circuit: Circuit) -> float:
+    """Return when its actor has something to do, if it has no mail before; may be infinite."""
+    if circuit.allowance is None:
+        return circuit.machine.deadline
+    return min(circuit.machine.deadline, circuit.allowance.overdue_at)
+
+
+def answer_asker(circuit: Circuit, permit: int, answer: Answer) -> None:
+    """Answer the asker of `permit`, if it has not been cancelled or answered meanwhile."""
+    asker = circuit.askers.get(permit)
+    if asker is not None:
+        if asker.answer is None:
+            asker.answer = answer
+        asker.answered.ring()  # perhaps again, if the first ring was cut short
+        forget_asker(circuit, permit)
+
+
+def forget_asker(circuit: Circuit, permit: int) -> None:
+    """Know no more of whoever has asked for a permit."""
+    circuit.askers.pop(permit, None)
+    if not circuit.askers:
+        circuit.askers = NOBODY  # a dictionary keeps the room that it has had
+
+
+def _finish(circuit: Circuit, machine: Machine, taken: int, gone: slice, at: float | None) -> None:
+    """Let a turn that has taken so many messages count, and tell whoever looks on."""
+    messages = circuit.mailbox.messages
+    untold = list(circuit.observers)
+    try:
+        _tell(untold, messages[:taken], machine, at)
+    except BaseException:  # an interrupt comes once; whoever has been told has been told all
+        _tell(untold, messages[:taken], machine, at)
+        raise
+    finally:
+        circuit.machine, messages[gone] = machine, ()
+
+
+def _tell(
+    untold: list[TurnObserver], messages: list[Message], machine: Machine, at: float | None
+) -> None:
+    while untold:
+        untold[-1].turn_taken(messages, machine, at=at)
+        untold.pop()
+
+
+def _answer_poison(circuit: Circuit, poison: list[Message], crash: Exception) -> None:
+    """Answer whoever has asked what has crashed; there is nothing, if it was time."""
+    for message in poison:
+        if isinstance(message, Acquire | Retry):
+            error = CircuitCrashedError(
+                f"the actor of circuit {circuit.name!r} crashed on this request"
+            )
+            error.__cause__ = crash
+            answer_asker(circuit, message.permit, error)
+
+
+def _first(lease: Lease) -> Lease:
+    """Return the same lease as other circuits have had at first. After that, each one is another
+    one: by it whoever is interrupted knows that somebody else has taken a turn.
+    """
+    global _latest_first  # noqa: PLW0603
+    latest = _latest_first  # other threads' circuits replace it, too
+    if lease.grant is not latest.grant or lease != latest:
+        latest = _latest_first = lease
+    return latest
+
+
+_latest_first = BEFORE_FIRST_TURN
