@@ -36,6 +36,7 @@ async def run_actor(circuit: Circuit, emit: Emit, mend: Mend) -> None:
     """
     while circuit.running:
         try:
+            circuit.emit = None  # awake
             if isinstance(circuit.instead, Pause):
                 await _wait_out(circuit, circuit.instead)
                 continue
@@ -43,6 +44,7 @@ async def run_actor(circuit: Circuit, emit: Emit, mend: Mend) -> None:
             take_turn(circuit, emit, circuit.loop.clock.time())
             deadline = deadline_of(circuit)
             bell = circuit.loop.new_bell()
+            circuit.emit = emit
             if deadline == math.inf:
                 await circuit.mailbox.wait(bell)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import assert_never
+from typing import Final, assert_never
 
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import NOBODY, Answer, Asker, Pause, error_for, reason_of
@@ -12,10 +12,15 @@ from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
 from supervisor.circuit.record import UNGUARDED, Circuit
-from supervisor.circuit.turn import answer_asker, forget_asker
+from supervisor.circuit.turn import answer_asker, forget_asker, take_turn_at_once
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
 from supervisor.errors import CircuitStoppedError
 from supervisor.machine import Acquire, CircuitState, Grant, Refusal, Retry, WaitFor, Withdraw
+
+ANSWERED_AT_ONCE: Final = 32
+"""Requests of a circuit of which at least one waits for its actor, so that who asks again and again
+leaves others their turns.
+"""
 
 
 async def ask(
@@ -149,9 +154,10 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
         started, circuit.started = asks_for_call, circuit.started + asks_for_call
         circuit.put(request)
         asked = asks_for_call
-        if not _would_only_wait(circuit, request):
+        if not (_would_only_wait(circuit, request) or _asks_at_once(circuit, request)):
             circuit.mailbox.ring()
-        await asker.answered.wait()
+        if asker.answer is None:
+            await asker.answered.wait()
         forget_asker(circuit, permit)
         answer = asker.answer
         assert answer is not None
@@ -197,6 +203,14 @@ def _would_only_wait(circuit: Circuit, request: Acquire | Retry) -> bool:
         and request.at < circuit.refuse_until
         and circuit.machine.would_only_wait(request)
     )
+
+
+def _asks_at_once(circuit: Circuit, request: Acquire | Retry) -> bool:
+    """Take the turn that answers it, unless others are to have theirs before; return whether the
+    actor may sleep on.
+    """
+    others_first = request.permit % ANSWERED_AT_ONCE == 0 or request.at < circuit.refuse_until
+    return not others_first and take_turn_at_once(circuit, request.at)
 
 
 def _accept(circuit: Circuit, grant: Grant, request: Acquire) -> Ticket:

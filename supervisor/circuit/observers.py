@@ -10,7 +10,7 @@ from supervisor.policy import Judgement
 
 
 class TurnObserver(Protocol):
-    """Is told of each turn of one circuit's actor, in order, on the actor's own task.
+    """Is told of each turn of one circuit's actor, in order, by whoever takes it.
 
     It must neither wait nor fail, and must leave the machine as it is.
     """

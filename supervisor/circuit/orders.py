@@ -92,7 +92,7 @@ def _end(circuit: Circuit, instead: GivenUp | None) -> None:
     if isinstance(circuit.instead, Pause):
         circuit.instead.over.ring()
     circuit.running, circuit.instead = False, instead
-    circuit.home = NOWHERE
+    circuit.home, circuit.emit = NOWHERE, None
     if circuit.allowance is not None:
         circuit.allowance.clock = circuit.loop  # which may be forgotten, and not its clock
     circuit.call_actor()

@@ -33,6 +33,7 @@ from supervisor.machine import (
     Machine,
     Message,
     Settle,
+    Told,
     is_late,
     overdue,
 )
@@ -93,6 +94,7 @@ class Circuit:
         "allowance",
         "askers",
         "block_left",
+        "emit",
         "ending",
         "grant",
         "headroom",
@@ -127,6 +129,7 @@ class Circuit:
         self.retired_by: object | None = None  # that supervisor, weakly, or CANCELLED
         self.instead: GivenUp | Pause | None = None  # of its actor, whoever asks it
         self.mailbox: Mailbox[Message] = Mailbox()
+        self.emit: Callable[[Circuit, Told], None] | None = None  # its actor's, while that sleeps
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
         if policy.initial_state != "closed" or policy.warm_up is not None:
             self.machine.begin(0.0 if loop is NOWHERE else loop.clock.time())

@@ -1,6 +1,6 @@
 """A turn of the actor's: what it applies, answers and publishes, and what a crash leaves behind.
 
-Nobody but the actor takes turns; or somebody on its behalf, in one go.
+Nobody but the actor takes turns; or somebody on its behalf, in one go. User code never runs in one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Emit = Callable[[Circuit, Told], None]
 """Tells what a circuit's machine has done."""
 
 
-def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
+def take_turn(circuit: Circuit, emit: Emit, now: float, is_actors: bool = True) -> None:
     """Apply all messages, let time pass up to `now`, and publish the next lease.
 
     If a message makes the machine raise, that message is dropped, its asker, if it has one,
@@ -38,10 +38,12 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     already allows for every message that was put since it was published.
 
     Whatever comes in the middle sees the circuit as it was, and all its messages, until one
-    statement changes both. If the turn is cut short before, it has not been taken.
+    statement changes both. If the turn is cut short before, it has not been taken; nor is one that
+    crashes and is not the actor's, which comes to the same message.
     """
     hand_out(circuit, emit)  # what a turn has left that was cut short
-    circuit.tell_overdue(now, is_turn=True)
+    if is_actors:
+        circuit.tell_overdue(now, is_turn=True)
     messages, machine, lease = circuit.messages(), circuit.machine, circuit.lease
     before, taken = machine, 0
     if messages or circuit.allowance is not None or machine.deadline <= now:
@@ -59,6 +61,8 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     except RecursionError:
         raise  # whose fault that is, the message does not know
     except Exception as crash:
+        if not is_actors:
+            raise
         machine = replay(before, messages[:taken])
         _answer_poison(circuit, messages[taken : taken + 1], crash)
         machine.released = (*answers, *machine.released)
@@ -73,8 +77,28 @@ def take_turn(circuit: Circuit, emit: Emit, now: float) -> None:
     hand_out(circuit, emit)
 
 
+def take_turn_at_once(circuit: Circuit, now: float) -> bool:
+    """Take a turn on behalf of the actor, if it sleeps, and return whether it may sleep on.
+
+    What is due is left to it: whoever should have said something before may not have had a turn to.
+    So is a crash, which comes to it as well. A machine that is shared hears of its fleet between
+    turns of the actor's alone.
+    """
+    emit, deadline = circuit.emit, deadline_of(circuit)
+    if emit is None or circuit.machine.is_shared or deadline <= now:
+        return False
+    circuit.emit = None  # nobody takes a turn in the middle of this one
+    try:
+        take_turn(circuit, emit, now, is_actors=False)
+    except Exception:  # the actor meets it, too; or it has not gone as deep
+        return False
+    if circuit.running:
+        circuit.emit = emit
+    return deadline_of(circuit) >= deadline and not circuit.mailbox.messages
+
+
 def publish(circuit: Circuit) -> None:
-    """Replace the lease; only the actor does, at the end of a turn, or before a pause.
+    """Replace the lease; a turn does at its end, and the actor before a pause.
 
     The old one is withdrawn first, and what was reported under it put into the mailbox. If there
     is mail by then, nobody knows what may be done at once before another turn.

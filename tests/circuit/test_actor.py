@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 
 from supervisor.circuit import (
     admit_at_once,
@@ -19,15 +21,17 @@ from supervisor.circuit import (
     stop,
     succeed,
 )
-from supervisor.circuit.actor import catch_up, run_actor
+from supervisor.circuit.actor import Mend, catch_up, pause, run_actor
+from supervisor.circuit.asking import ANSWERED_AT_ONCE
 from supervisor.circuit.record import AT_REST, Circuit
-from supervisor.circuit.turn import take_turn
+from supervisor.circuit.turn import take_turn, take_turn_at_once
 from supervisor.errors import CircuitBreakerOpenError, CircuitCrashedError
 from supervisor.loop.event_loop import EventLoop
 from supervisor.machine.machine import Machine
-from supervisor.machine.messages import Acquire, Grant, Message, Refusal, Transition
+from supervisor.machine.messages import Acquire, Grant, Message, Refusal, Reset, Transition
 from supervisor.machine.states import CircuitState
 from supervisor.policy.policy import Policy
+from supervisor.testing import jump
 from tests.support.worlds import poison, settle_down
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +50,19 @@ class Fragile(Machine):
             if self.requests[0] == 0:
                 self.trip.fail(at=0.0)
                 raise ZeroDivisionError
+        return super().apply(message)
+
+
+POISON = 1_000.0
+
+
+class Poisoned(Machine):
+    """A machine that breaks, half-way through, on requests of one deadline."""
+
+    def apply(self, message: Message) -> Grant | Refusal | None:
+        if isinstance(message, Acquire) and message.deadline == POISON:
+            self.trip.fail(at=0.0)
+            raise ZeroDivisionError
         return super().apply(message)
 
 
@@ -259,6 +276,180 @@ async def test_who_would_not_only_wait_is_answered_in_time(seconds: float, wait_
             await ask(circuit, wait_until=anyio.current_time() + seconds, wait_for=wait_for)
         assert anyio.current_time() == (5.0 if wait_for == "closed" else 0.0)
         stop(circuit)
+
+
+def asks_each_time() -> Circuit:
+    """A circuit that has closed a short while ago, and is about to run."""
+    circuit = new_circuit(failure_threshold=1, recovery_timeout=1.0, ramp=10.0, ramp_start=1.0)
+    force(circuit, CircuitState.HALF_OPEN)
+    return circuit
+
+
+@asynccontextmanager
+async def running(circuit: Circuit, mend: Mend = end_with) -> AsyncIterator[TaskGroup]:
+    """Let its actor run for as long as the block lasts."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_actor, circuit, print, mend)
+        await settle_down()
+        yield tasks
+        stop(circuit)
+
+
+async def test_an_ask_is_answered_at_once() -> None:
+    """A turn is taken for it: nobody else has one meanwhile, and the actor hears of its end."""
+    circuit, others = asks_each_time(), []
+
+    async def other() -> None:
+        others.append("has had a turn")
+
+    async with running(circuit) as tasks:
+        tasks.start_soon(other)
+        ticket = await ask(circuit)
+        assert isinstance(ticket, Grant)
+        assert ticket.probe
+        assert (others, circuit.askers, circuit.mailbox.messages) == ([], {}, [])
+        await settle_down()
+        assert others
+        await anyio.sleep(60.5)  # the actor knows when a probe has run for too long
+        assert circuit.machine.state is CircuitState.OPEN
+
+
+async def test_not_every_ask_is_answered_at_once() -> None:
+    """A caller that asks again and again leaves others their turns."""
+    circuit, turns = asks_each_time(), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with running(circuit) as tasks:
+        succeed(circuit, await ask(circuit))
+        tasks.start_soon(other)
+        for _ in range(10 * ANSWERED_AT_ONCE):
+            succeed(circuit, await ask(circuit))
+        assert 10 <= turns < 100
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_is_due_is_left_to_the_actor() -> None:
+    """A probe may have ended while the event loop stood still, and have had no turn to say so."""
+    circuit = new_circuit(failure_threshold=1, success_threshold=3, probe_timeout=5.0)
+    force(circuit, CircuitState.HALF_OPEN)
+    others: list[str] = []
+
+    async def end_probe() -> None:
+        others.append("has had a turn")
+        succeed(circuit, probe)
+
+    async with running(circuit) as tasks:
+        probe = await ask(circuit)
+        await settle_down()
+        jump(7.0)
+        tasks.start_soon(end_probe)
+        succeed(circuit, await ask(circuit))
+        assert others
+        await settle_down()
+        assert (circuit.machine.failed, circuit.machine.succeeded) == (0, 2)
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+async def test_a_crash_at_once_is_the_actors(pauses: bool) -> None:
+    """It meets the message itself: whoever has put it is told, and a pause is one for all."""
+    circuit, crashes = asks_each_time(), list[BaseException]()
+    circuit.machine = Poisoned(circuit.policy)
+    force(circuit, CircuitState.HALF_OPEN)
+
+    def mend(circuit: Circuit, crash: BaseException) -> None:
+        crashes.append(crash)
+        if pauses:
+            pause(circuit, anyio.current_time() + 5.0)
+
+    async with running(circuit, mend):
+        succeed(circuit, await ask(circuit))
+        with pytest.raises(CircuitCrashedError):
+            await ask(circuit, deadline=POISON)
+        assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+        if pauses:
+            with pytest.raises(CircuitBreakerOpenError) as refused:
+                await ask(circuit)
+            assert refused.value.reason == "restarting"
+            ticket = await ask(circuit, wait_until=anyio.current_time() + 10.0)
+            assert anyio.current_time() == 5.0
+            succeed(circuit, ticket)
+        assert isinstance(await ask(circuit), Grant)
+        assert len(crashes) == 1
+
+
+async def test_a_poison_of_somebody_elses_is_not_the_askers() -> None:
+    """The turn that an asker takes meets what another one has put: it is the actor that crashes."""
+    circuit, crashes = asks_each_time(), list[BaseException]()
+    async with running(circuit, lambda _, crash: crashes.append(crash)):
+        poison(circuit)
+        assert isinstance(await ask(circuit), Grant)
+        assert [type(crash) for crash in crashes] == [AssertionError]
+
+
+@pytest.mark.parametrize("asked_by", ["the actor's", "an asker's"])
+async def test_nobody_takes_a_turn_in_the_middle_of_one(asked_by: str) -> None:
+    """Whatever runs there and asks, by the garbage collector, say, waits for the actor, which is
+    woken for it.
+    """
+    circuit, taken = asks_each_time(), list[bool]()
+
+    class Asking:
+        def turn_taken(self, messages: Sequence[Message], *_: object, **__: object) -> None:
+            if any(isinstance(message, Reset) for message in messages) and not taken:
+                taken.append(False)
+                taken[0] = take_turn_at_once(circuit, circuit.time())
+                circuit.put(Reset(None))
+
+    async with running(circuit):
+        circuit.observers = (Asking(),)
+        circuit.put(Reset(None))
+        if asked_by == "the actor's":
+            circuit.mailbox.ring()
+        else:
+            succeed(circuit, await ask(circuit))
+        await settle_down()
+        assert taken == [False]
+        assert circuit.mailbox.messages == []
+
+
+async def test_a_turn_at_once_is_cut_short() -> None:
+    """Whoever is interrupted gives his permit back, and others are answered as ever."""
+    circuit = asks_each_time()
+
+    class Interrupting:
+        def turn_taken(self, *_: object, **__: object) -> None:
+            circuit.observers = ()
+            raise KeyboardInterrupt
+
+    async with running(circuit):
+        circuit.observers = (Interrupting(),)
+        with pytest.raises(KeyboardInterrupt):
+            await ask(circuit)
+        assert isinstance(await ask(circuit), Grant)
+        statistics = statistics_of(circuit)
+        assert (statistics.started, statistics.cancelled, statistics.waiting) == (2, 1, 0)
+
+
+async def test_no_turn_at_once_is_taken_of_what_is_shared() -> None:
+    """A fleet is heard and told between turns."""
+    circuit = asks_each_time()
+    async with running(circuit):
+        assert take_turn_at_once(circuit, circuit.time())
+        circuit.machine.is_shared = True
+        assert not take_turn_at_once(circuit, circuit.time())
+
+
+async def test_an_actor_that_has_ended_has_no_turns_taken() -> None:
+    """Neither one that has been stopped, nor one that was given up."""
+    circuit = asks_each_time()
+    async with running(circuit):
+        stop(circuit)
+        assert not take_turn_at_once(circuit, circuit.loop.clock.time())
 
 
 async def test_a_run_of_failures_is_one_message() -> None:

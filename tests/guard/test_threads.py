@@ -36,8 +36,9 @@ from supervisor import (
     retry_api_call,
     with_circuit_breaker,
 )
-from supervisor.circuit import actor
+from supervisor.circuit import actor, asking
 from supervisor.circuit.record import Circuit
+from supervisor.circuit.turn import take_turn_at_once
 from supervisor.guard import threads
 from supervisor.loop import EventLoop
 from supervisor.loop.tasks import Tasks
@@ -132,7 +133,11 @@ def actors(monkeypatch: pytest.MonkeyPatch) -> Actors:
         elif circuit.mailbox.messages:
             held.asked.set()
 
+    def take_none_at_once(circuit: Circuit, now: float) -> bool:
+        return not held.held and take_turn_at_once(circuit, now)
+
     monkeypatch.setattr(actor, "take_turn", take_no_turn)
+    monkeypatch.setattr(asking, "take_turn_at_once", take_none_at_once)
     monkeypatch.setattr(threads, "PATIENCE", 0.0001)  # so that a thread looks more than once
     return held
 
