@@ -25,6 +25,7 @@ from benchmarks.cliffs import cliffs
 from benchmarks.contestants.interface import Guard, Setup, bound, decorating
 from benchmarks.contestants.parts import PARTS
 from benchmarks.measure import BARE, Bench, Clock, Crew, Measurement, take_turns
+from benchmarks.turns import turns
 from supervisor import (
     Supervisor,
     app_settings,
@@ -673,6 +674,13 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     Case("half-open", "half-open", "half-open, 10,000 callers", half_open, whole=True),
     Case("creation", "creation", "creation of a circuit, task included", creation, whole=True),
+    Case(
+        "turns",
+        "turns",
+        "asks, leases, and changes of event loops; whole cost",
+        turns,
+        whole=True,
+    ),
     Case("retry", "retry", "retry decorators, first-try success", retries),
     Case("import", "import", "import in a new process", imports),
     Case(

@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.cases import DECORATED, GUARDED_ATTEMPTS, SLOW_CALLS, WINDOWS
 from benchmarks.cliffs import CURVES, point
 from benchmarks.measure import BACKENDS, Backend, Row
+from benchmarks.turns import ASKS, CHANGE_OF_LOOPS, LEASES
 
 LOOPS: Final[tuple[Backend, ...]] = ("asyncio", "uvloop")
 
@@ -183,7 +184,11 @@ GOALS: Final[tuple[Goal, ...]] = (
     ),
     *_both("creation", "creation of a circuit", 12.0),
     Goal("creation of a circuit", "µs", microseconds("creation", "call"), 20.0),
-    Goal("size of a circuit", "bytes", figure("creation", "call", "bytes"), 3_000),
+    Goal("size of a circuit", "bytes", figure("creation", "call", "bytes"), 2_000, LOOPS),
+    Goal("size of a circuit", "bytes", figure("creation", "call", "bytes"), 2_750, ("trio",)),
+    *(Goal(ask, "µs", microseconds("turns", ask), 20.0) for ask in ASKS),
+    *(Goal(lease, "µs", microseconds("turns", lease), 6.0) for lease in LEASES),
+    Goal(CHANGE_OF_LOOPS, "µs", microseconds("turns", CHANGE_OF_LOOPS), 0.8, LOOPS),
     Goal(
         "all circuits idle",
         "CPU seconds per second",
