@@ -615,7 +615,7 @@ class TestFence:
                 for late in (grant, old.grant, Grant(0, plain), *probes):
                     before = breaker.statistics()
                     settlement.succeed(old, late)
-                    settlement.fail(old, late, OSError())
+                    settlement.fail(old, late)
                     settlement.settle(old, late, Outcome.FAILED)
                     settlement.settle(old, late, Outcome.CANCELLED)
                     settlement.settle(old, late, Outcome.IGNORED)
