@@ -139,7 +139,7 @@ async def test_fields_never_collide_with_those_of_a_record(handler: Handler) -> 
     assert names == {
         *("circuit", "from_state", "to_state", "failure_count", "retry_after", "last_failure"),
         *("metrics_only", "attempt", "wait", "error", "verdict", "reason"),
-        *("refused", "seconds", "on_change", "origin"),
+        *("refused", "seconds", "on_change", "origin", "pause"),
     }
 
 
