@@ -95,13 +95,15 @@ test-plain: $(VENV)/.up-to-date
 
 # What depends on the version most: tasks, their ends, and the loops. uvloop is the same on each.
 test-meeting-loops: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -k "not uvloop" $(addprefix tests/,behaviour circuit loop supervision)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -k "not uvloop" $(addprefix tests/,circuit loop supervision)
 
 # With tasks that begin while they are made, as applications may have them on Python 3.12 or later;
-# without what is on trio, which has none, and what starts processes, whose tasks are plain ones.
+# without what is on trio, which has none, what starts processes, whose tasks are plain ones, and what
+# starts no tasks, as the pure rooms do.
 PROCESSES := $(addprefix --ignore=tests/,benchmarks commands testing/test_pytest_plugin.py)
+NO_TASKS := $(addprefix --ignore=tests/,machine policy settings test_architecture.py test_arguments.py test_imports.py)
 test-eager: $(VENV)/.up-to-date
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --eager $(ELSEWHERE) $(PROCESSES)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --eager $(ELSEWHERE) $(PROCESSES) $(NO_TASKS)
 
 # On the PATH, or among pyenv's: its shims may be there although the version is not active. On the
 # first that is found, all tests with eager tasks; on the others, as they are, what meets event loops:
