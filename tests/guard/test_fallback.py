@@ -22,6 +22,7 @@ from supervisor import (
 from supervisor.circuit.record import Circuit
 from supervisor.circuit.turn import take_turn
 from supervisor.errors import CallTimeoutError, FailedResultError
+from supervisor.machine import Acquire, Retry
 from supervisor.policy.outcomes import Failure, Outcome
 from tests.support.worlds import (
     Dependency,
@@ -304,11 +305,12 @@ class TestNever:
             assert circuit is not None
             apply = type(circuit.machine).apply
 
-            def crash_once(machine: Any, message: Any) -> Any:
-                monkeypatch.setattr(type(machine), "apply", apply)
-                raise ZeroDivisionError
+            def crash_on_requests(machine: Any, message: Any) -> Any:
+                if isinstance(message, Acquire | Retry):
+                    raise ZeroDivisionError
+                return apply(machine, message)
 
-            await crash_on_asking(circuit, monkeypatch, crash_once)
+            await crash_on_asking(circuit, monkeypatch, crash_on_requests)
             with pytest.raises(CircuitCrashedError):
                 await call(breaker, succeed, fallback=pytest.fail)
             assert breaker.statistics().restarts == 1

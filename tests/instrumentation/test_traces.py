@@ -212,8 +212,11 @@ def current(breaker: object) -> Supervisor:
     return found
 
 
-async def test_calls_that_are_cancelled(recorder: TraceRecorder) -> None:
+async def test_calls_that_are_cancelled(
+    recorder: TraceRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While they run; while they wait, so that they have not begun; while they ask."""
+    monkeypatch.setattr("supervisor.circuit.asking.ANSWERED_AT_ONCE", 1)  # each asks the actor
     async with half_open("x", recovery_timeout=5.0) as breaker:
         current(breaker).trace(recorder)
         await settle_down()
