@@ -148,7 +148,7 @@ STREAMING: Decorate = lambda breaker: breaker.streaming  # noqa: E731
 STREAMING_WAITING: Decorate = lambda breaker: breaker.waiting(1).streaming()  # noqa: E731
 SYNC: Decorate = lambda breaker: breaker.sync  # noqa: E731
 REGISTRY: Decorate = lambda breaker: with_circuit_breaker(breaker.name)  # noqa: E731
-RETRY: Decorate = lambda breaker: retry_api_call(breaker=breaker)  # noqa: E731
+RETRY: Decorate = lambda breaker: retry_api_call(min_wait=0.001, max_wait=0.001, breaker=breaker)  # noqa: E731
 ATTEMPTS: Decorate = lambda breaker: create_retry_decorator(  # noqa: E731
     "worker", 1, breaker=breaker, guard="attempt"
 )
