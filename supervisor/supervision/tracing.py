@@ -49,7 +49,9 @@ class Tracing:
         if is_heard:
             self._heard.add(circuit)
             observers.append(CallsOf(self.events, circuit))
-        observe_calls(circuit, SeveralObservers(*observers) if observers else None)
+        if len(observers) > 1:
+            observers = [SeveralObservers(*observers)]
+        observe_calls(circuit, observers[0] if observers else None)
 
     def end(self, circuit: Circuit) -> None:
         """Forget a circuit."""
