@@ -251,19 +251,19 @@ class Allowance:
         self.failures_one_by_one = asks_for_more(policy)
         self._allow_for(policy)
         self._successes_at_once = not (
-            self._in_time
-            or self.keeps_calls
-            or _judges_results(policy)
-            or policy.timeout is not None
-            or takes_arguments(policy)
+            self._in_time or self.keeps_calls or _judges_results(policy) or _limits_time(policy)
         )
 
     def _allow_for(self, policy: Policy) -> None:
         """Look for what calls that are admitted by this policy will need when they end."""
         self.judges_results = self.judges_results or _judges_results(policy)
-        more = policy.timeout is not None or takes_arguments(policy)
-        self.limits_time = self.limits_time or more
+        self.limits_time = self.limits_time or _limits_time(policy)
         self.only_keeps_calls = self.keeps_calls and not (self.judges_results or self.limits_time)
+
+
+def _limits_time(policy: Policy) -> bool:
+    """Whether calls go no shortest path: they have a limit, or are judged by their arguments."""
+    return policy.timeout is not None or takes_arguments(policy)
 
 
 def _windows_in_time(policy: Policy) -> list[float]:
