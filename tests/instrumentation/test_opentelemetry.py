@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -32,6 +30,7 @@ from supervisor.circuit import add_witness, remove_witness
 from supervisor.instrumentation import opentelemetry, sums
 from supervisor.instrumentation.opentelemetry import mark_spans, observe_circuits
 from tests.sharing.fleets import fleet, heard
+from tests.support.instructions import instructions_of
 from tests.support.observed import busy, counted_anew, refused
 from tests.support.worlds import fail, fail_times, succeed
 
@@ -587,27 +586,6 @@ async def test_a_span_that_raises(supervisor: Supervisor, traces: Traces) -> Non
         await refused(breaker, 2)
     figures = breaker.statistics()
     assert (figures.failed, figures.rejected, figures.in_flight) == (1, 2, 0)
-
-
-def instructions_of(call: Any) -> int:
-    """How many instructions it takes to begin a coroutine that does not wait."""
-    count = 0
-
-    def step(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += event == "opcode"
-        return step
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
-    sys.settrace(step)
-    try:
-        with suppress(StopIteration):
-            call.send(None)
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("window", [{}, {"window_calls": 100}, {"slow_call_duration": 1.0}])

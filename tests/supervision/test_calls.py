@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import AsyncIterator, Generator
-from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -25,6 +22,7 @@ from supervisor import (
     TraceRecorder,
     create_retry_decorator,
 )
+from tests.support.instructions import instructions_of
 from tests.support.worlds import (
     Down,
     Guarded,
@@ -271,27 +269,6 @@ class TestTheEnd:
                 await anyio.to_thread.run_sync(supervisor.calls)
             with pytest.raises(ValueError, match="buffer must be at least 1, got 0"):
                 supervisor.calls(0)
-
-
-def instructions_of(call: Any) -> int:
-    """How many instructions it takes to begin a coroutine that does not wait."""
-    count = 0
-
-    def step(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += event == "opcode"
-        return step
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
-    sys.settrace(step)
-    try:
-        with suppress(StopIteration):
-            call.send(None)
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def fewest_of(breaker: CircuitBreaker) -> int:
