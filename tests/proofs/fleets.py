@@ -296,9 +296,10 @@ class FleetInABox:
         self.tell(process, Settle(grant.period, grant.probe, outcome, at, "down", of_kind=kind))
 
     def withdraw(self, process: Process, permit: int) -> None:
-        """Let an asker be cancelled."""
-        del process.asking[permit]
+        """Let an asker be cancelled; what it is answered in the same turn, nobody hears."""
         self.tell(process, Withdraw(permit, process.time(self.now)))
+        process.asking.pop(permit, None)
+        process.running.pop(permit, None)
 
     def force(self, process: Process, state: CircuitState, everywhere: bool) -> None:
         """Set a state by hand; for a process alone, it may be for a time."""
