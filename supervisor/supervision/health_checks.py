@@ -29,19 +29,25 @@ class HealthCheck:
     async def __call__(self, change: StateChanged) -> None:
         """Probe the circuit, if it is half-open."""
         breaker = self._breakers.get(change.circuit)
-        while breaker is not None and breaker.state is CircuitState.HALF_OPEN:
+        while breaker is not None and _is_to_be_probed(breaker):
             try:
                 await self._probe(breaker, breaker.probe_timeout)
             except CircuitStoppedError:
                 return
-            except CircuitBreakerOpenError:
-                continue  # callers' probes have taken all places, and may have come to a verdict
+            except CircuitBreakerOpenError as refusal:
+                # Callers' probes have taken all places, and may have come to a verdict. Only a
+                # pause of its actor refuses at once.
+                if refusal.reason == "restarting":
+                    await anyio.sleep(refusal.retry_after)
 
     async def _probe(self, breaker: CircuitBreaker, seconds: float) -> None:
         """Make one check. Whatever it raises is a failure: what counts as nothing would be asked
         again at once.
         """
         with await breaker.acquire(wait=seconds, wait_for="verdict") as permit:
+            if breaker.state is not CircuitState.HALF_OPEN:
+                permit.ignore()  # a caller's probe has closed it, and by that let this one go
+                return
             try:
                 with anyio.move_on_after(seconds) as limit:
                     await self._check()
@@ -50,3 +56,9 @@ class HealthCheck:
             else:
                 if limit.cancelled_caught:
                     permit.fail(TimeoutError(f"health check still running after {seconds:g} s"))
+
+
+def _is_to_be_probed(breaker: CircuitBreaker) -> bool:
+    """Whether there will be a verdict: one that has been given up stays as it was."""
+    figures = breaker.statistics()
+    return figures.running and figures.state is CircuitState.HALF_OPEN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from supervisor import CircuitBreaker, Supervisor, current_supervisor
 from supervisor.instrumentation import use_logging
 from tests.support.logs import handled_by
-from tests.support.worlds import Down, fail_times, settle_down, succeed
+from tests.support.worlds import Down, crash, fail_times, settle_down, succeed
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +27,10 @@ class Server:
         self.asked.append(round(anyio.current_time(), 6))
         if not self.is_up:
             raise Down("still down")
+
+    async def slow_check(self) -> None:
+        await self.check()
+        await anyio.sleep(1)
 
 
 async def opened(supervisor: Supervisor, **policy: Any) -> CircuitBreaker:
@@ -114,6 +118,51 @@ async def test_callers_whose_probe_fails() -> None:
         permit.fail()
         await settle_down()
         assert (server.asked, breaker.state) == ([], "open")
+
+
+async def test_callers_whose_probe_succeeds() -> None:
+    """Nor then: a check of a closed circuit could open it, while calls succeed."""
+    server = Server()
+    async with Supervisor() as supervisor:
+        breaker = await opened(supervisor)
+        supervisor.probe_with(server.check, "x")
+        breaker.half_open()
+        permit = await breaker.acquire()
+        await settle_down()
+        permit.succeed()
+        await settle_down()
+        assert (server.asked, breaker.state) == ([], "closed")
+        figures = breaker.statistics()
+        assert (figures.ignored, figures.in_flight) == (1, 0)
+
+
+@pytest.mark.parametrize("on_give_up", ["allow", "refuse"])
+async def test_a_circuit_that_is_given_up_meanwhile(on_give_up: Literal["allow", "refuse"]) -> None:
+    """Without its actor there is no verdict to come, so nothing is asked for ever."""
+    server = Server()
+    async with Supervisor(max_restarts=0, on_give_up=on_give_up) as supervisor:
+        supervisor.probe_with(server.slow_check, "x")
+        await opened(supervisor, success_threshold=2)
+        await anyio.sleep(10.5)
+        crash(supervisor, "x")
+        await settle_down()
+        await anyio.sleep(60)
+        assert server.asked == [10.0]
+
+
+async def test_an_actor_that_pauses_meanwhile() -> None:
+    """The check waits for the end of the pause, however long that is, and lets others run."""
+    server = Server()
+    async with Supervisor(restart_pause=50) as supervisor:
+        supervisor.probe_with(server.slow_check, "x")
+        breaker = await opened(supervisor, success_threshold=2, probe_timeout=5)
+        await anyio.sleep(10.5)
+        crash(supervisor, "x")
+        await settle_down()
+        await anyio.sleep(40)
+        assert (server.asked, breaker.state) == ([10.0], "half_open")
+        await anyio.sleep(20)
+        assert (server.asked, breaker.state) == ([10.0, 60.5], "closed")
 
 
 async def test_it_ends_by_its_handle() -> None:
