@@ -183,7 +183,7 @@ def drawn_from(
         None if isinstance(tally, InARow) else _window(machine, tally),
         age,
         circuit.loop.clock_zero,
-        _recent(circuit.allowance),
+        _recent(circuit.allowance, machine.policy.keep_failures),
         0.0 if circuit.instead is None else _pause_left(circuit, now),
     )
     record.__class__ = Statistics
@@ -191,8 +191,11 @@ def drawn_from(
     return statistics
 
 
-def _recent(allowance: Allowance | None) -> tuple[RecentFailure, ...]:
-    return () if allowance is None else allowance.failures or ()
+def _recent(allowance: Allowance | None, kept: int | None) -> tuple[RecentFailure, ...]:
+    """Return the last failures, as many as the latest policy says: its turn may be to come."""
+    if allowance is None or kept is None:
+        return ()
+    return (allowance.failures or ())[-kept:]
 
 
 def _pause_left(circuit: Circuit, now: float | None) -> float:

@@ -104,9 +104,11 @@ async def test_another_policy() -> None:
         await fail_times(breaker, 3)
         assert texts(breaker) == ["Down: down"] * 2
         breaker.reconfigure(keep_failures=1)
+        assert texts(breaker) == ["Down: down"]  # before the actor's turn, and after it
         await settle_down()
         assert texts(breaker) == ["Down: down"]
         breaker.reconfigure(keep_failures=None)
+        assert texts(breaker) == []
         await settle_down()
         assert texts(breaker) == []
 
