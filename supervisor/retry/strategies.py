@@ -92,8 +92,8 @@ class Strategies:
         """Return when a loop ends although the last error is worth another try."""
         # The number of attempts first: the others say in a note why there are not as many.
         stops: list[Stop] = [stop_after_attempt(self._rules.attempts)]
-        if self._rules.guard == "attempt" and not self._rules.is_patient:
-            stops.append(self._is_open)
+        if self._rules.guard == "attempt":
+            stops.append(self._is_refused)
         stops += (self._is_told_to_wait_too_long, *more)
         return lambda state: any(stop(state) for stop in stops)
 
@@ -119,8 +119,12 @@ class Strategies:
     def _until_recovery(self) -> float:
         return self._circuit.get().retry_after if self._rules.is_patient else 0.0
 
-    def _is_open(self, state: RetryCallState) -> bool:  # noqa: ARG002
-        return self._circuit.get().state is CircuitState.OPEN
+    def _is_refused(self, state: RetryCallState) -> bool:  # noqa: ARG002
+        """Return whether another attempt would be refused, however long the loop may sleep."""
+        circuit = self._circuit.get()
+        if self._rules.is_patient:
+            return circuit.retry_after == math.inf
+        return circuit.state in (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
     def _is_told_to_wait_too_long(self, state: RetryCallState) -> bool:
         asked, longest = state.upcoming_sleep, self._rules.longest_wait

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from supervisor import (
+    CircuitBreaker,
     CircuitBreakerOpenError,
     Supervisor,
     app_settings,
@@ -381,6 +382,46 @@ async def test_a_recovery_without_end_is_not_waited_for() -> None:
         assert refused.value.retry_after == math.inf
         assert dependency.attempts == 0
         assert anyio.current_time() == started
+
+
+@pytest.mark.parametrize("is_patient", [False, True])
+async def test_a_circuit_that_is_forced_open_during_an_attempt_ends_a_loop(
+    is_patient: bool,
+) -> None:
+    """By the attempt's own error, at once: the next one would be refused until the release."""
+    breaker, attempts = CircuitBreaker("search"), 0
+
+    @retry_api_call(breaker=breaker, guard="attempt", wait_for_recovery=is_patient)
+    async def fetch() -> None:
+        nonlocal attempts
+        attempts += 1
+        breaker.force_open()
+        raise ConnectionError
+
+    started = anyio.current_time()
+    with pytest.raises(ConnectionError):
+        await fetch()
+    assert (attempts, anyio.current_time()) == (1, started)
+
+
+async def test_a_patient_loop_waits_for_the_end_of_a_time_by_hand() -> None:
+    """If a circuit is forced open for a time, that is known; before the loop, and within it."""
+    breaker, times = CircuitBreaker("search"), list[float]()
+    await breaker.call(anyio.sleep, 0)
+    started = anyio.current_time()
+    breaker.force_open(seconds=50)
+
+    @retry_api_call(3, breaker=breaker, guard="attempt", wait_for_recovery=True)
+    async def fetch() -> str:
+        times.append(anyio.current_time() - started)
+        if len(times) == 1:
+            breaker.force_open(seconds=60)
+            raise ConnectionError
+        return "done"
+
+    assert await fetch() == "done"
+    assert times == pytest.approx([50, 110], abs=0.01)
+    assert breaker.state is CLOSED
 
 
 @pytest.mark.usefixtures("enabled")
