@@ -12,7 +12,7 @@ import anyio
 from supervisor.arguments import form_of, shown, unwrapped
 from supervisor.events import Event, EventsMissed, EventStream, StateChanged
 from supervisor.instrumentation.logs import log_raised, log_untold
-from supervisor.loop import EventLoop, is_cancellation, is_cancelled_here, raise_later
+from supervisor.loop import EventLoop, is_cancellation, is_cancelled_itself, raise_later
 
 OnChange: TypeAlias = Callable[[StateChanged], object]
 """Is told of a change of state; what it returns is awaited, if that can be done."""
@@ -132,8 +132,7 @@ def _must_come_out(loop: EventLoop, error: BaseException) -> bool:
         group = cast("BaseExceptionGroup[BaseException]", error)
         return group.subgroup(is_cancellation) is not None
     if is_cancellation(error):
-        # A function may be cancelled by what it waits for, while nobody has cancelled this task.
-        return loop.asyncio_loop is None or is_cancelled_here()
+        return is_cancelled_itself()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise_later(loop, error)
     return isinstance(error, GeneratorExit)

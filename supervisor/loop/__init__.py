@@ -26,7 +26,13 @@ from supervisor.loop.forks import in_forked_process
 from supervisor.loop.limits import LONGEST_TIMER
 from supervisor.loop.posting import from_worker_thread, has_closed, post, raise_later
 from supervisor.loop.process_clock import time_in_process
-from supervisor.loop.tasks import Tasks, can_be_started, is_cancelled_here, someone_goes_on
+from supervisor.loop.tasks import (
+    Tasks,
+    can_be_started,
+    is_cancelled_here,
+    is_cancelled_itself,
+    someone_goes_on,
+)
 from supervisor.loop.time_limits import TimeLimit, run_limited, time_limit
 from supervisor.loop.turns import ForThisTurn
 from supervisor.loop.variables import LoopVar
@@ -54,6 +60,7 @@ __all__ = [
     "in_forked_process",
     "is_cancellation",
     "is_cancelled_here",
+    "is_cancelled_itself",
     "post",
     "raise_later",
     "read_settings",

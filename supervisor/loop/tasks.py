@@ -122,6 +122,16 @@ def is_cancelled_here() -> bool:
     return task is None or task.cancelling() > 0
 
 
+def is_cancelled_itself() -> bool:
+    """Whether a cancellation that has come up is that of the task that runs: on asyncio, a task may
+    be cancelled by what it waits for, while nobody has cancelled it.
+    """
+    try:
+        return is_cancelled_here()
+    except RuntimeError:  # no loop of asyncio's
+        return True
+
+
 def can_be_started(loop: EventLoop) -> bool:
     """Whether a task that is started now on `loop` would not be left behind by the event loop."""
     return loop.asyncio_loop is None or someone_goes_on()

@@ -9,6 +9,7 @@ import anyio
 from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError
 from supervisor.events import StateChanged
 from supervisor.guard import CircuitBreaker
+from supervisor.loop import is_cancellation, is_cancelled_itself
 from supervisor.machine import CircuitState
 
 Check = Callable[[], Awaitable[object]]
@@ -51,7 +52,9 @@ class HealthCheck:
             try:
                 with anyio.move_on_after(seconds) as limit:
                     await self._check()
-            except Exception as error:
+            except BaseException as error:
+                if not _is_its_own(error):
+                    raise
                 permit.fail(error)
             else:
                 if limit.cancelled_caught:
@@ -62,3 +65,10 @@ def _is_to_be_probed(breaker: CircuitBreaker) -> bool:
     """Whether there will be a verdict: one that has been given up stays as it was."""
     figures = breaker.statistics()
     return figures.running and figures.state is CircuitState.HALF_OPEN
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether an error is the check's, and does not end the task that makes it."""
+    if isinstance(error, Exception):
+        return True
+    return is_cancellation(error) and not is_cancelled_itself()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import anyio
 import pytest
+import sniffio
 
 from supervisor import CircuitBreaker, Supervisor, current_supervisor
 from supervisor.instrumentation import use_logging
@@ -69,6 +70,23 @@ async def test_what_it_raises_is_a_failure(policy: dict[str, Any]) -> None:
         server.is_up = True
         await anyio.sleep(6)
         assert (server.asked, breaker.state) == ([10.0, 20.0, 30.0], "closed")
+
+
+async def test_what_it_waits_for_is_cancelled() -> None:
+    """That is a failure, too, where it can be told from the end of the check's own task."""
+    asked: list[float] = []
+
+    async def check() -> None:
+        asked.append(round(anyio.current_time(), 6))
+        raise anyio.get_cancelled_exc_class()
+
+    if sniffio.current_async_library() == "trio":
+        pytest.skip("what a task waits for is never cancelled in its place")
+    async with Supervisor() as supervisor:
+        supervisor.probe_with(check, "x")
+        breaker = await opened(supervisor)
+        await anyio.sleep(25)
+        assert (asked, breaker.state) == ([10.0, 20.0], "open")
 
 
 async def test_one_that_hangs() -> None:
