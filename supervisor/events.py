@@ -44,7 +44,8 @@ class StateChanged(Event):
         from_state, to_state: the two states.
         period: the number of the period that began, per circuit.
         failure_count: consecutive failures.
-        retry_after: seconds until it will be HALF_OPEN, if it is OPEN now; else 0.0.
+        retry_after: seconds until it will be HALF_OPEN, if it is OPEN or FORCED_OPEN now, infinite
+            if the latter has no end; else 0.0.
         last_failure: what has opened it, as text; None once it is closed, or let through by hand.
         metrics_only: whether it only would have done so, since its state was set by hand.
         origin: who has brought that about: "here", the circuit's own calls and time; "fleet", those

@@ -84,7 +84,8 @@ class Statistics:
         last_failure: what has opened it, as text; None once it is closed, or let through by hand.
         shared: whether it is shared with other supervisors.
         origin: who has brought about its state: "here", its own calls and time; "fleet", those that
-            it is shared with; "by hand", somebody by hand, here.
+            it is shared with; "by hand", somebody by hand, here, if it lasts until a release or for
+            a time.
         refusals: of the rejected calls, how many for which reason: those of
             `CircuitBreakerOpenError.reason`, "crashed" and "stopped". Nothing if there is none.
         window: its latest calls, if its policy has a window; else None.
