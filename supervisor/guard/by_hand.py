@@ -144,11 +144,7 @@ class ByHand(ABC):
     ) -> Circuit:
         circuit = self._keep(find_to_change(self._binding, self._circuit))
         if not circuit.running:
-            raise RuntimeError(
-                f"circuit {circuit.name!r} is not running here, so it has no state that could be"
-                " set; ask a supervisor for it, as `supervisor.circuit(name)`, let one adopt this"
-                " breaker, as `supervisor.adopt(breaker)`, or use it first"
-            )
+            raise RuntimeError(_why_it_cannot_be_set(circuit))
         if everywhere:
             supervisor_of(circuit).force_everywhere(circuit, state)
         else:
@@ -202,6 +198,21 @@ def _let_go(circuit: Circuit, hold: int) -> None:
         circuits = [*filter(None, found)] or [find_to_change(BY_NAME, circuit)]
     for each in circuits:
         force(each, CircuitState.CLOSED, hold=hold)
+
+
+def _why_it_cannot_be_set(circuit: Circuit) -> str:
+    """Return why no state can be set, and what to do first."""
+    if circuit.instead is not None:
+        return (
+            f"circuit {circuit.name!r} has no actor any more, which has crashed too often, or ended"
+            " with its event loop, so it has no state that could be set; stop it, as"
+            " `supervisor.stop(name)`, and ask for a new one"
+        )
+    return (
+        f"circuit {circuit.name!r} is not running here, so it has no state that could be set; ask"
+        " a supervisor for it, as `supervisor.circuit(name)`, let one adopt this breaker, as"
+        " `supervisor.adopt(breaker)`, or use it first"
+    )
 
 
 def _length(seconds: float | None) -> float:

@@ -27,6 +27,7 @@ from tests.support.worlds import (
     by_call,
     by_thread,
     changes_in,
+    crash,
     every_way,
     every_way_and_thread,
     fail,
@@ -248,6 +249,20 @@ class TestAllOfThem:
         with pytest.raises(RuntimeError, match="not running here"):
             force(owned, method)
         assert await breaker_of_the_next(breaker) == "closed"
+
+    @each_state
+    async def test_a_circuit_that_has_been_given_up(self, method: str, state: str) -> None:
+        """It is there, and cannot be told anything: the error says how to get another one."""
+        async with Supervisor(max_restarts=0, on_give_up="refuse") as supervisor:
+            breaker = supervisor.circuit("x")
+            crash(supervisor, "x")
+            await settle_down()
+            assert supervisor.circuit("x") is breaker
+            with pytest.raises(RuntimeError, match=r"'x' has no actor any more.*stop\(name\)"):
+                force(breaker, method)
+            supervisor.stop("x")
+            force(supervisor.circuit("x"), method)
+            assert supervisor["x"].state == state
 
     @pytest.mark.parametrize("method", [*BY_HAND, "release"])
     async def test_in_a_thread(self, method: str) -> None:
