@@ -15,7 +15,16 @@ from supervisor.circuit.record import UNGUARDED, Circuit
 from supervisor.circuit.turn import answer_asker, forget_asker, take_turn_at_once
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
 from supervisor.errors import CircuitStoppedError
-from supervisor.machine import Acquire, CircuitState, Grant, Refusal, Retry, WaitFor, Withdraw
+from supervisor.machine import (
+    NO_PROBE,
+    Acquire,
+    CircuitState,
+    Grant,
+    Refusal,
+    Retry,
+    WaitFor,
+    Withdraw,
+)
 
 ANSWERED_AT_ONCE: Final = 32
 """Requests of a circuit of which at least one waits for its actor, so that who asks again and again
@@ -92,8 +101,8 @@ def begin_call(
     calls = allowance.running_calls
     calls.last = call = calls.last + 1
     try:
-        if allowance.begin_call(call, grant, now):
-            circuit.mailbox.ring()
+        if allowance.begin_call(call, grant, now) or grant.probe > NO_PROBE:
+            circuit.mailbox.ring()  # in time; and of a probe, to see that others have turns
         return call if allowance.observer is None else observed(grant, call, now, request)
     except BaseException:
         calls.forget(call)

@@ -226,6 +226,17 @@ class TestProbes:
             assert breaker.statistics().times_opened == 2
             dependency.let_go()
 
+    @every_way
+    async def test_a_quick_one_is_not_slow(self, guarded: Guarded) -> None:
+        """By a stall alone, though no later call tells that others have turns."""
+        async with half_open(slow_call_duration=40) as breaker, anyio.create_task_group() as tasks:
+            tasks.start_soon(guarded, breaker, partial(take, 1))
+            await settle_down()
+            jump(50)
+            await anyio.sleep(1)
+            now = breaker.statistics()
+            assert (now.state, now.last_failure, now.times_opened) == ("closed", None, 1)
+
     async def test_one_stall_after_the_other(self) -> None:
         """The second one is its end, in the turn after it."""
         async with half_open(probe_timeout=5) as breaker:
