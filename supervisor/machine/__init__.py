@@ -4,7 +4,7 @@ May know policies and nothing else: no clock, no I/O, no task, no logging. Time 
 
     messages      what goes in and what comes out, as frozen records
     machine       states, periods, grants; what may be told at any time
-    ordered       who waits, in order
+    ordered       who waits, and who keeps it open, in order
     windows       what is remembered of ended calls; slack, how many more it takes
     time_windows  the same of the last seconds
     recent        the same of the last seconds, as of another time or by another policy
@@ -62,7 +62,7 @@ from supervisor.machine.messages import (
     WaitFor,
     Withdraw,
 )
-from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.ordered import Ordered, OrderedMap, Times
 from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.rows import RowTrip
 from supervisor.machine.shared import SharedMachine
@@ -120,6 +120,7 @@ __all__ = [
     "Tally",
     "Terms",
     "TimeWindow",
+    "Times",
     "ToFleet",
     "Told",
     "Transition",

@@ -52,7 +52,7 @@ from supervisor.machine.messages import (
     Transition,
     Withdraw,
 )
-from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.ordered import Ordered, OrderedMap, Times
 from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.recovery import seconds_open
 from supervisor.machine.retry_budget import RetryBudget
@@ -67,8 +67,8 @@ _NOBODY: Final[OrderedMap[int, Acquire]] = OrderedMap()
 _NEVER: Final[Ordered[tuple[float, int]]] = Ordered()
 """Who waits where nobody does, and until when."""
 
-_NO_HOLDS: Final[dict[int, float]] = {}
-"""Who keeps it open by hand where nobody does: shared, and never changed."""
+NO_HOLDS: Final[Times[int]] = Times()
+"""Who keeps it open by hand where nobody does."""
 
 _REASONS: Final[dict[CircuitState, Reason]] = {
     CircuitState.OPEN: "open",
@@ -105,7 +105,7 @@ class Machine:
     grant: Grant
     trip: Trip | RowTrip
     until: float  # when OPEN ends, or FORCED_OPEN, or the warm-up of CLOSED
-    holds: dict[int, float]  # who keeps it FORCED_OPEN -> until when; replaced, never changed
+    holds: Times[int]  # who keeps it FORCED_OPEN -> until when
     failed_recoveries: int  # in a row
     last_failure: str | None  # what has opened it, until it is closed again
     probing: Probing | None  # while HALF_OPEN
@@ -136,7 +136,7 @@ class Machine:
         self.grant = _first_grant(policy)
         self.trip = trip_by(policy)
         self.until = policy.warm_up or 0.0
-        self.holds = _NO_HOLDS
+        self.holds = NO_HOLDS
         self.failed_recoveries = 0
         self.last_failure = None
         self.probing = None
@@ -310,7 +310,7 @@ class Machine:
         twin.since += by
         twin.latest += by
         twin.until += by
-        twin.holds = {hold: end + by for hold, end in self.holds.items()} or _NO_HOLDS
+        twin.holds = Times((hold, end + by) for hold, end in self.holds.items()) or NO_HOLDS
         twin.trip = self.trip.moved(by)
         twin.probing = self.probing and self.probing.moved(by)
         twin.throttle = self.throttle and self.throttle.moved(by)
@@ -627,7 +627,7 @@ class Machine:
         self.probing = Probing() if self.would_be is CircuitState.HALF_OPEN else None
         self.ramp_step = 0
         if self.would_be is not CircuitState.FORCED_OPEN:
-            self.holds = _NO_HOLDS
+            self.holds = NO_HOLDS
         self.trip.tally.advance(at)
         self.trip.forget_running()
         if self.would_be is CircuitState.CLOSED:
@@ -657,9 +657,9 @@ class Machine:
         """Let somebody keep it open no more; whoever is the last one releases it."""
         if hold not in self.holds:
             return  # somebody has released it meanwhile
-        left = {each: end for each, end in self.holds.items() if each != hold and end > at}
+        left = self.holds.without(hold).after(at)
         if left:
-            self.holds, self.until = left, max(left.values())
+            self.holds, self.until = left, left.last
         else:
             self._force(CircuitState.CLOSED, at)
 
@@ -673,8 +673,8 @@ class Machine:
     ) -> None:
         before = self.state
         if state is CircuitState.FORCED_OPEN:
-            self.holds = {**self.holds, hold: until}
-            self.until = max(self.holds.values())
+            self.holds = self.holds.after(at).having(hold, until)
+            self.until = self.holds.last
         if state is before or (state is CircuitState.CLOSED and before not in BY_HAND):
             return
         self.metrics_only = state is CircuitState.METRICS_ONLY

@@ -91,8 +91,8 @@ class Ordered(Sequence[Item]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        if index == 0 and self._pieces:
-            return self._pieces[0][0]
+        if index in (0, -1) and self._pieces:
+            return self._pieces[index][index]
         return tuple(self)[index]
 
 
@@ -134,6 +134,57 @@ class OrderedMap(Mapping[Key, Value]):
 
     def __len__(self) -> int:
         return self.size
+
+
+class Times(Mapping[Key, float]):
+    """Times by keys, of which the last one is known at once."""
+
+    __slots__ = ("_by_key", "_in_order")
+
+    def __init__(self, times: Iterable[tuple[Key, float]] = ()) -> None:
+        self._by_key = OrderedMap(times)
+        self._in_order = Ordered((time, key) for key, time in self._by_key.items())
+
+    @property
+    def last(self) -> float:
+        """The last of the times; there must be some."""
+        return self._in_order[-1][0]
+
+    def having(self, key: Key, time: float) -> Times[Key]:
+        """Return these with another time of that key."""
+        others = self.without(key)
+        return self._of(
+            others._by_key.having(key, time),
+            others._in_order.having((time, key)),
+        )
+
+    def without(self, key: Key) -> Times[Key]:
+        """Return these but for that of a key, if it has one."""
+        time = self._by_key.get(key)
+        if time is None:
+            return self
+        return self._of(self._by_key.without(key), self._in_order.without((time, key)))
+
+    def after(self, time: float) -> Times[Key]:
+        """Return these but for those up to a time."""
+        left = self
+        while left and (first := left._in_order[0])[0] <= time:
+            left = left.without(first[1])
+        return left
+
+    def _of(self, by_key: OrderedMap[Key, float], order: Ordered[tuple[float, Key]]) -> Times[Key]:
+        twin = object.__new__(type(self))
+        twin._by_key, twin._in_order = by_key, order
+        return twin
+
+    def __getitem__(self, key: Key) -> float:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return self._by_key.size
 
 
 def _last(piece: Sequence[Item]) -> Item:

@@ -28,6 +28,7 @@ from supervisor.machine.fleet import (
     Wait,
 )
 from supervisor.machine.leasing import LeasingMachine
+from supervisor.machine.machine import NO_HOLDS
 from supervisor.machine.messages import Force, Reconfigure, Reset, Settle
 from supervisor.machine.recovery import seconds_open
 from supervisor.machine.states import BY_HAND, CircuitState, Origin
@@ -200,7 +201,7 @@ class SharedMachine(LeasingMachine):
         releases = order.state is CircuitState.CLOSED
         if order.everywhere or not releases:
             if terms.set_by_fleet or order.everywhere:
-                self.holds = {}  # what is set here has its own end, and for all there is one
+                self.holds = NO_HOLDS  # what is set here has its own end, and for all there is one
             terms.set_by_fleet = False
             terms.forcing = terms.next_number() if order.everywhere else NEWS
             super()._obey(order, at)

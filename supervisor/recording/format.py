@@ -26,6 +26,7 @@ from supervisor.machine import (
     RowTrip,
     SharedMachine,
     Tally,
+    Times,
     TimeWindow,
     Told,
     Trip,
@@ -237,6 +238,10 @@ def _read_ordered_map(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
     return OrderedMap(_read_dict(kinds, written, name).items())
 
 
+def _read_times(kinds: tuple[Any, ...], written: Any, name: str) -> Any:
+    return Times(_read_dict((*kinds, float), written, name).items())
+
+
 def _read_choice(choices: tuple[Any, ...], written: Any, name: str) -> Any:
     if written not in choices:
         raise TypeError(f"{name} is {shown(written)}")
@@ -252,6 +257,7 @@ _OF_MANY: Final[Mapping[Any, Callable[[tuple[Any, ...], Any, str], Any]]] = {
     dict: _read_dict,
     Ordered: _read_ordered,
     OrderedMap: _read_ordered_map,
+    Times: _read_times,
     Literal: _read_choice,
 }
 

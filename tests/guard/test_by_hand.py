@@ -20,6 +20,7 @@ from supervisor import (
     deadline,
 )
 from supervisor.testing import VirtualTimeLoop, jump, loop_factory
+from tests.support.instructions import instructions_of
 from tests.support.worlds import (
     Dependency,
     Down,
@@ -599,6 +600,29 @@ class TestIsolation:
             assert breaker.state == "forced_open"
             await anyio.to_thread.run_sync(breaker.sync.ask, held.release)
             assert breaker.state == "closed"
+
+    async def test_thousands_of_owners(self) -> None:
+        """One more costs no more than the first ones did, nor does a read, nor who lets go."""
+        async with Supervisor() as supervisor:
+
+            async def own(name: str, owners: int) -> int:
+                breaker = supervisor.circuit(name)
+                await settle_down()
+                for number in range(owners):
+                    breaker.isolate(1e6 + number)
+                    if number % 64 == 0:
+                        await settle_down()
+                await settle_down()
+                return instructions_of(own_and_let_go(breaker))
+
+            async def own_and_let_go(breaker: CircuitBreaker) -> None:
+                held = breaker.isolate()
+                assert breaker.retry_after == math.inf
+                held.release()
+                assert breaker.retry_after < math.inf
+
+            few, many = await own("few", 50), await own("many", 5_000)
+            assert many < 2 * few
 
     async def test_a_circuit_that_is_not_there(self) -> None:
         """Nobody can keep it open."""

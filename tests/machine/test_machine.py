@@ -11,6 +11,7 @@ from supervisor.machine.messages import (
     ANY_PERIOD,
     Acquire,
     CircuitState,
+    Force,
     Grant,
     Lease,
     Message,
@@ -469,3 +470,12 @@ def running(circuit: Machine) -> list[int]:
 def _visible(circuit: Machine) -> object:
     """All that there is of a machine, but for its policy, as plain values."""
     return plain(circuit), circuit.transitions, circuit.released
+
+
+def test_who_keeps_it_open_is_forgotten_in_time() -> None:
+    """Those whose time is over leave nothing, though somebody else keeps it open all the while."""
+    circuit = machine()
+    circuit.apply(Force(CircuitState.FORCED_OPEN, 0.0, hold=1))
+    for hold in range(2, 100):
+        circuit.apply(Force(CircuitState.FORCED_OPEN, hold * 10.0, hold=hold, seconds=15.0))
+    assert dict(circuit.holds) == {1: math.inf, 98: 995.0, 99: 1005.0}

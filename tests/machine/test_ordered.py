@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.ordered import Ordered, OrderedMap, Times
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -72,3 +72,29 @@ def test_values_by_keys() -> None:
     assert dict(empty) == {}
     with pytest.raises(KeyError):
         some.without(4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_times(seed: int) -> None:
+    """They are those of a dictionary, also after other versions have come of them."""
+    luck = random.Random(seed)
+    versions: list[tuple[Times[int], dict[int, float]]] = [(Times(), {})]
+    for number in range(300):
+        found, expected = luck.choice(versions[-5:])
+        key = luck.randrange(number + 1)
+        match luck.randrange(4):
+            case 0:
+                found, expected = found.without(key), {k: expected[k] for k in expected if k != key}
+            case 1:
+                now = luck.random() / 2
+                found, expected = found.after(now), {k: t for k, t in expected.items() if t > now}
+            case _:
+                time = luck.choice((1.0, luck.random(), float("inf")))
+                found, expected = found.having(key, time), {**expected, key: time}
+        versions.append((found, expected))
+    for found, expected in versions:
+        assert found == expected
+        assert list(found) == sorted(expected)
+        assert len(found) == len(expected)
+        assert expected == {} or found.last == max(expected.values())
+        assert found == Times(expected.items())

@@ -34,7 +34,7 @@ from supervisor.machine.messages import (
     Settle,
     Withdraw,
 )
-from supervisor.machine.ordered import Ordered, OrderedMap
+from supervisor.machine.ordered import Ordered, OrderedMap, Times
 from supervisor.policy.outcomes import Failure, Outcome
 from supervisor.policy.policy import Policy
 from supervisor.recording.format import NOT_NEEDED, plain, read_start
@@ -306,7 +306,7 @@ def machine_with_everything(policy: Policy) -> Machine:
     machine.apply(Settle(0, 0, Outcome.FAILED, 1.0, "Down: down", of_kind=BUSY))
     machine.apply(Acquire(1, at=90.0))
     machine.trip.overdue = {3: (4, False)}
-    machine.holds = {6: 70.0}
+    machine.holds = Times([(6, 70.0)])
     request = Acquire(5, at=90.0, draw=0.5, wait_until=99.0, wait_for="verdict")
     machine.waiting = OrderedMap([(5, request)])
     machine.wait_ends = Ordered([(99.0, 5)])
