@@ -219,6 +219,10 @@ class EventStream(Uncopied):
         buffer: events, 1 or more, that may wait for the listener.
         circuit: the name of the one whose events are delivered; None: those of all.
 
+    Attributes:
+        circuit: the same.
+        closed: whether nothing more will be delivered.
+
     Raises:
         TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` no name.
     """
@@ -228,7 +232,7 @@ class EventStream(Uncopied):
 
     def __init__(self, buffer: int, circuit: str | None = None) -> None:
         self._buffer = check_count("buffer", buffer)
-        self._circuit = None if circuit is None else check_name(circuit)
+        self.circuit = None if circuit is None else check_name(circuit)
         self._waiting: list[Event] = []
         self._taken: list[Event | EventsMissed] = []  # out of those, newest first
         self._news: anyio.Event | None = None  # for who finds nothing
@@ -236,13 +240,9 @@ class EventStream(Uncopied):
         self._last_missed = 0
         self.closed = False
 
-    def listens_to(self, circuit: str) -> bool:
-        """Whether it delivers events of that circuit."""
-        return not self.closed and self._circuit in (None, circuit)
-
     def put(self, event: Event) -> None:
-        """Deliver `event` if it is one of those that are listened to, and there is room."""
-        if not self.listens_to(event.circuit):
+        """Deliver `event`, which is one of those that are listened to, if there is room."""
+        if self.closed:
             return
         if len(self._waiting) < self._buffer:
             self._waiting.append(event)

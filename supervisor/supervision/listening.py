@@ -40,11 +40,12 @@ class Listening(ABC):
             TypeError, ValueError: `buffer` is of the wrong type or out of range, or `circuit` is no
                 name.
         """
+        stream = EventStream(buffer, circuit)
         if not self._closed and self._loop is not None and not self._loop.runs_here():
-            EventStream(buffer, circuit)  # the arguments are looked at first
             raise RuntimeError("events must be asked for on the supervisor's event loop")
-        self._catch_up_all()
-        return self._publisher.stream(buffer, circuit)
+        self._catch_up_all(circuit)
+        self._publisher.add(stream)
+        return stream
 
     def calls(self, buffer: int = 1024, circuit: str | None = None) -> EventStream:
         """Return a stream of each call that is refused or ends from now on: `CallRefused` and
@@ -67,7 +68,7 @@ class Listening(ABC):
         if self._loop is not None and not self._loop.runs_here():
             raise RuntimeError("calls must be asked for on the supervisor's event loop")
         self._tracing.events.add(stream)
-        for each in self._circuits.values():
+        for each in self._those(circuit):
             self._tracing.begin(each)
         return stream
 
@@ -115,13 +116,19 @@ class Listening(ABC):
             raise RuntimeError("the supervisor has ended, so there will be no changes")
         if self._loop is not None and not self._loop.runs_here():
             raise RuntimeError("notices must be asked for on the supervisor's event loop")
-        self._catch_up_all()
+        self._catch_up_all(notices.changes.circuit)
         self._onlookers.add(notices)
         return notices
 
-    def _catch_up_all(self) -> None:
+    def _those(self, name: str | None) -> list[Circuit]:
+        """Return the circuit of that name, if there is one; None: all of them."""
+        if name is None:
+            return list(self._circuits.values())
+        return [*filter(None, [self._circuits.get(name)])]
+
+    def _catch_up_all(self, name: str | None) -> None:
         """Tell all that has been reported so far: who listens from now on must not hear of it."""
-        for circuit in list(self._circuits.values()):
+        for circuit in self._those(name):
             if circuit.running and (circuit.messages() or circuit.machine.transitions):
                 self._catch_up(circuit)
 

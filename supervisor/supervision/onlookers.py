@@ -29,7 +29,7 @@ class Onlookers:
     def __init__(self, publisher: Publisher) -> None:
         self.refusals = Refusals(publisher)
         self._publisher = publisher
-        self._notices: list[Notices] = []
+        self._notices: dict[Notices, None] = {}  # in order
         self._loop: EventLoop | None = None
         self._tasks: Tasks[Callable[[], None]] | None = None
 
@@ -46,13 +46,13 @@ class Onlookers:
         tasks.start("supervisor log", log_ended, _log(self._publisher.stream(LOGGED), log_ends))
         self.refusals.open(loop, tasks)
         self._loop, self._tasks = loop, tasks
-        for notices in self._notices:
+        for notices in list(self._notices):
             self._start(notices)
 
     def add(self, notices: Notices) -> None:
         """Give notice of all changes from now on."""
         self._publisher.add(notices.changes)
-        self._notices.append(notices)
+        self._notices[notices] = None
         self._start(notices)
 
     def close(self) -> None:
@@ -65,12 +65,12 @@ class Onlookers:
         """Start no more tasks, and let those that run end."""
         self._tasks = None
         self.refusals.close()
-        for notices in self._notices:
+        for notices in list(self._notices):
             notices.close()
 
     def _start(self, notices: Notices) -> None:
         if self._loop is not None and self._tasks is not None:
-            ended = partial(self._notices.remove, notices)
+            ended = partial(self._notices.pop, notices)
             work = notices.deliver(self._loop)
             self._tasks.start("supervisor notices", ended, work, of_user=True)
 

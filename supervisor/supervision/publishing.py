@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
-from weakref import WeakSet
 
 from supervisor.circuit import Circuit
 from supervisor.events import (
@@ -17,6 +16,7 @@ from supervisor.events import (
 )
 from supervisor.machine import Reconfigured, ToFleet, Told, Transition
 from supervisor.supervision.figures import History
+from supervisor.supervision.listeners import Listeners
 
 
 class Publisher:
@@ -26,7 +26,7 @@ class Publisher:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._streams: WeakSet[EventStream] = WeakSet()
+        self._streams = Listeners()
         self._sequence = 0
         self._closed = False
         self.outer: Publisher | None = None  # that of the supervisor that it was entered inside of
@@ -78,7 +78,7 @@ class Publisher:
             self.outer.publish_of("", InnerGaveUp, at, inner_circuit=circuit.name, **details)
 
     def _put(self, event: Event) -> None:
-        for stream in self._streams:
+        for stream in self._streams.of(event.circuit):
             stream.put(event)
 
     def close(self) -> None:

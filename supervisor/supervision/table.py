@@ -221,7 +221,7 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
         if recorder is not None:
             recorder.check_open()
         name = None if circuit is None else check_name(circuit)
-        known = [*self._circuits.values()] if name is None else [*filter(None, [self.find(name)])]
+        known = self._those(name)
         for each in known:
             each.check_thread()
         self._tracing.choose(recorder, name)
