@@ -33,9 +33,12 @@ def word(value: object) -> object:
 
 
 def numbers(value: object) -> object:
-    """Return numbers with commas between them, or a list of them, as a tuple."""
-    given = value.split(",") if isinstance(value, str) else value
-    return tuple(number(float, each) for each in given) if is_list(given) else value
+    """Return numbers with commas between them, also as JSON, or a list of them, as a tuple."""
+    if isinstance(value, str):
+        text = value.strip()
+        is_json = text.startswith("[") and text.endswith("]")
+        value = (text[1:-1] if is_json else text).split(",")
+    return tuple(number(float, each) for each in value) if is_list(value) else value
 
 
 READERS: Final[Mapping[Any, Callable[[object], object]]] = {

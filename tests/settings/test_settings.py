@@ -1064,6 +1064,22 @@ def test_a_file_that_cannot_be_read(file: Any) -> None:
         CircuitBreakerSettings(file=file)
 
 
+@pytest.mark.parametrize("text", ["1,5,30", " 1, 5 , 30 ", "[1, 5, 30]", "[1.0,5e0,30]"])
+def test_several_numbers(given: Given, text: str) -> None:
+    """They have commas between them; who knows pydantic-settings writes them as JSON."""
+    given("BINDU_CB_RECOVERY_SCHEDULE", text)
+    assert app_settings.circuit_breaker.recovery_schedule == (1.0, 5.0, 30.0)
+
+
+@pytest.mark.parametrize("text", ["", "1 5", "[]", "[1, 5", "1, 5]", "[[1], 5]", "1;5", "1,,5"])
+def test_what_is_not_several_numbers(given: Given, text: str) -> None:
+    """The error names the variable and what it says."""
+    given("BINDU_CB_RECOVERY_SCHEDULE", text)
+    with pytest.raises(SettingsError, match="^BINDU_CB_RECOVERY_SCHEDULE must be") as caught:
+        _ = app_settings.circuit_breaker
+    assert repr(text) in str(caught.value)
+
+
 def test_all_mistakes_in_all_sources_are_reported_at_once(given: Given) -> None:
     """Mistakes in variables and in the file, for all circuits and for one, are one error."""
     Path("circuits.toml").write_text("ramp = 0\nrampe = 5\n[circuits.x]\nprobes = 0\n")
