@@ -119,7 +119,7 @@ def remember_error(circuit: Circuit, began: int, error: BaseException) -> None:
     before = _without(circuit, known[MARK]) if MARK in known else None
     failed = known[MARK] = (circuit.number or _number_of(circuit), began, before)
     _failed_last.set(failed)
-    if _innermost.get() is not None:
+    if innermost_begun() is not None:
         _tell_outer_calls(circuit, failed)
 
 

@@ -123,18 +123,15 @@ def end_once(
         counted = counted_inside(circuit, began, known)
         if counted and is_among(counted, error):
             return _end(circuit, ticket, error, surely, policy, counted=True)
-    if not isinstance(error, Exception):
-        judgement = _end(circuit, ticket, error, surely, policy)
-        if isinstance(judgement, Failure) and type(ticket) is not Part:
-            remember_error(circuit, began, error)
-        return judgement
-    judgement = PLAIN_FAILURE  # also if a function that is asked about it raises
+    # Also if a function that is asked about it raises.
+    judgement: Judgement = PLAIN_FAILURE if isinstance(error, Exception) else Outcome.CANCELLED
     try:
         # The same as in `fail`: to call it would cost as much.
         if (
             ticket is circuit.grant
             and circuit.headroom > 1
-            and (surely or not isinstance(error, DOUBTFUL_ERRORS))
+            and judgement is PLAIN_FAILURE
+            and (surely or not issubclass(type(error), DOUBTFUL_ERRORS))
         ):
             if circuit.unsent_successes:
                 circuit.messages()
@@ -145,8 +142,7 @@ def end_once(
                 return judgement
         judgement = _end(circuit, ticket, error, surely, policy)
     finally:
-        failed = judgement is PLAIN_FAILURE or isinstance(judgement, Failure)
-        if failed and type(ticket) is not Part:
+        if isinstance(judgement, Failure) and type(ticket) is not Part:
             remember_error(circuit, began, error)
     return judgement
 

@@ -40,9 +40,8 @@ def make($breaker, $func):
             and ($now := $allowance.clock.time()) < $allowance.next_check
         ):
             $running = $allowance.running_calls
-            $running.last = $grant = $running.last + 1
-            $running.under_lease[$grant], $circuit.started = $now, $circuit.started + 1
-            $began = $circuit.started
+            $grant, $began = $running.last + 1, $circuit.started + 1
+            $running.under_lease[$grant], $running.last, $circuit.started = $now, $grant, $began
         else:
             $ticket = $admit_at_once($circuit)
             if $ticket is None or ($circuit.allowance and $circuit.allowance.limits_time):
@@ -58,9 +57,13 @@ def make($breaker, $func):
         if $grant is $circuit.grant:
             $circuit.unsent_successes += 1
         else:
-            $circuit.ending += 1
             if ($allowance := $circuit.allowance) is not None and $allowance.only_keeps_calls:
-                $now, $running = $allowance.clock.time(), $allowance.running_calls.under_lease
+                try:
+                    $now = $allowance.clock.time()
+                except $BaseException:
+                    $circuit.ending += 1
+                    raise
+                $running = $allowance.running_calls.under_lease
                 if (
                     $grant in $running
                     and not $allowance.any_outcome
@@ -69,8 +72,8 @@ def make($breaker, $func):
                 ):
                     del $running[$grant]
                     $circuit.unsent_successes += 1
-                    $circuit.ending -= 1
                     return $result
+            $circuit.ending += 1
             $succeed($circuit, $grant, $result, $began)
         return $result
     return guarded
@@ -78,7 +81,8 @@ def make($breaker, $func):
 """For each `$` stands what no parameter's name begins with.
 
 Besides what the plain wrapper says, it has the calls in it that are known while they run: how they
-begin, from `admit_at_once`, and how they end, from `succeed`.
+begin, from `admit_at_once`, and how they end, from `succeed`. Such an end counts as `ending` only
+once more than the clock has to be looked at, or if that look is cut short.
 """
 
 

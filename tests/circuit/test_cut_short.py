@@ -9,6 +9,8 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -63,6 +65,25 @@ def counts(breaker: CircuitBreaker) -> tuple[int, int, int]:
 
 class TestReports:
     """Runs of outcomes, and calls that become slow."""
+
+    @pytest.mark.parametrize("decorated", [False, True])
+    async def test_who_ends_is_interrupted_as_it_looks_at_the_clock(
+        self, decorated: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The call has ended all the same: it counts as cancelled, and runs no more."""
+        breaker, circuit = await in_use(slow_call_duration=5.0)
+        assert circuit.allowance is not None
+        clock = circuit.allowance.clock
+
+        async def succeed_late() -> None:
+            interrupted = SimpleNamespace(time=interrupting(clock.time, KeyboardInterrupt(), False))
+            monkeypatch.setattr(circuit.allowance, "clock", interrupted)
+
+        guarded = breaker(succeed_late) if decorated else partial(breaker.call, succeed_late)
+        with pytest.raises(KeyboardInterrupt):
+            await guarded()
+        figures = breaker.statistics()
+        assert (figures.succeeded, figures.cancelled, figures.in_flight) == (1, 1, 0)
 
     @pytest.mark.parametrize("policy", [{}, {"window_seconds": 10.0, "failure_rate": 0.9}])
     @pytest.mark.parametrize("work", [succeed, fail])
