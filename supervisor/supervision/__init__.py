@@ -11,7 +11,7 @@ May know all that is below; whoever asks for circuits by name is above.
     retirement   which idle circuits are ended
     membership   what joins its circuits to those of others
     figures      what all of them have counted, for any thread
-    publishing   events, numbered and delivered
+    publishing   events, numbered and delivered; streams, to whom
     tracing      who is told of each call; calls, streams that are
     onlookers    who else is told: logs and notices; refusals, how many, once a minute
     health_checks  what probes a circuit for its callers

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import ref
 
 from supervisor.circuit import Circuit
 from supervisor.events import CallEnded, CallRefused, Event, EventStream
 from supervisor.policy import Failure, Judgement, Outcome
+from supervisor.supervision.streams import Streams
 
 
 class CallEvents:
@@ -25,19 +25,16 @@ class CallEvents:
 
     def __init__(self, unheard: Callable[[Circuit], None]) -> None:
         self._unheard = unheard
-        # Weak, and no set of the kind: to look through that takes longer than all the rest.
-        self._streams: tuple[ref[EventStream], ...] = ()
+        self._streams = Streams()
         self._sequence = 0
 
     def add(self, stream: EventStream) -> None:
         """Tell a stream of all calls from now on."""
-        open_ones = (each for each in self._streams if (known := each()) and not known.closed)
-        self._streams = (*open_ones, ref(stream))
+        self._streams.add(stream)
 
     def listeners_to(self, circuit: str) -> list[EventStream]:
         """Return the streams that want the calls of that circuit."""
-        known = [stream for each in self._streams if (stream := each()) is not None]
-        return [stream for stream in known if stream.listens_to(circuit)]
+        return [stream for stream in self._streams if stream.listens_to(circuit)]
 
     def put(self, circuit: Circuit, event_type: type[Event], at: float, **details: Any) -> None:
         """Tell all streams that want it; nothing comes out, since it is the end of a call."""
@@ -53,9 +50,7 @@ class CallEvents:
 
     def close(self) -> None:
         """Let all streams end."""
-        for each in self._streams:
-            if (stream := each()) is not None:
-                stream.close()
+        self._streams.close()
 
 
 class CallsOf:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
-from weakref import WeakSet
 
 from supervisor.circuit import Circuit
 from supervisor.events import (
@@ -17,6 +16,7 @@ from supervisor.events import (
 )
 from supervisor.machine import Reconfigured, ToFleet, Told, Transition
 from supervisor.supervision.figures import History
+from supervisor.supervision.streams import Streams
 
 
 class Publisher:
@@ -26,7 +26,7 @@ class Publisher:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._streams: WeakSet[EventStream] = WeakSet()
+        self._streams = Streams()
         self._sequence = 0
         self._closed = False
         self.outer: Publisher | None = None  # that of the supervisor that it was entered inside of
@@ -84,5 +84,4 @@ class Publisher:
     def close(self) -> None:
         """Let all streams end."""
         self._closed = True
-        for stream in self._streams:
-            stream.close()
+        self._streams.close()

@@ -971,7 +971,7 @@ async def one_audience(draw: random.Random, backend: str) -> int:
             stream.close()
 
     async with Supervisor() as supervisor:
-        before = len(supervisor._publisher._streams)
+        before = len([*supervisor._publisher._streams])
         streams.append(supervisor.events())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(make_events, supervisor)
@@ -982,7 +982,7 @@ async def one_audience(draw: random.Random, backend: str) -> int:
         assert all(stream.closed for stream in streams)
         streams.clear()
         collect_garbage()
-        assert len(supervisor._publisher._streams) == before
+        assert len([*supervisor._publisher._streams]) == before
     return cancellations
 
 
