@@ -128,7 +128,7 @@ def _take_over(circuit: Circuit, kept: Kept, now: float) -> float:
     machine, asked = kept.machine.moved(by), circuit.policy
     if asked not in (kept.asked_for, machine.policy):
         machine.apply(Reconfigure(asked, seed=seed_for(asked)))
-    circuit.machine = machine
+    circuit.begin_with(machine)
     circuit.started, circuit.rejected = kept.started, kept.rejected
     circuit.restarts, circuit.last_permit = kept.restarts, kept.last_permit
     if machine.policy != asked or asks_for_more(asked):

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Final, Literal
 
-from supervisor.circuit.allowance import Allowance, asks_for_more
+from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import NOBODY, Pause
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, beginning_of
 from supervisor.circuit.calls import Known, Ticket
 from supervisor.circuit.mailbox import END, Mailbox
 from supervisor.circuit.observers import NO_OBSERVERS
@@ -29,7 +30,6 @@ from supervisor.machine import (
     REFUSING,
     CircuitState,
     Grant,
-    Lease,
     Machine,
     Message,
     Settle,
@@ -56,11 +56,6 @@ NOT_AT_ONCE: Final = Grant(-2, Policy())
 
 CANCELLED: Final = object()
 """Has retired a circuit whose actor was cancelled: a call by name starts another one."""
-
-BEFORE_FIRST_TURN: Final = Lease(
-    CircuitState.CLOSED, 0, Grant(0, Policy()), slack=0, refuse_until=-math.inf, last_failure=None
-)
-"""Nobody is admitted, or refused, before the actor's first turn."""
 
 
 def seed_for(policy: Policy) -> int:
@@ -141,12 +136,15 @@ class Circuit:
         self.refusals = NO_REASONS  # of those that are rejected, all whose reason is not "open"
         self.last_permit = self.number = 0  # nesting gives it a number of its own
         self.askers = NOBODY  # permit -> who asks, in the order of their asking
-        self.lease = BEFORE_FIRST_TURN
+        _, more, self.lease = beginning_of(self.machine)
         self.grant = self.lease.grant
-        self.headroom = self.lease.slack
-        self.refuse_until = self.lease.refuse_until
-        more = asks_for_more(policy)
+        self.headroom = 0  # before its first turn
+        self.refuse_until = BEFORE_FIRST_TURN.refuse_until
         self.allowance = Allowance(self.lease, policy, loop.clock) if more else None
+
+    def begin_with(self, machine: Machine) -> None:
+        """Begin with a machine that knows more than a new one, as its actor's first turn tells."""
+        self.machine, self.lease = machine, BEFORE_FIRST_TURN
 
     @property
     def policy(self) -> Policy:
@@ -259,11 +257,15 @@ class Circuit:
 
     def call_actor(self) -> None:
         """Leave it to the actor: nobody is admitted or refused at once before its next turn."""
+        self.withdraw_lease()
+        self.mailbox.ring()
+
+    def withdraw_lease(self) -> None:
+        """Let whoever comes next ask, and bring about a turn by that."""
         self.headroom = 0
         self.refuse_until = -math.inf
         if self.allowance is not None:
             self.allowance.slack = 0
-        self.mailbox.ring()
 
     def _put_failures(self) -> None:
         lease, times = self.lease, self.unsent_failures
