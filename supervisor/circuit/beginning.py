@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Final, TypeAlias
 
 from supervisor.circuit.allowance import asks_for_more
@@ -15,7 +16,12 @@ BEFORE_FIRST_TURN: Final = Lease(
 """Nobody is admitted, or refused, before the actor's first turn, where that has to tell."""
 
 Beginning: TypeAlias = "tuple[Policy, bool, Lease]"
-"""A policy, whether it asks for more than to count errors, and the lease of whoever begins by it."""
+"""A policy, whether it asks for more than to count errors, and the lease to begin with."""
+
+
+def seed_for(policy: Policy) -> int:
+    """Draw the seed of a circuit's jitter, so that no two circuits are open for the same time."""
+    return random.getrandbits(32) if policy.recovery_jitter else 0
 
 
 def beginning_of(machine: Machine) -> Beginning:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from supervisor.circuit.allowance import Allowance, asks_for_more
-from supervisor.circuit.record import Circuit, seed_for
+from supervisor.circuit.beginning import seed_for
+from supervisor.circuit.record import Circuit
 from supervisor.loop import time_in_process
 from supervisor.machine import (
     NO_PROBE,

@@ -7,10 +7,10 @@ import math
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import Pause
 from supervisor.circuit.asking import answer_all
-from supervisor.circuit.beginning import BEFORE_FIRST_TURN
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, seed_for
 from supervisor.circuit.observers import NO_OBSERVERS, CallObserver
 from supervisor.circuit.reading import project
-from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp, seed_for
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp
 from supervisor.loop import NOWHERE
 from supervisor.machine import CircuitState, Force, Message, Reconfigure, Reset
 from supervisor.policy import Policy

@@ -13,14 +13,13 @@ neither can come in between. It holds for the same reason what such a line has l
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final, Literal
 
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import NOBODY, Pause
-from supervisor.circuit.beginning import BEFORE_FIRST_TURN, beginning_of
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, beginning_of, seed_for
 from supervisor.circuit.calls import Known, Ticket
 from supervisor.circuit.mailbox import END, Mailbox
 from supervisor.circuit.observers import NO_OBSERVERS
@@ -28,7 +27,6 @@ from supervisor.loop import NOWHERE, EventLoop
 from supervisor.machine import (
     NO_PROBE,
     REFUSING,
-    CircuitState,
     Grant,
     Machine,
     Message,
@@ -58,18 +56,19 @@ CANCELLED: Final = object()
 """Has retired a circuit whose actor was cancelled: a call by name starts another one."""
 
 
-def seed_for(policy: Policy) -> int:
-    """Draw the seed of a circuit's jitter, so that no two circuits are open for the same time."""
-    return random.getrandbits(32) if policy.recovery_jitter else 0
-
-
 NO_REASONS: Final[dict[str, int]] = {}
 """For what calls were refused where none was yet, or only since it is open: shared, and never
 changed.
 """
 
 
-class Circuit:
+class _Front:
+    """What every call looks at and writes: first in memory, and so in one cache line or two."""
+
+    __slots__ = ("grant", "headroom", "home", "started", "unsent_successes")
+
+
+class Circuit(_Front):
     """One named circuit on one event loop.
 
     `headroom` is how many adverse outcomes may still be reported before the lease is no
@@ -91,9 +90,6 @@ class Circuit:
         "block_left",
         "emit",
         "ending",
-        "grant",
-        "headroom",
-        "home",
         "instead",
         "last_permit",
         "lease",
@@ -110,9 +106,7 @@ class Circuit:
         "restarts",
         "retired_by",
         "running",
-        "started",
         "unsent_failures",
-        "unsent_successes",
     )
 
     def __init__(self, name: str, policy: Policy, loop: EventLoop = NOWHERE) -> None:
