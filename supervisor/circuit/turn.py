@@ -111,7 +111,7 @@ def publish(circuit: Circuit) -> None:
         allowance.withdraw()
     circuit.messages()
     lease = circuit.machine.lease(shown_to_others)
-    if circuit.lease is BEFORE_FIRST_TURN:
+    if circuit.home is NOWHERE and circuit.running:
         lease = _first(lease)
     circuit.home = circuit.loop if circuit.running else NOWHERE
     circuit.lease = lease
