@@ -3,6 +3,7 @@
 May know the machine, the policy and the event loop; knows no supervisor and no other circuit.
 
     record       what is shared, and the way to the actor
+    beginning    what circuits begin with that go by the same policy
     admission    a call is admitted or refused at once, by the lease
     asking       or it asks the actor; askers, those who wait for it
     settlement   a call ends, and the actor is told; judging, what it counts as by its policy

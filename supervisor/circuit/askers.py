@@ -27,16 +27,17 @@ class Pause:
 
 
 class Asker:
-    """A caller who waits for the actor's answer.
+    """A caller who asks the actor.
 
     Attributes:
+        answered: what it sleeps on; None as long as it does not.
         patience: the time up to which it would wait if the actor pauses.
     """
 
     __slots__ = ("answer", "answered", "patience")
 
-    def __init__(self, answered: Bell, patience: float = -math.inf) -> None:
-        self.answered = answered
+    def __init__(self, patience: float = -math.inf) -> None:
+        self.answered: Bell | None = None
         self.answer: Answer | None = None
         self.patience = patience
 

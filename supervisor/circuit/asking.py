@@ -155,7 +155,7 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
     if isinstance(circuit.instead, Pause) and patience <= circuit.instead.until:
         raise _refused_in_pause(circuit, request)
     try:
-        asker = Asker(circuit.loop.new_bell(), patience)
+        asker = Asker(patience)
         if circuit.askers is NOBODY:
             circuit.askers = {}
         circuit.askers[permit] = asker
@@ -166,6 +166,7 @@ async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
         if not (_would_only_wait(circuit, request) or _asks_at_once(circuit, request)):
             circuit.mailbox.ring()
         if asker.answer is None:
+            asker.answered = circuit.loop.new_bell()
             await asker.answered.wait()
         forget_asker(circuit, permit)
         answer = asker.answer

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from supervisor.circuit.allowance import Allowance, asks_for_more
-from supervisor.circuit.record import Circuit, seed_for
+from supervisor.circuit.beginning import seed_for
+from supervisor.circuit.record import Circuit
 from supervisor.loop import time_in_process
 from supervisor.machine import (
     NO_PROBE,
@@ -128,7 +129,7 @@ def _take_over(circuit: Circuit, kept: Kept, now: float) -> float:
     machine, asked = kept.machine.moved(by), circuit.policy
     if asked not in (kept.asked_for, machine.policy):
         machine.apply(Reconfigure(asked, seed=seed_for(asked)))
-    circuit.machine = machine
+    circuit.begin_with(machine)
     circuit.started, circuit.rejected = kept.started, kept.rejected
     circuit.restarts, circuit.last_permit = kept.restarts, kept.last_permit
     if machine.policy != asked or asks_for_more(asked):

@@ -7,9 +7,10 @@ import math
 from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import Pause
 from supervisor.circuit.asking import answer_all
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, seed_for
 from supervisor.circuit.observers import NO_OBSERVERS, CallObserver
 from supervisor.circuit.reading import project
-from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp, seed_for
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit, GivenUp
 from supervisor.loop import NOWHERE
 from supervisor.machine import CircuitState, Force, Message, Reconfigure, Reset
 from supervisor.policy import Policy
@@ -73,7 +74,8 @@ def _allowance_of(circuit: Circuit) -> Allowance:
     if circuit.allowance is None:
         origin = circuit.machine.origin
         clock = circuit.loop.clock if circuit.running else circuit.loop
-        circuit.allowance = Allowance(circuit.lease, circuit.policy, clock, origin)
+        lease = BEFORE_FIRST_TURN if circuit.home is NOWHERE else circuit.lease
+        circuit.allowance = Allowance(lease, circuit.policy, clock, origin)
     return circuit.allowance
 
 

@@ -13,13 +13,13 @@ neither can come in between. It holds for the same reason what such a line has l
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final, Literal
 
-from supervisor.circuit.allowance import Allowance, asks_for_more
+from supervisor.circuit.allowance import Allowance
 from supervisor.circuit.askers import NOBODY, Pause
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, beginning_of, seed_for
 from supervisor.circuit.calls import Known, Ticket
 from supervisor.circuit.mailbox import END, Mailbox
 from supervisor.circuit.observers import NO_OBSERVERS
@@ -27,9 +27,7 @@ from supervisor.loop import NOWHERE, EventLoop
 from supervisor.machine import (
     NO_PROBE,
     REFUSING,
-    CircuitState,
     Grant,
-    Lease,
     Machine,
     Message,
     Settle,
@@ -57,16 +55,6 @@ NOT_AT_ONCE: Final = Grant(-2, Policy())
 CANCELLED: Final = object()
 """Has retired a circuit whose actor was cancelled: a call by name starts another one."""
 
-BEFORE_FIRST_TURN: Final = Lease(
-    CircuitState.CLOSED, 0, Grant(0, Policy()), slack=0, refuse_until=-math.inf, last_failure=None
-)
-"""Nobody is admitted, or refused, before the actor's first turn."""
-
-
-def seed_for(policy: Policy) -> int:
-    """Draw the seed of a circuit's jitter, so that no two circuits are open for the same time."""
-    return random.getrandbits(32) if policy.recovery_jitter else 0
-
 
 NO_REASONS: Final[dict[str, int]] = {}
 """For what calls were refused where none was yet, or only since it is open: shared, and never
@@ -74,7 +62,13 @@ changed.
 """
 
 
-class Circuit:
+class _Front:
+    """What every call looks at and writes: first in memory, and so in one cache line or two."""
+
+    __slots__ = ("grant", "headroom", "home", "started", "unsent_successes")
+
+
+class Circuit(_Front):
     """One named circuit on one event loop.
 
     `headroom` is how many adverse outcomes may still be reported before the lease is no
@@ -96,9 +90,6 @@ class Circuit:
         "block_left",
         "emit",
         "ending",
-        "grant",
-        "headroom",
-        "home",
         "instead",
         "last_permit",
         "lease",
@@ -115,9 +106,7 @@ class Circuit:
         "restarts",
         "retired_by",
         "running",
-        "started",
         "unsent_failures",
-        "unsent_successes",
     )
 
     def __init__(self, name: str, policy: Policy, loop: EventLoop = NOWHERE) -> None:
@@ -141,12 +130,15 @@ class Circuit:
         self.refusals = NO_REASONS  # of those that are rejected, all whose reason is not "open"
         self.last_permit = self.number = 0  # nesting gives it a number of its own
         self.askers = NOBODY  # permit -> who asks, in the order of their asking
-        self.lease = BEFORE_FIRST_TURN
+        _, more, self.lease = beginning_of(self.machine)
         self.grant = self.lease.grant
-        self.headroom = self.lease.slack
-        self.refuse_until = self.lease.refuse_until
-        more = asks_for_more(policy)
+        self.headroom = 0  # before its first turn
+        self.refuse_until = BEFORE_FIRST_TURN.refuse_until
         self.allowance = Allowance(self.lease, policy, loop.clock) if more else None
+
+    def begin_with(self, machine: Machine) -> None:
+        """Begin with a machine that knows more than a new one, as its actor's first turn tells."""
+        self.machine, self.lease = machine, BEFORE_FIRST_TURN
 
     @property
     def policy(self) -> Policy:
@@ -259,11 +251,15 @@ class Circuit:
 
     def call_actor(self) -> None:
         """Leave it to the actor: nobody is admitted or refused at once before its next turn."""
+        self.withdraw_lease()
+        self.mailbox.ring()
+
+    def withdraw_lease(self) -> None:
+        """Let whoever comes next ask, and bring about a turn by that."""
         self.headroom = 0
         self.refuse_until = -math.inf
         if self.allowance is not None:
             self.allowance.slack = 0
-        self.mailbox.ring()
 
     def _put_failures(self) -> None:
         lease, times = self.lease, self.unsent_failures

@@ -234,7 +234,11 @@ def report(
     if message.period >= circuit.lease.period and _could_change_state(circuit, message):
         if WITNESSES:
             tell_opening(circuit, message)
-        circuit.call_actor()  # before it is there: nothing may be raised afterwards
+        # Before it is there: nothing may be raised afterwards.
+        if _only_counts(circuit, message):
+            circuit.withdraw_lease()
+        else:
+            circuit.call_actor()
     circuit.put(message, ended=1)
 
 
@@ -246,6 +250,18 @@ def _could_change_state(circuit: Circuit, report: Settle) -> bool:
     if allowance is None or not allowance.failures_one_by_one:
         return report.outcome is Outcome.FAILED
     return not allowance.covers(report)
+
+
+def _only_counts(circuit: Circuit, report: Settle) -> bool:
+    """Whether it is time enough for the actor to hear of it when somebody asks, who may have the
+    place of a probe that has ended.
+    """
+    machine = circuit.machine
+    return (
+        not circuit.askers
+        and not machine.is_shared
+        and machine.would_only_count(report, len(circuit.mailbox.messages))
+    )
 
 
 def _add_to_run(circuit: Circuit, allowance: Allowance, ticket: Ticket) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from supervisor.circuit.askers import NOBODY, Answer
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN
 from supervisor.circuit.observers import TurnObserver
-from supervisor.circuit.record import BEFORE_FIRST_TURN, NOT_AT_ONCE, Circuit
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit
 from supervisor.errors import CircuitCrashedError, shown_to_others
 from supervisor.loop import NOWHERE
 from supervisor.machine import (
@@ -45,6 +45,8 @@ def take_turn(circuit: Circuit, emit: Emit, now: float, is_actors: bool = True) 
     if is_actors:
         circuit.tell_overdue(now, is_turn=True)
     messages, machine, lease = circuit.messages(), circuit.machine, circuit.lease
+    if circuit.home is NOWHERE and not messages and _begin(circuit, now):
+        return
     before, taken = machine, 0
     if messages or circuit.allowance is not None or machine.deadline <= now:
         before = circuit.machine = machine.copy()
@@ -108,10 +110,8 @@ def publish(circuit: Circuit) -> None:
     if allowance is not None:
         allowance.withdraw()
     circuit.messages()
-    lease = circuit.machine.lease()
-    if lease.last_failure is not None:
-        lease = replace(lease, last_failure=shown_to_others(lease.last_failure))
-    if circuit.lease is BEFORE_FIRST_TURN:
+    lease = circuit.machine.lease(shown_to_others)
+    if circuit.home is NOWHERE and circuit.running:
         lease = _first(lease)
     circuit.home = circuit.loop if circuit.running else NOWHERE
     circuit.lease = lease
@@ -153,7 +153,8 @@ def answer_asker(circuit: Circuit, permit: int, answer: Answer) -> None:
     if asker is not None:
         if asker.answer is None:
             asker.answer = answer
-        asker.answered.ring()  # perhaps again, if the first ring was cut short
+        if asker.answered is not None:
+            asker.answered.ring()  # perhaps again, if the first ring was cut short
         forget_asker(circuit, permit)
 
 
@@ -162,6 +163,16 @@ def forget_asker(circuit: Circuit, permit: int) -> None:
     circuit.askers.pop(permit, None)
     if not circuit.askers:
         circuit.askers = NOBODY  # a dictionary keeps the room that it has had
+
+
+def _begin(circuit: Circuit, now: float) -> bool:
+    """Publish the lease of a new circuit, if that is known already, and return whether it was."""
+    lease = circuit.lease
+    if lease is BEFORE_FIRST_TURN or circuit.allowance is not None:
+        return False
+    circuit.machine.latest = now
+    circuit.home, circuit.headroom = circuit.loop, lease.slack
+    return True
 
 
 def _finish(circuit: Circuit, machine: Machine, taken: int, gone: slice, at: float | None) -> None:

@@ -58,10 +58,8 @@ def write(
         if _library() == "logging":
             _standard.log(_NUMBERS[level], text, *values, exc_info=error, extra=fields)
         else:
-            bound = logger.bind(**fields)
-            if error is not None:
-                bound = bound.opt(exception=error)
-            bound.log(level, "{}", _Text(text, values))
+            log = logger.log if error is None else logger.opt(exception=error).log
+            log(level, "{}", _Text(text, values), **fields)  # which cost nothing unless it is read
 
 
 def write_of_setup(

@@ -7,6 +7,7 @@ so. For either, the circuit waits for at most 0.25 s, and decides alone from the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Self
 
@@ -38,9 +39,9 @@ class LeasingMachine(Machine):
         twin.terms = self.terms.copy()
         return twin
 
-    def lease(self) -> Lease:
-        """Return what can be answered in advance."""
-        lease = super().lease()
+    def lease(self, shown: Callable[[str], str | None] = str) -> Lease:
+        """Return what can be answered in advance; see `Machine`."""
+        lease = super().lease(shown)
         return replace(lease, refuse_until=-math.inf) if self._may_ask() else lease
 
     # Asking

@@ -27,7 +27,7 @@ The first three states and their names are those of Michael Nygard's *Release It
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Self, assert_never
 
 from supervisor.machine.fleet import FromFleet
@@ -251,8 +251,23 @@ class Machine:
         refusal = Refusal(self.would_be, 0.0, None, _REASONS[self.would_be])
         return self._waits(request, refusal, request.at)
 
-    def lease(self) -> Lease:
-        """Return what can be answered in advance."""
+    def would_only_count(self, report: Settle, successes: int) -> bool:
+        """Whether a report decides nothing, after so many successes that are not counted yet: that
+        of a probe of which more have to succeed, if nobody waits for its place.
+        """
+        probing, policy = self.probing, self.policy
+        return (
+            probing is not None
+            and not self.waiting
+            and policy.probe_failure_rate is None
+            and report.outcome is Outcome.SUCCEEDED
+            and not report.slow
+            and probing.successes + successes + 1 < policy.success_threshold
+        )
+
+    def lease(self, shown: Callable[[str], str | None] = str) -> Lease:
+        """Return what can be answered in advance, with what is shown of its last failure."""
+        failure = self.last_failure
         slack, refuse_until = 0, _LONG_AGO
         any_outcome, expires = False, math.inf
         match self.would_be:
@@ -275,7 +290,7 @@ class Machine:
             self.grant,
             slack,
             refuse_until,
-            self.last_failure,
+            None if failure is None else shown(failure),
             any_outcome,
             expires,
         )

@@ -85,11 +85,12 @@ class Member:
         """Share a new circuit, whose actor has not had a turn, if it is one that is shared."""
         if not self._sharing.shares(circuit.name):
             return
-        circuit.machine = SharedMachine(circuit.policy, circuit.machine.seed)
-        circuit.machine.terms.counts = self._sharing.together is not None
-        circuit.machine.warm_up(circuit.time())
+        machine = SharedMachine(circuit.policy, circuit.machine.seed)
+        machine.terms.counts = self._sharing.together is not None
+        machine.warm_up(circuit.time())
         if circuit.policy.initial_state in BY_HAND:  # the fleet knows whether it is open
-            circuit.machine.begin(circuit.time())
+            machine.begin(circuit.time())
+        circuit.begin_with(machine)
         record = self._known.of(circuit.name)
         if record is not None:
             order(circuit, self._reader.adopt(record, circuit.time()))

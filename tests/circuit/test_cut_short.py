@@ -359,12 +359,12 @@ class TestTurns:
         breaker, circuit = await in_use(failure_threshold=1, **policy)
         original = Machine.lease
 
-        def report_meanwhile(machine: Machine) -> Lease:
+        def report_meanwhile(machine: Machine, *args: Any) -> Lease:
             monkeypatch.undo()
             circuit.started += 1
             late = Settle(circuit.lease.grant.period, NO_PROBE, Outcome.FAILED, circuit.now())
             circuit.put(late)
-            return original(machine)
+            return original(machine, *args)
 
         monkeypatch.setattr(Machine, "lease", report_meanwhile)
         take_turn(circuit, nothing, circuit.loop.clock.time())

@@ -241,8 +241,9 @@ def test_an_answer_whose_ring_was_cut_short() -> None:
             if self.rings == 1:
                 raise OSError("out of order")
 
-    circuit, bell = Circuit("x", Policy()), Bell()
-    circuit.askers = {1: (asker := Asker(bell))}  # type: ignore[arg-type]
+    circuit, asker, bell = Circuit("x", Policy()), Asker(), Bell()
+    circuit.askers = {1: asker}
+    asker.answered = bell  # type: ignore[assignment]
     first, second = Grant(0, Policy()), Grant(1, Policy())
     with pytest.raises(OSError, match="out of order"):
         answer_asker(circuit, 1, first)

@@ -183,7 +183,7 @@ async def seen(recording: Recording, bomb_at: int) -> tuple[Outcome, int, int | 
             await anyio.sleep_until(put_at(at, messages))
             for message in messages:
                 if isinstance(message, Acquire | Retry):
-                    askers[message.permit] = Asker(circuit.loop.new_bell())
+                    askers[message.permit] = Asker()
                     circuit.askers[message.permit] = askers[message.permit]
                 circuit.mailbox.messages.append(message)
             await anyio.sleep_until(at)
