@@ -5,12 +5,17 @@ two coroutines while somebody waits, which is more than all the rest of an idle 
 
 A ring may be cut short by whatever is raised on its way, at the recursion limit above all. Then it
 raises that, and has either woken the sleeper or can be repeated.
+
+It may also come outside every task: from a signal handler or the garbage collector, while the event
+loop is about to sleep, or between two of its own steps. What is done then as in a task is seen late,
+or lost, so it is done as for another thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from itertools import filterfalse
 from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 _is_done: Final = methodcaller("done")
 _finish: Final = methodcaller("set_result", None)
+_do_nothing: Final = bool
 
 
 class Bell(Protocol):
@@ -53,6 +59,8 @@ class AsyncioBell:
             # then fail to wake its task. What is called later is made of C functions alone, which
             # no interrupt stops half-way; whatever has become of the future by then, it is right.
             loop.call_soon(next, map(_finish, filterfalse(_is_done, (rung,))), None)
+            if asyncio.current_task(loop) is None:
+                _rouse(loop)
 
     def wait(self) -> asyncio.Future[None]:
         """Sleep until it rings."""
@@ -87,6 +95,9 @@ class TrioBell:
         import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
         sleeper = self._sleeper
+        if sleeper is not None and sleeper != "spared" and not trio.lowlevel.in_trio_task():
+            trio.lowlevel.current_trio_token().run_sync_soon(self.ring)  # again, in a task
+            return
         try:
             self._sleeper = "spared"  # before: trio must not be asked twice
             if sleeper is not None and sleeper != "spared":
@@ -111,3 +122,9 @@ class TrioBell:
 
         self._sleeper = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _rouse(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop look for what there is to be done, although it may be about to sleep."""
+    with suppress(AttributeError, NotImplementedError):  # that of a Temporal workflow never sleeps
+        loop.call_soon_threadsafe(_do_nothing)

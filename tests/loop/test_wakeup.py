@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from selectors import BaseSelector
+from typing import Any, cast
+from unittest.mock import patch
 
 import anyio
 import anyio.lowlevel
 import pytest
 import trio
+import uvloop
 
 from supervisor.loop.event_loop import EventLoop
 from supervisor.loop.wakeup import AsyncioBell, Bell
 from tests.support.worlds import settle_down
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+def on_asyncio(main: Callable[[], Any]) -> None:
+    asyncio.run(main())
+
+
+def on_uvloop(main: Callable[[], Any]) -> None:
+    uvloop.run(main())
+
+
+RUNS = [on_asyncio, on_uvloop, trio.run]
 
 
 def new_bell() -> Bell:
@@ -130,3 +149,86 @@ def test_a_ring_of_trios_that_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -
 
 async def sleep_on(bell: Bell) -> None:
     await bell.wait()
+
+
+# Outside every task
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_ring_by_a_signal_handler_wakes_a_loop_that_sleeps(run: Run) -> None:
+    """Who sleeps goes on at once, and not when the loop wakes for something else."""
+
+    async def main() -> None:
+        bell = new_bell()
+        with ringing_by_signal(bell):
+            await sleep_in_time(bell)
+
+    run(main)
+
+
+@contextmanager
+def ringing_by_signal(bell: Bell) -> Iterator[None]:
+    """Ring by a signal of the system, soon."""
+    before = signal.signal(signal.SIGALRM, lambda *_: bell.ring())
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def sleep_in_time(bell: Bell) -> None:
+    """Sleep, and be woken by the ring, before anything else wakes the loop."""
+    late: list[bool] = []
+
+    async def wake_the_loop() -> None:
+        await anyio.sleep(5)
+        late.append(True)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wake_the_loop)
+        await bell.wait()
+        await settle_down()
+        assert not late
+        tasks.cancel_scope.cancel()
+
+
+def test_a_ring_while_asyncios_loop_is_about_to_sleep() -> None:
+    """The collector may come after the loop has seen that there is nothing to do."""
+
+    async def main() -> None:
+        bell = new_bell()
+        loop = cast("asyncio.SelectorEventLoop", asyncio.get_running_loop())
+        selector: BaseSelector = loop._selector  # type: ignore[attr-defined]
+        select, rings = selector.select, [bell.ring]
+
+        def ring_first(timeout: float | None = None) -> object:
+            if timeout and rings:
+                rings.pop()()
+            return select(timeout)
+
+        with patch.object(selector, "select", ring_first):
+            await sleep_in_time(bell)
+
+    asyncio.run(main())
+
+
+def test_a_ring_while_trio_is_about_to_sleep() -> None:
+    """The same on trio, which calls its instruments then. It could even drop what is added to those
+    who run next, between two steps of its own; but no test can be there.
+    """
+
+    async def main() -> None:
+        bell = new_bell()
+        rings = [bell.ring]
+
+        class RingFirst(trio.abc.Instrument):
+            def before_io_wait(self, timeout: float) -> None:
+                if timeout > 1 and rings:
+                    rings.pop()()
+
+        trio.lowlevel.add_instrument(RingFirst())
+        await sleep_in_time(bell)
+
+    trio.run(main)
