@@ -6,9 +6,9 @@ two coroutines while somebody waits, which is more than all the rest of an idle 
 A ring may be cut short by whatever is raised on its way, at the recursion limit above all. Then it
 raises that, and has either woken the sleeper or can be repeated.
 
-It may also come outside every task: from a signal handler or the garbage collector, while the event
-loop is about to sleep, or between two of its own steps. What is done then as in a task is seen late,
-or lost, so it is done as for another thread.
+It may also come outside every task: from a signal handler or the garbage collector, while the
+event loop is about to sleep, or between two of its own steps. What is done then as in a task is
+seen late, or lost, so it is done as for another thread.
 """
 
 from __future__ import annotations

@@ -1075,7 +1075,7 @@ def test_several_numbers(given: Given, text: str) -> None:
 def test_what_is_not_several_numbers(given: Given, text: str) -> None:
     """The error names the variable and what it says."""
     given("BINDU_CB_RECOVERY_SCHEDULE", text)
-    with pytest.raises(SettingsError, match="^BINDU_CB_RECOVERY_SCHEDULE must be") as caught:
+    with pytest.raises(SettingsError, match="BINDU_CB_RECOVERY_SCHEDULE must be") as caught:
         _ = app_settings.circuit_breaker
     assert repr(text) in str(caught.value)
 
