@@ -46,7 +46,6 @@ ROOMS = [
 OUTSIDE = {
     "settings": {"pydantic", "pydantic_core", "pydantic_settings"},
     "loop": {"anyio", "asyncio", "sniffio", "trio"},
-    "events": {"anyio"},
     "guard": {"anyio"},
     "instrumentation": {"anyio", "loguru", "opentelemetry", "prometheus_client"},
     "integrations": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 
 from supervisor.loop import Bell
 
@@ -22,35 +22,38 @@ class Mailbox(Generic[M]):
     rings the bell as well, and all other messages wait until somebody does.
     """
 
-    __slots__ = ("_bell", "messages")
+    __slots__ = ("_bell", "_rung", "messages")
 
     def __init__(self) -> None:
         self.messages: list[M] = []
-        self._bell: Bell | Literal["rung"] | None = None  # that the owner sleeps on
+        self._bell: Bell | None = None  # that the owner sleeps on, or has slept on
+        self._rung = False  # since it woke
 
     def ring(self) -> None:
         """Wake the owner, or spare it its next sleep; if that raises, it can be repeated."""
-        bell = self._bell
-        if bell == "rung":
+        if self._rung:
             return
         try:
-            self._bell = "rung"  # before: who comes in between need not ring again
+            self._rung = True  # before the look: who is about to sleep looks after it has said so
+            bell = self._bell
             if bell is not None:
                 bell.ring()
         except BaseException:
-            self._bell = bell
+            self._rung = False
             raise
 
     def wake(self) -> None:
         """Be awake, and about to take all messages; for the owner alone."""
         self._bell = None
+        self._rung = False
 
     def wait(self, bell: Bell) -> Awaitable[None]:
         """Sleep until `bell`, a new one, is rung; for the owner alone.
 
         Not if it has been rung for since the owner woke, or has mail.
         """
-        rung, self._bell = self._bell == "rung", bell
-        if rung or self.messages:
-            self.ring()
+        self._bell = bell
+        if self._rung or self.messages:
+            self._rung = True
+            bell.ring()
         return bell.wait()

@@ -18,7 +18,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import filterfalse
 from operator import methodcaller
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from supervisor.loop.limits import is_closed
 
@@ -83,25 +83,36 @@ class AsyncioAlarm:
 
 
 class TrioBell:
-    """A bell for a task of trio's."""
+    """A bell for a task of trio's.
 
-    __slots__ = ("_sleeper",)
+    Whoever takes the sleeper away wakes it: two rings, one in the midst of the other, wake it once.
+    """
+
+    __slots__ = ("_rung", "_sleeper")
 
     def __init__(self) -> None:
-        self._sleeper: trio.lowlevel.Task | Literal["spared"] | None = None
+        self._rung = False
+        self._sleeper: trio.lowlevel.Task  # while it is there
 
     def ring(self) -> None:
         """Wake the sleeper, unless it has been cancelled."""
         import trio  # noqa: PLC0415  (asyncio's users need not wait for its import)
 
-        sleeper = self._sleeper
-        if sleeper is not None and sleeper != "spared" and not trio.lowlevel.in_trio_task():
-            trio.lowlevel.current_trio_token().run_sync_soon(self.ring)  # again, in a task
+        self._rung = True  # before the look: who is about to sleep looks after it has said so
+        try:
+            sleeper = self._sleeper
+        except AttributeError:
+            return
+        if not trio.lowlevel.in_trio_task() or trio.lowlevel.current_task() is sleeper:
+            # Between two steps of trio's, or before it sleeps: again, in a task of another's.
+            trio.lowlevel.current_trio_token().run_sync_soon(self.ring)
             return
         try:
-            self._sleeper = "spared"  # before: trio must not be asked twice
-            if sleeper is not None and sleeper != "spared":
-                trio.lowlevel.reschedule(sleeper)
+            del self._sleeper
+        except AttributeError:
+            return
+        try:
+            trio.lowlevel.reschedule(sleeper)
         except BaseException:
             self._sleeper = sleeper
             raise
@@ -111,16 +122,17 @@ class TrioBell:
         import trio  # noqa: PLC0415
 
         # Handed to the caller to be awaited: a coroutine of its own would sleep as well.
-        if self._sleeper == "spared":
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         self._sleeper = trio.lowlevel.current_task()
+        if self._rung:
+            del self._sleeper
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         return trio.lowlevel.wait_task_rescheduled(self)  # noqa: ASYNC105
 
     def __call__(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         """Let the sleeper be cancelled. A method would be one more object for each that sleeps."""
         import trio  # noqa: PLC0415
 
-        self._sleeper = None
+        del self._sleeper
         return trio.lowlevel.Abort.SUCCEEDED
 
 
