@@ -307,7 +307,7 @@ class BreakerHistories(PolicyHistories):
             mock.patch("supervisor.circuit.record.BACKLOG", self.backlog),
             mock.patch("supervisor.circuit.record.AT_REST", self.backlog // 4),
             mock.patch("supervisor.circuit.reading.AT_REST", self.backlog // 4),
-            mock.patch("supervisor.circuit.record.random", self.draws),
+            mock.patch("supervisor.circuit.beginning.random", self.draws),
             mock.patch("supervisor.circuit.asking.random", self.draws),
         ):
             self.play_all()
