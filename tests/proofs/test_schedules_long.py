@@ -82,7 +82,7 @@ def test_a_wrong_lease_is_found(
     not matter below the minimum of calls, a window that nothing leaves.
     """
     lease = Machine.lease
-    monkeypatch.setattr(Machine, "lease", lambda machine: broken(lease(machine)))
+    monkeypatch.setattr(Machine, "lease", lambda *given: broken(lease(*given)))
     assert disagrees(backend, policy)
 
 

@@ -210,7 +210,7 @@ class _Draws:
     @contextmanager
     def instead_of_chance(self) -> Iterator[None]:
         with (
-            mock.patch("supervisor.circuit.record.random", self),
+            mock.patch("supervisor.circuit.beginning.random", self),
             mock.patch("supervisor.circuit.asking.random", self),
         ):
             yield
