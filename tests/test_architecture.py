@@ -46,6 +46,7 @@ ROOMS = [
 OUTSIDE = {
     "settings": {"pydantic", "pydantic_core", "pydantic_settings"},
     "loop": {"anyio", "asyncio", "sniffio", "trio"},
+    "events": {"anyio"},
     "guard": {"anyio"},
     "instrumentation": {"anyio", "loguru", "opentelemetry", "prometheus_client"},
     "integrations": {

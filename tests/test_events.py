@@ -23,7 +23,6 @@ from supervisor import (
     StateChanged,
     Supervisor,
 )
-from supervisor.loop import EventLoop
 from tests.support.worlds import (
     collect_garbage,
     crash,
@@ -247,23 +246,14 @@ async def test_an_event_that_comes_as_a_listener_falls_asleep(
     async with Supervisor() as supervisor:
         stream, event = supervisor.events(), CircuitStarted(sequence=1, at=0.0, circuit="x")
 
-        def here() -> EventLoop:
+        def make() -> anyio.Event:
             monkeypatch.undo()
             stream.put(event)
-            return EventLoop.here()
+            return anyio.Event()
 
-        monkeypatch.setattr(EventLoop, "here", here)
+        monkeypatch.setattr(anyio, "Event", make)
         with anyio.fail_after(1):
             assert await anext(stream) is event
-
-
-async def test_listeners_that_give_up_again_and_again_leave_nothing() -> None:
-    """A stream does not keep what they have slept on."""
-    async with Supervisor() as supervisor, supervisor.events() as stream:
-        for _ in range(10):
-            with anyio.move_on_after(1):
-                await anext(stream)
-        assert stream._sleepers == []
 
 
 async def test_a_listener_that_raises_harms_nobody() -> None:

@@ -26,7 +26,7 @@ class Mailbox(Generic[M]):
 
     def __init__(self) -> None:
         self.messages: list[M] = []
-        self._bell: Bell | None = None  # that the owner sleeps on, or has slept on
+        self._bell: Bell | None = None  # that the owner sleeps on
         self._rung = False  # since it woke
 
     def ring(self) -> None:
@@ -38,6 +38,7 @@ class Mailbox(Generic[M]):
             bell = self._bell
             if bell is not None:
                 bell.ring()
+                self._bell = None  # it would keep its event loop
         except BaseException:
             self._rung = False
             raise
@@ -54,6 +55,6 @@ class Mailbox(Generic[M]):
         """
         self._bell = bell
         if self._rung or self.messages:
-            self._rung = True
+            self._rung, self._bell = True, None
             bell.ring()
         return bell.wait()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from types import TracebackType
 
+import anyio
+
 from supervisor.arguments import check_count, check_name
 from supervisor.errors import Uncopied
 from supervisor.events.records import Event, EventsMissed
-from supervisor.loop import Bell, EventLoop
 
 
 class EventStream(Uncopied):
@@ -38,7 +39,7 @@ class EventStream(Uncopied):
         self.circuit = None if circuit is None else check_name(circuit)
         self._waiting: list[Event] = []
         self._taken: list[Event | EventsMissed] = []  # out of those, newest first
-        self._sleepers: list[Bell] = []  # who have found nothing
+        self._news: anyio.Event | None = None  # for who finds nothing
         self._missed = 0
         self._last_missed = 0
         self.closed = False
@@ -80,7 +81,9 @@ class EventStream(Uncopied):
             elif self.closed:
                 raise StopAsyncIteration
             else:
-                await self._sleep()
+                self._news = news = self._news or anyio.Event()
+                if not (self._waiting or self.closed):  # by the garbage collector, meanwhile
+                    await news.wait()
         return self._taken.pop()
 
     def _take(self) -> None:
@@ -93,17 +96,8 @@ class EventStream(Uncopied):
             self._taken.append(EventsMissed(missed, self._last_missed))
         self._taken.reverse()
 
-    async def _sleep(self) -> None:
-        bell = EventLoop.here().new_bell()
-        self._sleepers.append(bell)
-        try:
-            if not (self._waiting or self.closed):  # by the garbage collector, meanwhile
-                await bell.wait()
-        finally:
-            with suppress(ValueError):  # it has rung
-                self._sleepers.remove(bell)
-
     def _wake(self) -> None:
-        while self._sleepers:
+        news, self._news = self._news, None
+        if news is not None:
             with suppress(RuntimeError):  # its event loop was closed while somebody listened
-                self._sleepers.pop(0).ring()
+                news.set()
