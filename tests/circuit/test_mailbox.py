@@ -32,12 +32,13 @@ class Interruption:
     @contextmanager
     def here(self) -> Iterator[None]:
         """Come to all places in mailboxes and bells."""
+        before = sys.gettrace()
         sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
         sys.settrace(self._trace)
         try:
             yield
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in WATCHED:
