@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from supervisor.circuit import mailbox as mailboxes
 from supervisor.circuit.mailbox import Mailbox
 from supervisor.loop import EventLoop, wakeup
+from tests.support.tracing import tracing
 from tests.support.worlds import settle_down
 
 pytestmark = pytest.mark.anyio
@@ -29,16 +30,9 @@ class Interruption:
         self._act = act
         self.places = 0
 
-    @contextmanager
-    def here(self) -> Iterator[None]:
+    def here(self) -> AbstractContextManager[None]:
         """Come to all places in mailboxes and bells."""
-        before = sys.gettrace()
-        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
-        sys.settrace(self._trace)
-        try:
-            yield
-        finally:
-            sys.settrace(before)
+        return tracing(self._trace)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in WATCHED:

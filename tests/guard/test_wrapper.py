@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from supervisor import CircuitBreaker, CircuitBreakerOpenError, Statistics
 from supervisor.guard.wrapper import wrap, wrap_plainly
+from tests.support.tracing import tracing
 from tests.support.worlds import Down
 
 pytestmark = pytest.mark.anyio
@@ -349,12 +350,8 @@ class TestToolsThatLookInside:
 
         guarded = CircuitBreaker("x")(by_position)
         await guarded(1, 2)
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
+        with tracing(trace):
             await guarded(1, 2)
-        finally:
-            sys.settrace(before)
         assert seen[0] == "_circuit = _breaker._circuit"
         assert seen[-1] == "return _result"
         assert "" not in seen

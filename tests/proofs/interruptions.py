@@ -8,7 +8,6 @@ where a loop goes round. Between those, CPython runs instruction after instructi
 from __future__ import annotations
 
 import dis
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal
 import trio
 
 import supervisor
+from tests.support.tracing import tracing
 
 Kind = Literal["call", "interrupt"]
 
@@ -68,11 +68,10 @@ class Interruption:
     @contextmanager
     def here(self) -> Generator[None]:
         """Watch for the place; a task that sleeps meanwhile is watched when it goes on."""
-        sys.settrace(self._trace)
         try:
-            yield
+            with tracing(self._trace):
+                yield
         finally:
-            sys.settrace(None)
             self._before.clear()
 
     def _trace(self, frame: FrameType, event: str, arg: object) -> Any:  # noqa: ARG002

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from types import FrameType
 from typing import Any
+
+from tests.support.tracing import tracing
 
 
 def instructions_of(call: Any) -> int:
@@ -18,12 +19,6 @@ def instructions_of(call: Any) -> int:
         count += event == "opcode"
         return step
 
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
-    sys.settrace(step)
-    try:
-        with suppress(StopIteration):
-            call.send(None)
-    finally:
-        sys.settrace(before)
+    with tracing(step), suppress(StopIteration):
+        call.send(None)
     return count
