@@ -30,7 +30,6 @@ from supervisor.guard.given import run_for
 from supervisor.guard.permit import Permit
 from supervisor.guard.stream import Complete, GuardedStream
 from supervisor.guard.streaming import Opened, stream_again
-from supervisor.guard.synchronous import SyncGuard
 from supervisor.guard.verdict import Verdict
 from supervisor.guard.waiting import WaitingBreaker
 
@@ -41,7 +40,6 @@ __all__ = [
     "Isolation",
     "Opened",
     "Permit",
-    "SyncGuard",
     "Verdict",
     "WaitingBreaker",
     "enter",

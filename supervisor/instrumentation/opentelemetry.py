@@ -35,7 +35,6 @@ SCOPE: Final = "supervisor"
 NAME: Final = "circuit_breaker.name"
 STATE: Final = "circuit_breaker.state"
 PREVIOUS_STATE: Final = "circuit_breaker.previous_state"
-OUTCOME: Final = "circuit_breaker.outcome"
 REASON: Final = "circuit_breaker.reason"
 
 _INSTRUMENTS: Final[dict[str, tuple[Literal["counter", "up_down_counter", "gauge"], str, str]]] = {

@@ -67,7 +67,6 @@ from supervisor.machine.probing import Probing, is_late
 from supervisor.machine.rows import RowTrip
 from supervisor.machine.shared import SharedMachine
 from supervisor.machine.states import BY_HAND, REFUSING, CircuitState, Origin
-from supervisor.machine.terms import Awaited, Terms
 from supervisor.machine.throttling import seconds_to_unthrottle
 from supervisor.machine.time_windows import BUCKETS, TimeWindow, bucket_of, last_time
 from supervisor.machine.tripping import Trip
@@ -84,7 +83,6 @@ __all__ = [
     "Adopt",
     "AskAgain",
     "Asked",
-    "Awaited",
     "CallWindow",
     "Change",
     "CircuitState",
@@ -118,7 +116,6 @@ __all__ = [
     "SharedMachine",
     "Take",
     "Tally",
-    "Terms",
     "TimeWindow",
     "Times",
     "ToFleet",
