@@ -8,6 +8,7 @@ Uses public names where they are enough; nobody else uses what is here.
     top        the circuits of running processes, live
     fleet      who shares circuits through a store, and how these stand
     demo       agents against a failing server
-    ending     how each of them ends; texts, what may be printed; terminal, where tables are shown
+    readers    how numbers among their arguments are read; ending, how each of them ends
+    texts      what may be printed; terminal, where tables are shown
     pictures   what demo and simulate draw alike; extra, what they need to be installed with
 """

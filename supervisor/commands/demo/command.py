@@ -13,6 +13,7 @@ from supervisor.commands.demo.clients import check_client
 from supervisor.commands.demo.plan import Backend, ClientName, DemoError, Plan, UnusableError
 from supervisor.commands.ending import INTERRUPTED, UNUSABLE
 from supervisor.commands.extra import advice
+from supervisor.commands.readers import number, whole_number
 from supervisor.settings import SettingsError
 
 MOST_WORKERS: Final = 500
@@ -35,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = Plan()
     add = parser.add_argument
     add("--backend", choices=get_args(Backend), help=f"the event loop, {default.backend}")
-    add("--workers", type=_workers, metavar="N", help=f"agents at work, {default.workers}")
+    add(
+        "--workers",
+        type=whole_number(1, MOST_WORKERS),
+        metavar="N",
+        help=f"agents at work, {default.workers}",
+    )
     add("--seconds", type=_seconds, default=default.seconds, metavar="S", help="length of a pass")
     add("--output", type=_output, metavar="PNG", help=f"the picture's file, {default.output}")
     add(
@@ -46,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--fleet",
-        type=_processes,
+        type=whole_number(2, MOST_PROCESSES),
         metavar="N",
         help="processes, on asyncio and trio in turn: each by itself, and then sharing a circuit",
     )
@@ -122,25 +128,8 @@ def _show(plan: Plan) -> None:
     show(plan)
 
 
-def _workers(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_WORKERS}")
-    return int(text)
-
-
-def _processes(text: str) -> int:
-    if not (text.isdecimal() and 2 <= int(text) <= MOST_PROCESSES):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a whole number from 2 to {MOST_PROCESSES}"
-        )
-    return int(text)
-
-
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = number(text)
     if not (math.isfinite(seconds) and seconds >= SHORTEST):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of at least {SHORTEST:g}, which an outage has room in"

@@ -12,6 +12,7 @@ from supervisor.arguments import check_name
 from supervisor.commands.ending import UNUSABLE
 from supervisor.commands.fleet.plan import HISTORY, FleetError, Order, Plan
 from supervisor.commands.fleet.show import show
+from supervisor.commands.readers import whole_number
 from supervisor.commands.texts import printable
 from supervisor.machine import CircuitState
 from supervisor.settings import app_settings
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--space", metavar="NAME", help="which fleet; by default as BINDU_CB_SHARING_SPACE says")
     add(
         "--history",
-        type=_count,
+        type=whole_number(0, MOST_HISTORY),
         default=HISTORY,
         metavar="N",
         help=f"the latest changes, 0 to {MOST_HISTORY}",
@@ -109,9 +110,3 @@ def _order(arguments: argparse.Namespace) -> Order | None:
     if arguments.release is not None:
         return Order(check_name(arguments.release), CircuitState.CLOSED)
     return None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= MOST_HISTORY:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MOST_HISTORY}")
-    return int(text)

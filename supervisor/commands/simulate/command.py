@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from supervisor.arguments import shown
+from supervisor.commands.ending import UNUSABLE
 from supervisor.commands.extra import advice
+from supervisor.commands.readers import number, whole_number
 from supervisor.commands.simulate.course import Course, SimulationError
 from supervisor.commands.simulate.player import play
 from supervisor.commands.simulate.report import marks_for, report
@@ -96,7 +98,12 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
     )
     add("--rate", type=_positive, metavar="N", help="of it: first attempts per second (20)")
     add("--length", type=_length, metavar="S", help="of it: seconds (120)")
-    add("--retries", type=_retries, metavar="N", help="of it: retries of a failed call (0)")
+    add(
+        "--retries",
+        type=whole_number(0, MOST_RETRIES),
+        metavar="N",
+        help="of it: retries of a failed call (0)",
+    )
     add("--wait", type=_positive, metavar="S", help="of it: seconds that calls wait (0)")
     add("--write-trace", type=Path, metavar="CSV", help="of it: the file to keep it in")
 
@@ -116,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise  # which is no error
     except (SettingsError, SimulationError, TraceError, OSError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return UNUSABLE
     return 0
 
 
@@ -233,10 +240,7 @@ def _scenario(text: str) -> tuple[str, int]:
 
 
 def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
     return value
@@ -247,12 +251,6 @@ def _length(text: str) -> float:
     if value > LATEST:  # there could be times that no trace may have
         raise argparse.ArgumentTypeError(f"{text!r} is more than {LATEST:g}")
     return value
-
-
-def _retries(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= MOST_RETRIES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MOST_RETRIES}")
-    return int(text)
 
 
 def _picture(text: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import Final, get_args
 
 from supervisor.commands.ending import INTERRUPTED, UNUSABLE
 from supervisor.commands.extra import advice
+from supervisor.commands.readers import number
 from supervisor.commands.top.plan import Plan, Sorting, TopError
 
 VARIABLE: Final = "BINDU_TOP_HEADER"
@@ -102,10 +102,7 @@ def headers_of(given: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = number(text)
     if not SHORTEST <= seconds <= LONGEST:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from {SHORTEST:g} to {LONGEST:g}"

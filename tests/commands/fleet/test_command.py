@@ -145,7 +145,7 @@ def test_no_number_of_changes(capsys: pytest.CaptureFixture[str], history: str) 
     with pytest.raises(SystemExit) as caught:
         main(["fleet", SECRET, f"--history={history}"])
     assert caught.value.code == 2
-    assert f"'{history}' is not a number from 0 to 10000" in capsys.readouterr().err
+    assert f"'{history}' is not a whole number from 0 to 10000" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("store")
