@@ -7,7 +7,8 @@ Uses the public names of `supervisor` only, and imports a library only when its 
     aiohttp        a middleware for aiohttp's clients
     http           what all of these have in common; origins, which circuit a request goes by
     grpc           interceptors for grpc.aio's channels
-    pulled         guarded streams of what a reader asks for, as those of aiohttp and grpc do
+    pulled         guarded streams of what a reader asks for, as those of aiohttp and grpc do; and
+                   when a call has to be one
     openai         a client of openai's that goes through it; anthropic, one of anthropic's
     sdks           what these two have in common
     completeness   when a stream of a model's is complete, by the shape of its items

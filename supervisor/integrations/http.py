@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
-from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, TypeVar, cast
 
 from supervisor import (
@@ -15,8 +14,9 @@ from supervisor import (
     Policy,
 )
 from supervisor.integrations.bodies import NoParts
-from supervisor.integrations.origins import Circuits, Request
+from supervisor.integrations.origins import Circuits, Request, check_naming
 from supervisor.integrations.policies import whole_policy, with_hints
+from supervisor.integrations.pulled import matters_when
 
 FAILURES: Final = frozenset({429, *range(500, 600)})
 """The statuses that are failures: the server has too much to do, or cannot do it."""
@@ -69,12 +69,7 @@ class GuardedRequests(ABC, Generic[Request, Response]):
         wait: float | None,
         **fields: Any,
     ) -> None:
-        if not callable(circuit) or iscoroutinefunction(circuit):
-            raise TypeError(f"circuit must be a plain function of a request, got {circuit!r}")
-        if "name" in fields:
-            raise TypeError(
-                f"got name={fields['name']!r}, but circuit= tells the names of circuits"
-            )
+        check_naming("circuit", circuit, "a request")
         if on_refusal not in self.refusals:
             choices = ", ".join(self.refusals)
             raise ValueError(f"on_refusal must be one of {choices}; got {on_refusal!r}")
@@ -102,7 +97,7 @@ class GuardedRequests(ABC, Generic[Request, Response]):
             if self._on_refusal == "error":
                 raise
             return self._refused(request, refusal)
-        if _matters_when(permit):
+        if matters_when(permit):
             return await self._guarded_as_stream(permit, request, send)
         try:
             response = await send(request)
@@ -123,9 +118,7 @@ class GuardedRequests(ABC, Generic[Request, Response]):
     async def _guarded_as_stream(
         self, permit: Permit, request: Request, send: Send[Request, Response]
     ) -> Response:
-        """Do the same, at several times the price, where it matters when the parts of a body come:
-        for a probe, which must not be silent for too long, and where the policy limits the time.
-        """
+        """Do the same, at several times the price, where it matters when a body's parts come."""
         response: Response | None = None
         parts: object = None
 
@@ -184,13 +177,6 @@ class GuardedRequests(ABC, Generic[Request, Response]):
     @abstractmethod
     async def _close(self, response: Response) -> None:
         """Let nothing more of a response come."""
-
-
-def _matters_when(permit: Permit) -> bool:
-    """Whether it matters when the parts of a body come, by the policy that there is now."""
-    policy = permit.policy
-    timed = policy.timeout is not None or policy.slow_call_duration is not None
-    return timed or permit.is_probe
 
 
 def _statuses(failures: object) -> frozenset[int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from langchain.agents.middleware import AgentMiddleware
@@ -20,7 +19,7 @@ from langgraph.errors import GraphBubbleUp
 
 from supervisor import CircuitBreaker, Policy
 from supervisor.integrations.http import FAILURES
-from supervisor.integrations.origins import given_name
+from supervisor.integrations.origins import check_naming, given_name
 from supervisor.integrations.policies import whole_policy, with_hints
 from supervisor.integrations.tools import (
     REFUSALS,
@@ -87,10 +86,7 @@ class CircuitMiddleware(AgentMiddleware):
         answer_failures: bool = False,
     ) -> None:
         super().__init__()
-        if not callable(model_circuit) or iscoroutinefunction(model_circuit):
-            raise TypeError(
-                f"model_circuit must be a plain function of a model, got {model_circuit!r}"
-            )
+        check_naming("model_circuit", model_circuit, "a model")
         whole = whole_policy(model_policy)
         if whole.failure_on is Exception:
             whole = replace(whole, failure_on=is_failure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import iscoroutine
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Final, Generic, Protocol, TypeVar
 
 from supervisor import CircuitBreaker, Policy
@@ -43,6 +43,16 @@ def origin(request: AnyRequest) -> str:
     usual one, as in `https:example.com` and `http:localhost:8080`.
     """
     return f"{request.url.scheme}:{request.url.netloc.decode('ascii')}"
+
+
+def check_naming(field: str, func: object, of: str) -> None:
+    """Refuse what cannot tell the names of circuits; `field` is the argument that it was given as.
+
+    Raises:
+        TypeError: it is no plain function of that.
+    """
+    if not callable(func) or iscoroutinefunction(func):
+        raise TypeError(f"{field} must be a plain function of {of}, got {func!r}")
 
 
 def given_name(field: str, name: object) -> str | None:

@@ -25,6 +25,8 @@ def whole_policy(policy: Policy | None, **fields: Any) -> Policy:
     Raises:
         TypeError, ValueError: a field is unknown, of the wrong type or out of range.
     """
+    if "name" in fields:
+        raise TypeError(f"got name={fields['name']!r}, but circuit= tells the names of circuits")
     return CircuitBreaker("whose policy is checked", policy=policy, **fields).policy
 
 

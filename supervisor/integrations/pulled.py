@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from supervisor import Permit
+
 T = TypeVar("T")
+
+
+def matters_when(permit: Permit) -> bool:
+    """Whether it matters when the parts of an answer come, so that they are guarded as a stream:
+    for a probe, which must not be silent for too long, and where the policy limits the time.
+    """
+    policy = permit.policy
+    timed = policy.timeout is not None or policy.slow_call_duration is not None
+    return timed or permit.is_probe
 
 
 class Pulled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import TypeVar
 
 from supervisor import (
@@ -17,7 +16,7 @@ from supervisor import (
     is_retryable_error,
 )
 from supervisor.integrations.answers import text_for_model
-from supervisor.integrations.origins import given_name
+from supervisor.integrations.origins import check_naming, given_name
 from supervisor.integrations.policies import whole_policy, with_hints
 
 R = TypeVar("R")
@@ -60,8 +59,7 @@ class GuardedTools:
         answer_failures: bool,
         nothing: Callable[[BaseException], bool],
     ) -> None:
-        if not callable(circuit) or iscoroutinefunction(circuit):
-            raise TypeError(f"circuit must be a plain function of a tool's name, got {circuit!r}")
+        check_naming("circuit", circuit, "a tool's name")
         self._name_of = circuit
         self._policy = with_hints(with_hints(whole_policy(policy), REFUSALS), nothing)
         self._answer_failures = answer_failures

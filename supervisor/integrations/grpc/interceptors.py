@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, cast, get_args
 
 import grpc  # type: ignore[import-untyped, import-not-found, unused-ignore]
@@ -23,9 +22,9 @@ from supervisor.integrations.grpc.calls import (
     cancel_if_unsent,
     when_done,
 )
-from supervisor.integrations.origins import Circuits
+from supervisor.integrations.origins import Circuits, check_naming
 from supervisor.integrations.policies import whole_policy, with_hints
-from supervisor.integrations.pulled import Pulled
+from supervisor.integrations.pulled import Pulled, matters_when
 
 FAILURES: Final[frozenset[grpc.StatusCode]] = frozenset(
     {
@@ -100,12 +99,7 @@ def circuit_interceptors(
     """
     if not isinstance(cast("object", target), str):
         raise TypeError(f"target must be the text that the channel is made by, got {target!r}")
-    if not callable(circuit) or iscoroutinefunction(circuit):
-        raise TypeError(
-            f"circuit must be a plain function of a target and a method, got {circuit!r}"
-        )
-    if "name" in fields:
-        raise TypeError(f"got name={fields['name']!r}, but circuit= tells the names of circuits")
+    check_naming("circuit", circuit, "a target and a method")
     if on_refusal not in get_args(OnRefusal):
         choices = ", ".join(get_args(OnRefusal))
         raise ValueError(f"on_refusal must be one of {choices}; got {on_refusal!r}")
@@ -158,10 +152,8 @@ class _Guard:
         if permit is None:
             return await go_on(details, request)
         call = await self._call(permit, go_on, details, request)
-        policy = permit.policy
-        timed = policy.timeout is not None or policy.slow_call_duration is not None
         items: Items | GuardedItems
-        if timed or permit.is_probe:  # it matters when the items come
+        if matters_when(permit):
             pulled = Pulled()
             stream = permit.stream(lambda: pulled)
             await stream.__aenter__()
