@@ -43,7 +43,9 @@ class Onlookers:
         """Let them look on from now on, by tasks of those; be told when that of the log ends, in
         it and after it.
         """
-        tasks.start("supervisor log", log_ended, _log(self._publisher.stream(LOGGED), log_ends))
+        events = EventStream(LOGGED)
+        self._publisher.add(events)
+        tasks.start("supervisor log", log_ended, _log(events, log_ends))
         self.refusals.open(loop, tasks)
         self._loop, self._tasks = loop, tasks
         for notices in list(self._notices):

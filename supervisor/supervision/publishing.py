@@ -32,12 +32,6 @@ class Publisher:
         self.outer: Publisher | None = None  # that of the supervisor that it was entered inside of
         self.tell_fleet: Callable[[Circuit, ToFleet], None] | None = None
 
-    def stream(self, buffer: int, circuit: str | None = None) -> EventStream:
-        """Return a stream of everything from now on, or of all that happens to one circuit."""
-        stream = EventStream(buffer, circuit)
-        self.add(stream)
-        return stream
-
     def add(self, stream: EventStream) -> None:
         """Tell a stream everything from now on."""
         if self._closed:
@@ -45,17 +39,15 @@ class Publisher:
         self._streams.add(stream)
 
     def publish(self, event_type: type[Event], circuit: Circuit, **details: Any) -> None:
-        """Tell that something has happened to a circuit."""
-        if "at" not in details:
-            now = circuit.loop.time_here()
-            details["at"] = circuit.machine.latest if now is None else now
-        self._sequence += 1
-        self._put(event_type(sequence=self._sequence, circuit=circuit.name, **details))
+        """Tell that something has happened to a circuit now."""
+        self.publish_of(circuit.name, event_type, latest_time_of(circuit), **details)
 
     def publish_of(self, circuit: str, event_type: type[Event], at: float, **details: Any) -> None:
         """Tell something of the circuits of a name; or of "", what is no single circuit's."""
         self._sequence += 1
-        self._put(event_type(sequence=self._sequence, at=at, circuit=circuit, **details))
+        event = event_type(sequence=self._sequence, at=at, circuit=circuit, **details)
+        for stream in self._streams.of(circuit):
+            stream.put(event)
 
     def publish_change(self, circuit: Circuit, told: Told) -> None:
         """Tell what a circuit's machine has done, or what it tells its fleet."""
@@ -63,9 +55,9 @@ class Publisher:
             if told.from_state is not told.to_state:
                 if not told.metrics_only:
                     self._history.change(circuit.name, told.from_state, told.to_state)
-                self.publish(StateChanged, circuit, **asdict(told))
+                self.publish_of(circuit.name, StateChanged, **asdict(told))
         elif isinstance(told, Reconfigured):
-            self.publish(CircuitReconfigured, circuit, policy=told.policy, at=told.at)
+            self.publish_of(circuit.name, CircuitReconfigured, told.at, policy=told.policy)
         else:
             assert self.tell_fleet is not None
             self.tell_fleet(circuit, told)
@@ -73,16 +65,19 @@ class Publisher:
     def tell_outer(self, circuit: Circuit, **details: Any) -> None:
         """Tell the supervisor around this one, if there is one, that it has given up a circuit."""
         if self.outer is not None:
-            now = circuit.loop.time_here()
-            at = circuit.machine.latest if now is None else now
+            at = latest_time_of(circuit)
             self.outer.publish_of("", InnerGaveUp, at, inner_circuit=circuit.name, **details)
-
-    def _put(self, event: Event) -> None:
-        for stream in self._streams.of(event.circuit):
-            stream.put(event)
 
     def close(self) -> None:
         """Let all streams end."""
         self._closed = True
         for stream in self._streams:
             stream.close()
+
+
+def latest_time_of(circuit: Circuit) -> float:
+    """Return its event loop's time or, if that does not tell, the latest that its machine was told:
+    it may be the clock that has crashed.
+    """
+    now = circuit.loop.time_here()
+    return circuit.machine.latest if now is None else now

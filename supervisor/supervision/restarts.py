@@ -21,7 +21,7 @@ from supervisor.circuit import Circuit, GivenUp, give_up, pause, run_actor
 from supervisor.errors import CircuitCrashedError, describe
 from supervisor.events import CircuitGivenUp, CircuitRestarted
 from supervisor.loop import EventLoop, raise_later
-from supervisor.supervision.publishing import Publisher
+from supervisor.supervision.publishing import Publisher, latest_time_of
 
 _DOUBLINGS: Final = 64
 """Times at most that a pause grows: what is longer ends in no other way."""
@@ -116,9 +116,7 @@ class Restarts:
         """
         if not isinstance(crash, Exception) and raise_later(circuit.loop, crash):
             return
-        now = circuit.loop.time_here()
-        if now is None:  # it may be that what has crashed is the clock
-            now = circuit.machine.latest
+        now = latest_time_of(circuit)
         crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)
         while now - crashes[0] >= self._limits.restart_period:
