@@ -8,9 +8,8 @@ from contextlib import suppress
 
 from supervisor.circuit.askers import Pause
 from supervisor.circuit.asking import answer_without_actor
-from supervisor.circuit.record import Circuit
+from supervisor.circuit.record import Circuit, Emit
 from supervisor.circuit.turn import (
-    Emit,
     answer_asker,
     deadline_of,
     hand_out,

@@ -35,4 +35,18 @@ def beginning_of(machine: Machine) -> Beginning:
     return latest
 
 
+def first_lease(lease: Lease) -> Lease:
+    """Return the same lease as other circuits have had after their first turn, if it says the same.
+
+    Later, each one is another one: by it whoever is interrupted knows that somebody else has taken
+    a turn.
+    """
+    global _latest_lease  # noqa: PLW0603
+    latest = _latest_lease  # likewise
+    if lease.grant is not latest.grant or lease != latest:
+        latest = _latest_lease = lease
+    return latest
+
+
+_latest_lease = BEFORE_FIRST_TURN
 _latest: Beginning = (BEFORE_FIRST_TURN.grant.policy, False, BEFORE_FIRST_TURN)

@@ -118,7 +118,7 @@ class Circuit(_Front):
         self.retired_by: object | None = None  # that supervisor, weakly, or CANCELLED
         self.instead: GivenUp | Pause | None = None  # of its actor, whoever asks it
         self.mailbox: Mailbox[Message] = Mailbox()
-        self.emit: Callable[[Circuit, Told], None] | None = None  # its actor's, while that sleeps
+        self.emit: Emit | None = None  # its actor's, while that sleeps
         self.machine = Machine(policy, seed_for(policy))  # the actor's: callers only copy it
         if policy.initial_state != "closed" or policy.warm_up is not None:
             self.machine.begin(0.0 if loop is NOWHERE else loop.clock.time())
@@ -291,3 +291,7 @@ class Circuit(_Front):
             self.call_actor()
         elif waiting > AT_REST:
             self.mailbox.ring()
+
+
+Emit = Callable[[Circuit, Told], None]
+"""Tells what a circuit's machine has done."""

@@ -6,28 +6,22 @@ Nobody but the actor takes turns; or somebody on its behalf, in one go. User cod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from supervisor.circuit.askers import NOBODY, Answer
-from supervisor.circuit.beginning import BEFORE_FIRST_TURN
+from supervisor.circuit.beginning import BEFORE_FIRST_TURN, first_lease
 from supervisor.circuit.observers import TurnObserver
-from supervisor.circuit.record import NOT_AT_ONCE, Circuit
+from supervisor.circuit.record import NOT_AT_ONCE, Circuit, Emit
 from supervisor.errors import CircuitCrashedError, shown_to_others
 from supervisor.loop import NOWHERE
 from supervisor.machine import (
     Acquire,
     Grant,
-    Lease,
     Machine,
     Message,
     Refusal,
     Retry,
-    Told,
     replay,
 )
-
-Emit = Callable[[Circuit, Told], None]
-"""Tells what a circuit's machine has done."""
 
 
 def take_turn(circuit: Circuit, emit: Emit, now: float, is_actors: bool = True) -> None:
@@ -112,7 +106,7 @@ def publish(circuit: Circuit) -> None:
     circuit.messages()
     lease = circuit.machine.lease(shown_to_others)
     if circuit.home is NOWHERE and circuit.running:
-        lease = _first(lease)
+        lease = first_lease(lease)
     circuit.home = circuit.loop if circuit.running else NOWHERE
     circuit.lease = lease
     grant, headroom, refuse_until = lease.grant, lease.slack, lease.refuse_until
@@ -205,17 +199,3 @@ def _answer_poison(circuit: Circuit, poison: list[Message], crash: Exception) ->
             )
             error.__cause__ = crash
             answer_asker(circuit, message.permit, error)
-
-
-def _first(lease: Lease) -> Lease:
-    """Return the same lease as other circuits have had at first. After that, each one is another
-    one: by it whoever is interrupted knows that somebody else has taken a turn.
-    """
-    global _latest_first  # noqa: PLW0603
-    latest = _latest_first  # other threads' circuits replace it, too
-    if lease.grant is not latest.grant or lease != latest:
-        latest = _latest_first = lease
-    return latest
-
-
-_latest_first = BEFORE_FIRST_TURN
