@@ -22,7 +22,7 @@ uses only the doors (`__init__`) of those above it.
     retry            tenacity's decorators, guarded by circuits
     testing          virtual time and circuits for the tests of users
     integrations     guards for other people's libraries
-    commands         `python -m supervisor`: check, replay, simulate, top, demo
+    commands         `python -m supervisor`: check, replay, simulate, top, fleet, demo
 """
 
 from typing import TYPE_CHECKING

@@ -37,7 +37,7 @@ class StateChanged(Event):
     Attributes:
         from_state, to_state: the two states.
         period: the number of the period that began, per circuit.
-        failure_count: consecutive failures.
+        failure_count: consecutive failures, or those in the window.
         retry_after: seconds until it will be HALF_OPEN, if it is OPEN or FORCED_OPEN now, infinite
             if the latter has no end; else 0.0.
         last_failure: what has opened it, as text; None once it is closed, or let through by hand.
@@ -113,8 +113,12 @@ class CircuitGivenUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InnerGaveUp(Event):
-    """A supervisor that was entered inside this one's block has given up a circuit of its own,
-    which is told of as in `CircuitGivenUp`; by its name as `inner_circuit`, `circuit` being empty.
+    """A supervisor that was entered inside this one's block has given up a circuit of its own;
+    `circuit` is empty.
+
+    Attributes:
+        inner_circuit: that circuit's name.
+        verdict, error: as in `CircuitGivenUp`.
     """
 
     inner_circuit: str
@@ -183,7 +187,12 @@ class CallEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRefused(Event):
-    """A call was not admitted, for a reason as in `Statistics.refusals`; told like `CallEnded`."""
+    """A call was not admitted; told like `CallEnded`.
+
+    Attributes:
+        reason: why, as in `Statistics.refusals`.
+        retry: whether it was another attempt of a call that had failed.
+    """
 
     reason: str
     retry: bool

@@ -4,11 +4,11 @@ May know circuits and event loops; of supervisors only how to ask one for a circ
 
     breaker   guards calls: by call, decorator, block, permit, or from a thread
     wrapper   what a decorated function becomes
-    handle    the same circuit, to be read; by_hand, to be told what to do; joining, which circuit
-              that is; copies, not used yet
-    waiting   for calls that are ready to wait; falling_back, for functions that something stands in
+    handle    a breaker's circuit, to be read; by_hand, to be told what to do; joining, which one
+              that is; copies, of breakers
+    waiting   guards calls that are ready to wait; falling_back, functions that something stands in
               for; running, what there may be to a call that runs; given, its arguments
-    streaming for streams; stream, one of them; verdict, what it counts as
+    streaming guards streams; stream, one of them; verdict, what it counts as
     permit    a call that is settled by hand; block, `async with`; timeouts, by which either ends
     threads   calls from worker threads; synchronous, what is called there
     entered   which supervisors there are on an event loop

@@ -12,10 +12,10 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
     turns          what holds until the next one
     workers        what would keep it waiting: settings that are read from files
     posting        what it is asked to do later, by worker threads above all
-    cancellation   which errors are that
-    time_limits    for what one task does, as the event loop's own
-    deadlines      for all that a block does, known to what is in it
-    process_clock  what time passes between two of them
+    cancellation   which errors are cancellations
+    time_limits    limits to what one task does, of the event loop's own kind
+    deadlines      limits to all that a block does, known to what is in it
+    process_clock  what time passes between two event loops
 """
 
 from supervisor.loop.cancellation import is_cancellation

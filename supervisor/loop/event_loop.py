@@ -57,7 +57,10 @@ class EventLoop:
         asyncio_loop: the same, if it is asyncio's.
         thread: the number of its thread; 0 for one that is nowhere.
         clock: its own, asked anew each time, since tests replace a loop's `time`.
+        clock_zero: when that clock was at 0, in seconds of Unix time.
         early_by: seconds by which it may wake a sleeper too early.
+        closed, left_behind: whether it was found closed; whether it ran as this process was forked.
+        new_bell: makes what one of its tasks sleeps on.
         where, place, turn, turns: it has the turn here if `where() == place and turn in turns`,
             which is what can be afforded on every call. It may be untrue of code outside tasks.
     """
@@ -84,8 +87,7 @@ class EventLoop:
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
         self.thread = 0 if native is None else get_ident()
         self.early_by = 0.0
-        self.closed = False  # and forgotten
-        self.left_behind = False  # in the process that was forked while it ran
+        self.closed = self.left_behind = False
         self.where: Callable[[], object] = get_ident
         self.place: object = self.thread
         self.turn: object = None

@@ -7,10 +7,10 @@ May know policies and nothing else: no clock, no I/O, no task, no logging. Time 
     ordered       who waits, and who keeps it open, in order
     windows       what is remembered of ended calls; slack, how many more it takes
     time_windows  the same of the last seconds
-    recent        the same of the last seconds, as of another time or by another policy
+    recent        the same as of another time, or by another policy
+    kinds         what is remembered of kinds of failure that have thresholds of their own
     tripping      when a closed circuit opens; rows, also by failures in a row
     recovery      for how long it is open
-    kinds         the same for kinds of failure that have limits of their own
     probing       how a half-open circuit comes back
     ratios        shares, counted exactly
     throttling    what share of its calls a closed one admits; retry_budget, how many retries

@@ -10,7 +10,11 @@ from supervisor.arguments import check_count, check_name, check_seconds
 
 
 class Outcome(Enum):
-    """How an admitted call ended."""
+    """How an admitted call ended.
+
+    IGNORED and CANCELLED say nothing of the dependency: the policy or the caller says so of the
+    former, and the latter was cut short.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

@@ -204,6 +204,8 @@ class Policy:
     retry_budget_minimum: CountFromZero = 3
     """Retries that are always allowed within `retry_budget_seconds`."""
 
+    # What counts, too: how long a call may run
+
     timeout: TimeLimit | None = None
     """Seconds after which a call is cancelled; it then fails with `CallTimeoutError`. (Hystrix: a
     call that is too late is a failure like any other)"""

@@ -5,10 +5,10 @@ first asked for.
 
     app          all settings, read when they are first asked for; unset, what holds without any
     circuits     those of circuits; overrides, those of single ones; fields, a policy's fields
-    switches     what is switched for all circuits at once
-    one_file     the same, of a file alone
-    retries      those of the retry decorators
     families     which of them are meant for a circuit: by its name, or by a pattern
+    switches     what is switched for all circuits at once
+    one_file     what one file says of circuits, whatever else is set
+    retries      those of the retry decorators
     sources      where they are read from, and what is said of mistakes; error, what is raised
     files        how files are read
     provenance   where each value comes from

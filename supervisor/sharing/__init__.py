@@ -5,8 +5,8 @@ Its modules are imported by those that share.
 
     choice   what circuits are shared through, and which of them
     member   a supervisor's task in the fleet; hearing, what it hears; errands, what it asks
-    failures  what members count together
     outbox   in which order; known, what it remembers; clocks, what time it is at the store
+    failures  what members count together
     translation  what circuits and a store tell each other
     store    what a fleet has in common: records, news, steps; the protocol of a store and a link
     rules    what each step makes of what is held of a circuit: held, that

@@ -7,10 +7,10 @@ May know all that is below; whoever asks for circuits by name is above.
     conflicts    whether a circuit is the one that is asked for
     ending       how single ones end
     restarts     how often a crashed actor is started again, and when
-    keeping      what of them outlives the event loop in this process
+    keeping      what of circuits outlives the event loop in this process
     retirement   which idle circuits are ended
     membership   what joins its circuits to those of others
-    figures      what all of them have counted, for any thread
+    figures      what all circuits have counted, for any thread
     publishing   events, numbered and delivered; listeners, to whom
     tracing      who is told of each call; calls, streams that are
     onlookers    who else is told: logs and notices; refusals, how many, once a minute
