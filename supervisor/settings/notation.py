@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, cast, get_args
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
-from supervisor.settings.readers import READERS, is_list, number, word
+from supervisor.settings.readers import READERS, in_lower_case, is_list, number, word
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def read_keep(value: object) -> Keep | None:
     Raises:
         ValueError: it is nothing of the kind; the message is to follow a name.
     """
-    read = value.strip().lower() if isinstance(value, str) else value
+    read = in_lower_case(value)
     if is_none(read) or read == "":
         return None
     return _checked(check_keep, read, value)
@@ -106,24 +106,13 @@ Logs = Literal["loguru", "logging"]
 """The library that log lines go to."""
 
 
-def check_logs(field: str, value: object) -> Logs:
-    """Return the library that log lines go to.
-
-    Raises:
-        ValueError: it is none of them; the message begins with `field`.
-    """
-    check_choice(field, value, get_args(Logs))
-    return cast("Logs", value)
-
-
 def read_logs(value: object) -> Logs:
     """Return the library that log lines go to, by its name in any case.
 
     Raises:
         ValueError: it is none of them; the message is to follow a name.
     """
-    read = value.strip().lower() if isinstance(value, str) else value
-    return _checked(check_logs, read, value)
+    return _checked(_check_logs, in_lower_case(value), value)
 
 
 Names = Literal["short", "qualified"]
@@ -136,8 +125,12 @@ def read_names(value: object) -> Names:
     Raises:
         ValueError: it is none of them; the message is to follow a name.
     """
-    read = value.strip().lower() if isinstance(value, str) else value
-    return _checked(_check_names, read, value)
+    return _checked(_check_names, in_lower_case(value), value)
+
+
+def _check_logs(field: str, value: object) -> Logs:
+    check_choice(field, value, get_args(Logs))
+    return cast("Logs", value)
 
 
 def _check_names(field: str, value: object) -> Names:
@@ -147,7 +140,7 @@ def _check_names(field: str, value: object) -> Names:
 
 def is_none(value: object) -> bool:
     """Return whether `value` is None, or the word for it."""
-    return value is None or (isinstance(value, str) and value.strip().lower() == "none")
+    return value is None or (isinstance(value, str) and in_lower_case(value) == "none")
 
 
 def _checked(check: Callable[[str, object], T], value: object, given: object) -> T:

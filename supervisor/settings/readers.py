@@ -27,6 +27,11 @@ def number(kind: type[int] | type[float], value: object) -> object:
         return value
 
 
+def in_lower_case(value: object) -> object:
+    """Return a text without capitals and the space around it, and what else there is as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def word(value: object) -> object:
     """Return True or False for a word that means it, and what else there is as it is."""
     return WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
@@ -46,6 +51,6 @@ READERS: Final[Mapping[Any, Callable[[object], object]]] = {
     float: partial(number, float),
     bool: word,
     tuple[float, ...]: numbers,
-    InitialState: lambda value: value.strip().lower() if isinstance(value, str) else value,
+    InitialState: in_lower_case,
 }
 """How values of these types are read; the others are things that are imported."""
