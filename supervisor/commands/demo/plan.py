@@ -71,6 +71,10 @@ class Plan:
         """Seconds in which nearly all calls must succeed for the service to count as back."""
         return self.seconds / 12
 
+    def is_dead(self, at: float) -> bool:
+        """Whether the server is dead so many seconds into a pass."""
+        return self.dead_from <= at < self.dead_until
+
     def recovery_timeout(self, patience: float) -> float:
         """Return a circuit's recovery timeout, at a scale that fits into the outage."""
         return self.seconds / 12 * patience

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supervisor.commands.demo.passes import Scene, circuit_of
+from supervisor.commands.demo.plan import Plan
 from supervisor.commands.demo.workers import OPERATIONS, OUTCOMES
 from supervisor.commands.top.reading import Circuit, Reading, rows_of
 from supervisor.commands.top.screen import is_live
@@ -82,12 +83,13 @@ def _reading(scene: Scene, before: Reading | None) -> Reading:
 
 def screen_of(scene: Scene, before: Reading, reading: Reading) -> RenderableType:
     """Return the pass as it stands, for a terminal: with circuits, as `top` shows them."""
+    bar = clock(scene.plan, scene.journal.now, WIDTH)
     if not scene.guarded:
-        return Group(_heading(scene), _clock(scene), _operations(scene))
+        return Group(_heading(scene), bar, _operations(scene))
     rows = rows_of("", before, reading, at=reading.now)
     told = Text(headline(rows, reading.now), "bold")
     table = table_of(rows, reading.now, width=WIDTH)
-    return Group(_heading(scene), _clock(scene), told, Text(), table)
+    return Group(_heading(scene), bar, told, Text(), table)
 
 
 def _heading(scene: Scene) -> Text:
@@ -100,13 +102,13 @@ def _heading(scene: Scene) -> Text:
     )
 
 
-def _clock(scene: Scene) -> Text:
+def clock(plan: Plan, now: float, cells: int) -> Text:
     """Return a bar of the whole pass, coloured by what the server is, bright up to now."""
-    plan, bar = scene.plan, Text()
-    for cell in range(WIDTH):
-        at = (cell + 0.5) / WIDTH * plan.seconds
-        colour = "red" if plan.dead_from <= at < plan.dead_until else "green"
-        bar.append("━", colour if at <= scene.journal.now else f"dim {colour}")
+    bar = Text()
+    for cell in range(cells):
+        at = (cell + 0.5) / cells * plan.seconds
+        colour = "red" if plan.is_dead(at) else "green"
+        bar.append("━", colour if at <= now else f"dim {colour}")
     return bar
 
 
@@ -127,5 +129,9 @@ def _name(scene: Scene) -> str:
 
 
 def _server(scene: Scene) -> str:
-    plan = scene.plan
-    return "dead" if plan.dead_from <= scene.journal.now < plan.dead_until else "healthy"
+    return server_at(scene.plan, scene.journal.now)
+
+
+def server_at(plan: Plan, now: float) -> str:
+    """Return what the server is, in a word."""
+    return "dead" if plan.is_dead(now) else "healthy"

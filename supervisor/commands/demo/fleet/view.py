@@ -14,7 +14,7 @@ from rich.text import Text
 
 from supervisor.commands.demo.fleet.diary import Diary
 from supervisor.commands.demo.fleet.passes import Scene
-from supervisor.commands.demo.view import PLAIN_REFRESH, REFRESH
+from supervisor.commands.demo.view import PLAIN_REFRESH, REFRESH, clock, server_at
 from supervisor.commands.top.screen import is_live
 from supervisor.machine import CircuitState
 
@@ -55,7 +55,7 @@ def line_of(scene: Scene) -> str:
     now = scene.now
     opened = sum(diary.state_at(now) is CircuitState.OPEN for diary in scene.diaries)
     return (
-        f"{name_of(scene.shared)}, {now:.0f} s: server {_server(scene)}; {counts};"
+        f"{name_of(scene.shared)}, {now:.0f} s: server {server_at(scene.plan, now)}; {counts};"
         f" open in {opened} of {len(scene.diaries)} processes"
     )
 
@@ -64,7 +64,7 @@ def screen_of(scene: Scene) -> RenderableType:
     """Return the pass as it stands, for a terminal: a bar of states for each process."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("process", no_wrap=True)
-    table.add_column(_clock(scene), no_wrap=True)
+    table.add_column(clock(scene.plan, scene.now, CELLS), no_wrap=True)
     for column in ("failed", "probes", "rejected"):
         table.add_column(column, justify="right", no_wrap=True)
     for diary in scene.diaries:
@@ -80,22 +80,13 @@ def screen_of(scene: Scene) -> RenderableType:
 
 
 def _heading(scene: Scene) -> Text:
-    style = "bold red" if _server(scene) == "dead" else "green"
+    server = server_at(scene.plan, scene.now)
+    style = "bold red" if server == "dead" else "green"
     return Text.assemble(
         (f"Pass {2 if scene.shared else 1} of 2, {name_of(scene.shared)}", "bold"),
         f": {scene.plan.workers} agents in {scene.plan.fleet} processes, the server is ",
-        (_server(scene), style),
+        (server, style),
     )
-
-
-def _clock(scene: Scene) -> Text:
-    """Return a bar of the whole pass, coloured by what the server is, bright up to now."""
-    plan, bar = scene.plan, Text()
-    for cell in range(CELLS):
-        at = (cell + 0.5) / CELLS * plan.seconds
-        colour = "red" if plan.dead_from <= at < plan.dead_until else "green"
-        bar.append("━", colour if at <= scene.now else f"dim {colour}")
-    return bar
 
 
 def _bar(scene: Scene, diary: Diary) -> Text:
@@ -106,8 +97,3 @@ def _bar(scene: Scene, diary: Diary) -> Text:
         if at <= scene.now:
             bar.append("█", STYLES[diary.state_at(at)])
     return bar
-
-
-def _server(scene: Scene) -> str:
-    plan = scene.plan
-    return "dead" if plan.dead_from <= scene.now < plan.dead_until else "healthy"
