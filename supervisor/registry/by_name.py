@@ -7,17 +7,12 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from supervisor.arguments import (
-    check_name,
-    unwrapped,
-)
+from supervisor.arguments import check_name, unwrapped
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.instrumentation import place_of, warn_of_shared_name
 from supervisor.policy import WINDOWS, Policy, check_given, given_policy
 from supervisor.settings import app_settings
-from supervisor.supervision import (
-    current_supervisor,
-)
+from supervisor.supervision import current_supervisor
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,12 +16,7 @@ from supervisor.settings.error import SettingsError
 from supervisor.settings.families import is_pattern, keys_of, patterns_of
 from supervisor.settings.fields import FieldsOfAll
 from supervisor.settings.files import ENCODING, read_toml, why
-from supervisor.settings.notation import (
-    import_field,
-    is_named,
-    is_none,
-    read_field,
-)
+from supervisor.settings.notation import import_field, is_named, is_none, read_field
 from supervisor.settings.overrides import FIELDS, OVERRIDE, CircuitOverrides, told
 from supervisor.settings.provenance import Layer, Origin, Setting, Traced, value_of
 from supervisor.settings.sources import Given, nearest
