@@ -17,6 +17,7 @@ from tests.support.worlds import (
     Down,
     Guarded,
     by_call,
+    by_retry,
     every_way,
     every_way_and_thread,
     fail,
@@ -489,11 +490,6 @@ class TestRetryBudget:
         now = breaker.statistics()
         assert (now.cancelled, now.in_flight) == (1, 0)
         assert await breaker.retry(succeed) == "fine"
-
-
-async def by_retry(breaker: CircuitBreaker, function: Any) -> str:
-    result: str = await breaker.retry(function)
-    return result
 
 
 async def test_a_look_at_a_limit_that_is_no_more() -> None:

@@ -26,6 +26,7 @@ from tests.support.worlds import (
     by_block,
     by_call,
     by_decorator,
+    by_retry,
     half_open,
     settle_down,
     succeed,
@@ -38,11 +39,6 @@ pytestmark = pytest.mark.anyio
 
 async def by_waiting(breaker: CircuitBreaker, function: Any) -> str:
     result: str = await breaker.waiting(9).call(function)
-    return result
-
-
-async def by_retry(breaker: CircuitBreaker, function: Any) -> str:
-    result: str = await breaker.retry(function)
     return result
 
 

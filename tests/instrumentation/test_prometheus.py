@@ -28,7 +28,7 @@ from supervisor.instrumentation.prometheus import CircuitCollector
 from supervisor.supervision import figures
 from supervisor.testing import Backend, run_in_virtual_time
 from tests.sharing.fleets import FaultyStore, fleet, heard
-from tests.support.observed import busy, counted_anew, refused
+from tests.support.observed import busy, counted_anew, in_thread, refused
 from tests.support.worlds import BACKENDS, fail_times, succeed
 
 pytestmark = pytest.mark.anyio
@@ -244,15 +244,6 @@ async def test_the_strict_format_takes_it_too(names: str) -> None:
         label = "circuit" if names == "circuit" else "name"
         found = {sample.labels[label] for each in families.values() for sample in each.samples}
         assert found == {"llm", "web", 'a "b" \\ ü'}
-
-
-def in_thread(work: Callable[[], Any]) -> Any:
-    """Return what another thread makes of it, while this one waits."""
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(work()))
-    thread.start()
-    thread.join()
-    return results[0]
 
 
 async def test_a_server_in_its_own_thread() -> None:

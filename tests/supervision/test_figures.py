@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from supervisor.machine import Machine, Withdraw
 from supervisor.supervision import current_supervisor, figures
 from supervisor.testing import Backend, run_in_virtual_time
 from tests.sharing.fleets import FaultyStore, fleet, heard
+from tests.support.observed import counted_anew, in_thread
 from tests.support.worlds import (
     BACKENDS,
     Down,
@@ -50,18 +51,8 @@ CLOSED, OPEN = CircuitState.CLOSED, CircuitState.OPEN
 @pytest.fixture(autouse=True)
 def anew() -> Iterator[None]:
     """Nothing has been counted in this process yet, nor is afterwards."""
-    figures._after_fork()
-    yield
-    figures._after_fork()
-
-
-def in_thread(work: Callable[[], Any]) -> Any:
-    """Return what another thread makes of it, while this one waits."""
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(work()))
-    thread.start()
-    thread.join()
-    return results[0]
+    with counted_anew():
+        yield
 
 
 def summed(each: list[Figures]) -> dict[str | None, Totals]:

@@ -1,8 +1,9 @@
-"""Circuits that exporters of metrics are shown."""
+"""Circuits that are shown to whoever counts them, and how they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,15 @@ def counted_anew() -> Iterator[None]:
     figures._after_fork()
     yield
     figures._after_fork()
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    """Return what another thread makes of it, while this one waits."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 async def refused(breaker: Any, times: int = 1) -> None:

@@ -174,6 +174,10 @@ async def by_permit(breaker: CircuitBreaker, function: Callable[[], Awaitable[st
         return await function()
 
 
+async def by_retry(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
+    return await breaker.retry(function)
+
+
 async def by_thread(breaker: CircuitBreaker, function: Callable[[], Awaitable[str]]) -> str:
     """Run a function that awaits nothing in a worker thread, which takes no virtual time."""
 

@@ -12,20 +12,23 @@ import pytest
 from supervisor.commands.top.plan import Plan
 from supervisor.commands.top.screen import is_live
 from supervisor.commands.top.show import watch
-from tests.commands.top.worlds import PLAN, URL, Net, Pipe, Terminal, console_of, plain, server
-from tests.integrations.asgi.driver import Client
+from tests.commands.top.worlds import (
+    PLAN,
+    URL,
+    Net,
+    Pipe,
+    Terminal,
+    console_of,
+    open_circuit,
+    plain,
+    server,
+)
 from tests.sharing.fleets import FaultyStore, heard
 from tests.support.worlds import fail_times, settle_down
 
 pytestmark = pytest.mark.anyio
 
 ONCE = Plan((URL,), once=True)
-
-
-async def opened(client: Client, name: str = "payments") -> None:
-    breaker = client.supervisor.circuit(name, failure_threshold=2, recovery_timeout=20.0)
-    await fail_times(breaker, 2)
-    await settle_down()
 
 
 async def seen_once(plan: Plan, net: Net, file: Terminal) -> tuple[int, list[str]]:
@@ -43,7 +46,7 @@ def refuse(request: httpx.Request) -> httpx.Response:
 async def test_one_table() -> None:
     """After two readings, an interval apart, so that it says what happens per second."""
     async with server() as client:
-        await opened(client)
+        await open_circuit(client)
         client.supervisor.circuit("search")
         await settle_down()
         began = anyio.current_time()
@@ -98,7 +101,7 @@ async def test_several_processes() -> None:
     plan = Plan((URL, "http://other/", "http://third/"), once=True)
     async with server() as one, server() as other:
         one.supervisor.circuit("search")
-        await opened(other, "search")
+        await open_circuit(other, "search")
         net = Net(server=one, other=other, third=refuse)
         status, lines = await seen_once(plan, net, Pipe())
     assert status == 1
@@ -114,7 +117,7 @@ async def test_circuits_that_are_shared() -> None:
     """Who has brought about their states, and whether their store is reached."""
     store = FaultyStore()
     async with server(store) as one, server(store) as other:
-        await opened(one)
+        await open_circuit(one)
         other.supervisor.circuit("search")
         other.supervisor.circuit("payments")
         await settle_down()
@@ -168,7 +171,7 @@ async def printed(plan: Plan, net: Net, *steps: Any) -> list[str]:
 async def test_a_line_for_each_change() -> None:
     """After one that says how things stand; nothing where nothing changes."""
     async with server() as client:
-        await opened(client, "mail")
+        await open_circuit(client, "mail")
         payments = client.supervisor.circuit("payments", failure_threshold=2, recovery_timeout=4)
         await settle_down()
 
@@ -274,7 +277,7 @@ async def test_a_server_that_goes_away_and_comes_back() -> None:
     async with server() as one, server() as anew:
         net = Net(server=one, other=one)
         one.supervisor.circuit("search")
-        await opened(anew)
+        await open_circuit(anew)
 
         async def go() -> None:
             net.hosts["server"] = refuse
@@ -313,7 +316,7 @@ async def frames(plan: Plan, net: Net, seconds: float, **terminal: Any) -> list[
 async def test_a_live_table() -> None:
     """Its times go on between two readings."""
     async with server() as client:
-        await opened(client)
+        await open_circuit(client)
         screens = await frames(Plan((URL,), interval=60.0), Net(server=client), 10.2)
     told = [screen.splitlines()[0].strip() for screen in screens if "payments" in screen]
     assert told[0] == "payments: open for 0 s after 2 failures, next probe in 20 s"
@@ -326,7 +329,7 @@ async def test_a_low_terminal() -> None:
     async with server() as client:
         for number in range(30):
             client.supervisor.circuit(f"tenant-{number:02}")
-        await opened(client)
+        await open_circuit(client)
         *_, screen = await frames(PLAN, Net(server=client), 1.7, height=12)
     lines = [line.rstrip() for line in screen.splitlines()]
     assert len(lines) == 12
@@ -337,7 +340,7 @@ async def test_a_low_terminal() -> None:
 async def test_a_terminal_of_one_line() -> None:
     """It shows what there is room for."""
     async with server() as client:
-        await opened(client)
+        await open_circuit(client)
         *_, screen = await frames(PLAN, Net(server=client), 1.7, height=1, width=10)
     assert screen.strip() == "payments:"
 
@@ -345,7 +348,7 @@ async def test_a_terminal_of_one_line() -> None:
 async def test_silence_on_a_terminal() -> None:
     """It is asked again and again, until it answers."""
     async with server() as client:
-        await opened(client)
+        await open_circuit(client)
         net = Net(server=refuse)
         assert "Connection refused" in (await frames(PLAN, net, 3.2))[-1]
         assert len(net.requests) == 4

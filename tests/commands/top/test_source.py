@@ -12,17 +12,10 @@ import pytest
 
 from supervisor.commands.top.plan import Plan, TopError
 from supervisor.commands.top.source import PATIENCE, addresses_of, new_client
-from tests.commands.top.worlds import PLAN, URL, Net, process_at, server
-from tests.integrations.asgi.driver import Client
-from tests.support.worlds import fail_times, is_refused, settle_down
+from tests.commands.top.worlds import PLAN, URL, Net, open_circuit, process_at, server
+from tests.support.worlds import is_refused, settle_down
 
 pytestmark = pytest.mark.anyio
-
-
-async def open_circuit(client: Client, name: str = "payments") -> None:
-    breaker = client.supervisor.circuit(name, failure_threshold=2, recovery_timeout=20.0)
-    await fail_times(breaker, 2)
-    await settle_down()
 
 
 async def test_a_process_says_how_its_circuits_are() -> None:

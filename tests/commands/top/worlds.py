@@ -19,9 +19,17 @@ from supervisor.commands.top.source import Source, new_client
 from supervisor.integrations.asgi import CircuitsApp, SupervisorMiddleware
 from supervisor.sharing import Sharing
 from tests.integrations.asgi.driver import Client, serving
+from tests.support.worlds import fail_times, settle_down
 
 URL = "http://server/circuits/"
 PLAN = Plan((URL,))
+
+
+async def open_circuit(client: Client, name: str = "payments") -> None:
+    """Open the circuit of that name, which is started for that."""
+    breaker = client.supervisor.circuit(name, failure_threshold=2, recovery_timeout=20.0)
+    await fail_times(breaker, 2)
+    await settle_down()
 
 
 def circuit(name: str = "payments", state: str = "closed", **figures: Any) -> Circuit:
