@@ -129,6 +129,13 @@ class Life:
         assert replay.agrees
         assert plain(replay.machine) == plain(circuit.machine)
 
+    def look(self) -> None:
+        """Read it, and see that all calls are there, and none of them twice."""
+        now = self.breaker.statistics()
+        ended = (now.succeeded, now.failed, now.ignored, now.cancelled, now.rejected)
+        assert min(ended) >= 0
+        assert now.started == sum(ended) + now.in_flight
+
     async def outlive(self) -> None:
         """End what is left of it, and look that all adds up and that the circuit still works."""
         for permit in self.permits:
@@ -137,11 +144,8 @@ class Life:
         for stream in self.streams:
             await stream.aclose()
         await anyio.sleep(1)
-        now = self.breaker.statistics()
-        assert now.in_flight == 0
-        ended = (now.succeeded, now.failed, now.ignored, now.cancelled, now.rejected)
-        assert min(ended) >= 0
-        assert now.started == sum(ended)
+        assert self.breaker.statistics().in_flight == 0
+        self.look()
         with anyio.fail_after(1000):
             self.breaker.reset()
             for _ in range(self.policy["failure_threshold"]):
@@ -181,7 +185,7 @@ async def closed(life: Life) -> Callable[[], Awaitable[None]]:
         second.fail(Down())
         life.told["failed"] += 1
         await life.call(fail)
-        assert life.breaker.statistics().in_flight >= 0
+        life.look()
         await life.turn()
         if counts_all:
             await life.call(succeed)
@@ -211,7 +215,7 @@ async def streamed(life: Life) -> Callable[[], Awaitable[None]]:
         if counts_all:
             await life.stream(3, "succeeded")
             await life.stream(1, "succeeded")
-        assert life.breaker.statistics().in_flight >= 0
+        life.look()
         await life.stream(0, "cancelled")
         await life.stream(3, "failed")
         await life.turn()
@@ -237,7 +241,7 @@ async def streamed_probes(life: Life) -> Callable[[], Awaitable[None]]:
             async with aclosing(stream):
                 assert [item async for item in stream] == [0, 1]
             life.told["succeeded"] += 1
-            assert life.breaker.statistics().in_flight >= 0
+            life.look()
             await life.turn()
 
     return go_on
@@ -253,7 +257,7 @@ async def half_open(life: Life) -> Callable[[], Awaitable[None]]:
     async def go_on() -> None:
         first.succeed()
         life.told["succeeded"] += 1
-        assert life.breaker.statistics().in_flight >= 0
+        life.look()
         await life.turn()
         second.succeed()
         life.told["succeeded"] += 1
