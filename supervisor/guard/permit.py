@@ -163,7 +163,10 @@ class Permit(Uncopied):
         self._circuit.check_thread()
         ticket = self._ticket
         if ticket is None:
-            raise PermitSettledError(f"this permit of {self._circuit.name!r} is settled already")
+            raise PermitSettledError(
+                f"this permit of {self._circuit.name!r} is settled already; acquire another one"
+                " for another call"
+            )
         if self._block is not None:
             self._block.__exit__()
         return ticket

@@ -42,7 +42,7 @@ class CircuitBreakerSettings(Traced, FieldsOfAll, Switches):  # pyright: ignore[
             caller's error may hold what another must not see. Logs, figures and events always do.
         sharing_url: where circuits are shared if nobody has entered a `Supervisor`, as
             `RedisSharing` takes it; None: nowhere. It may hold a password, and is never shown.
-        sharing_space: who shares with whom there.
+        sharing_space: who shares with whom there, as `RedisSharing` takes it.
         circuits: settings of single circuits, by name. In a variable the name is spelt with
             capitals, and one `_` for whatever is not A to Z or 0 to 9: the circuit
             `api:fetchUser` reads `BINDU_CB_CIRCUITS__API_FETCHUSER__RECOVERY_TIMEOUT`. In code and

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supervisor import Policy
-from supervisor.integrations.policies import LONGEST_HINT, with_hints
+from supervisor.integrations.policies import LONGEST_HINT, whole_policy, with_hints
 from supervisor.retry import hint_of
 
 
@@ -26,6 +26,14 @@ def test_hints() -> None:
     assert (policy.recovery_from, policy.max_retry_after) == (hint_of, LONGEST_HINT)
     given = Policy(recovery_from=own_hint, max_retry_after=5)
     assert with_hints(given, ()) == given
+
+
+def test_a_name_is_no_field() -> None:
+    """Whoever gives one is told where names belong."""
+    with pytest.raises(
+        TypeError, match=r"^got name='x', but circuit= tells the names of circuits$"
+    ):
+        whole_policy(None, name="x")
 
 
 @pytest.mark.parametrize("given", [OSError, (OSError, KeyError)])
