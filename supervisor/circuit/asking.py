@@ -11,7 +11,7 @@ from supervisor.circuit.askers import NOBODY, Answer, Asker, Pause, error_for, r
 from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, is_inside
 from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
-from supervisor.circuit.record import UNGUARDED, Circuit
+from supervisor.circuit.record import WITHOUT_ACTOR, Circuit
 from supervisor.circuit.turn import answer_asker, forget_asker, take_turn_at_once
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
 from supervisor.errors import CircuitStoppedError
@@ -130,7 +130,7 @@ def answer_without_actor(circuit: Circuit) -> Answer:
             lease, left = circuit.lease, max(0.0, until - circuit.time())
             return Refusal(lease.state, left, lease.last_failure, "restarting")
         case "allow":
-            return UNGUARDED
+            return WITHOUT_ACTOR
         case "refuse":
             return Refusal(CircuitState.OPEN, math.inf, circuit.machine.last_failure)
         case None:
@@ -224,9 +224,9 @@ def _asks_at_once(circuit: Circuit, request: Acquire | Retry) -> bool:
 
 
 def _accept(circuit: Circuit, grant: Grant, request: Acquire) -> Ticket:
-    if circuit.allowance is not None and grant is not UNGUARDED:
+    if circuit.allowance is not None and grant is not WITHOUT_ACTOR:
         return begin_call(circuit, circuit.allowance, grant, circuit.loop.clock.time(), request)
-    circuit.started -= grant is UNGUARDED  # its call is not counted
+    circuit.started -= grant is WITHOUT_ACTOR  # its call is not counted
     return grant
 
 

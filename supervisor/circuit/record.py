@@ -46,7 +46,7 @@ AT_REST: Final = 8
 GivenUp = Literal["allow", "refuse"]
 """What becomes of the calls of a circuit whose actor has been given up."""
 
-UNGUARDED: Final = Grant(-1, Policy())
+WITHOUT_ACTOR: Final = Grant(-1, Policy())
 """Admits the calls of a circuit that has been given up; what becomes of them is not counted."""
 
 NOT_AT_ONCE: Final = Grant(-2, Policy())

@@ -27,7 +27,7 @@ from supervisor.circuit.nesting import (
     remember_result,
 )
 from supervisor.circuit.observing import tell_ended
-from supervisor.circuit.record import UNGUARDED, Circuit
+from supervisor.circuit.record import WITHOUT_ACTOR, Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_opening
 from supervisor.machine import NO_PROBE, UNCOUNTED, Grant, Settle, settled
 from supervisor.policy import PLAIN_FAILURE, Failure, Judgement, Outcome, Policy
@@ -212,7 +212,7 @@ def report(
     A part of another call reports nothing.
     """
     allowance = circuit.allowance
-    if ticket is UNGUARDED or isinstance(ticket, OfOneCall):
+    if ticket is WITHOUT_ACTOR or isinstance(ticket, OfOneCall):
         if not isinstance(ticket, Observed):
             circuit.ending -= 1
             return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
 from weakref import ref
 
 from supervisor.circuit import Circuit, catch_up, stop
 from supervisor.events import CircuitRetired, CircuitStopped
 from supervisor.supervision.keeping import Keeping
 from supervisor.supervision.restarts import Restarts
-from supervisor.supervision.retirement import Retirement
+from supervisor.supervision.retirement import Reason, Retirement
 from supervisor.supervision.table import CircuitTable
 
 
@@ -35,7 +34,7 @@ class Ending(CircuitTable):
         self._keeping.forget(circuit)
         self._stop(circuit)
 
-    def _retire(self, circuit: Circuit, reason: Literal["idle", "full"]) -> None:
+    def _retire(self, circuit: Circuit, reason: Reason) -> None:
         """Stop a circuit, so that whoever calls it starts a successor, which hears of no report to
         the one that has been retired.
         """

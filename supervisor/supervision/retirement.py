@@ -34,6 +34,7 @@ _FORGETTABLE: Final = frozenset({CircuitState.CLOSED, CircuitState.HALF_OPEN})
 _BY_HAND: Final = frozenset(BY_HAND)
 
 Reason = Literal["idle", "full"]
+"""Why a circuit is retired; see `CircuitRetired`."""
 
 
 def check_limits(idle_timeout: object, max_circuits: object, on_full: object) -> None:
