@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+LINTERS ?= --group lint
 BACKEND ?= asyncio
 BIN := $(VENV)/bin
 
@@ -63,7 +64,7 @@ $(VENV)/.up-to-date: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" --group test $(LINTERS)
 	touch $@
 
 ifdef FLEET
@@ -114,7 +115,7 @@ test-others:
 	    for python in python$$version "$(HOME)"/.pyenv/versions/$$version.*/bin/python3; do \
 	        if "$$python" -c "" 2>/dev/null; then \
 	            echo "Python $$version: $$python"; \
-	            $(MAKE) $$tests PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	            $(MAKE) $$tests PYTHON="$$python" VENV=.venv-$$version LINTERS= || exit 1; \
 	            tests=test-meeting-loops; \
 	            break; \
 	        fi; \

@@ -914,16 +914,16 @@ class TestCap:
             await anyio.sleep(LONG)
             assert not supervisor
 
-    async def test_ten_thousand_tenants(self) -> None:
+    async def test_thousands_of_tenants(self) -> None:
         """There are never more circuits or tasks than the cap allows, and nothing else grows."""
         before = tasks_here()
         async with Supervisor(max_circuits=100) as supervisor:
-            for number in range(10_000):
+            for number in range(3_000):
                 await (await get_circuit_breaker(f"tenant:{number}")).call(succeed)
                 assert len(supervisor) <= 100
-                if number % 1_000 == 0:
+                if number % 300 == 0:
                     assert tasks_here() <= before + 1 + 100 + 1  # one actor has still to end
-            assert list(supervisor) == [f"tenant:{number}" for number in range(9_900, 10_000)]
+            assert list(supervisor) == [f"tenant:{number}" for number in range(2_900, 3_000)]
             await settle_down()
             collect_garbage()
             alive = [thing for thing in gc.get_objects() if type(thing) is Circuit]
