@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from supervisor.lazily import lazy
 from supervisor.settings.app import AppSettings, app_settings
 from supervisor.settings.error import SettingsError
-from supervisor.settings.families import is_pattern, whole_names
+from supervisor.settings.families import is_pattern, regex_of, whole_names
 from supervisor.settings.notation import Keep, Logs, check_keep, read_switch, spelt
 from supervisor.settings.unset import Unset
 
@@ -65,6 +65,7 @@ __all__ = [
     "check_keep",
     "is_pattern",
     "read_switch",
+    "regex_of",
     "spelt",
     "whole_names",
     "written",

@@ -37,9 +37,20 @@ def whole_names(keys: Iterable[str]) -> list[str]:
     return sorted(key for key in keys if key not in whole or key != spelt(key))
 
 
+def regex_of(pattern: str) -> str:
+    """Return a regular expression of the names that match, `*` being any characters.
+
+    Each part is taken where it comes first, and nothing is tried twice: no name takes long.
+    """
+    first, *others = map(re.escape, pattern.split("*"))
+    if not others:
+        return first
+    *inner, last = others
+    return first + "".join(f"(?>.*?{part})" for part in inner) + f".*{last}"
+
+
 def _matches(pattern: str, name: str) -> bool:
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), name) is not None
+    return re.fullmatch(regex_of(pattern), name) is not None
 
 
 def _is_spelling(key: str, name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from supervisor.arguments import check_count, check_seconds, shown
 from supervisor.policy import check_flag
+from supervisor.settings import regex_of
 from supervisor.sharing.failures import Together
 
 if TYPE_CHECKING:
@@ -120,5 +121,4 @@ def _checked(field: str, patterns: object) -> tuple[str, ...]:
 
 def _as_regex(pattern: str, is_shared: bool) -> str:
     """Return what fits the same names; a group says that they are shared."""
-    regex = ".*".join(map(re.escape, pattern.split("*")))
-    return f"({regex})" if is_shared else regex
+    return f"({regex_of(pattern)})" if is_shared else regex_of(pattern)

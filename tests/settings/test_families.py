@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from supervisor import CircuitBreakerSettings, CircuitOverrides, Policy, SettingsError
-from supervisor.settings import whole_names
+from supervisor import (
+    CircuitBreakerSettings,
+    CircuitOverrides,
+    MemorySharing,
+    Policy,
+    SettingsError,
+)
+from supervisor.settings import regex_of, whole_names
 
 TOML = """
 failure_threshold = 9
@@ -56,6 +63,28 @@ def test_the_longest_pattern_goes_first(
     then from those of all circuits; a window displaces one of the other kind on the way.
     """
     assert settings.policy(name) == policy
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("a", "a", True),
+        ("a", "ab", False),
+        ("a*b", "ab", True),
+        ("a*ba", "aba", True),
+        ("aba*ba", "aba", False),
+        ("*ab*", "aab", True),
+        ("*ab*ab", "aabab", True),
+        ("*ab*ab", "aab", False),
+        ("**", "", True),
+        ("a.*", "ab", False),
+        ("*a" * 20 + "*b", "a" * 255, False),  # who tries all ways comes to no end
+    ],
+)
+def test_what_fits_a_pattern(pattern: str, name: str, fits: bool) -> None:
+    """Also where circuits are chosen that are shared."""
+    assert (re.fullmatch(regex_of(pattern), name) is not None) == fits
+    assert MemorySharing(shared=[pattern]).shares(name) == fits
 
 
 def test_where_a_value_of_a_family_comes_from(settings: CircuitBreakerSettings) -> None:
