@@ -250,8 +250,8 @@ def loop_here() -> Native:
 
 def is_trios(native: Native) -> bool:
     """Whether it is a run of trio's; all else is asyncio's, of whatever class."""
-    trio = sys.modules.get("trio")
-    return trio is not None and isinstance(native, trio.lowlevel.TrioToken)
+    # Another thread may be importing trio: what is not there yet runs nowhere.
+    return isinstance(native, getattr(sys.modules.get("trio.lowlevel"), "TrioToken", ()))
 
 
 def all_known() -> list[EventLoop]:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -368,6 +369,20 @@ def test_a_mark_of_trios_that_was_left_behind(monkeypatch: pytest.MonkeyPatch) -
     """A library's name without a run of it is no event loop."""
     monkeypatch.setattr("sniffio.thread_local.name", "trio")
     assert running_loop() is None
+
+
+@LOOPS
+def test_another_thread_imports_trio(new_loop: NewLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules are there before what is in them."""
+
+    async def main() -> None:
+        monkeypatch.setitem(sys.modules, "trio", ModuleType("trio"))
+        monkeypatch.delitem(sys.modules, "trio.lowlevel")
+        assert EventLoop.here().asyncio_loop is not None
+        monkeypatch.setitem(sys.modules, "trio.lowlevel", ModuleType("trio.lowlevel"))
+        assert EventLoop.here().asyncio_loop is not None
+
+    run_on(new_loop, main)
 
 
 # Clocks
