@@ -15,6 +15,7 @@ from supervisor.circuit import Circuit, force, reset
 from supervisor.guard.entered import entered_here
 from supervisor.guard.joining import BY_NAME, Binding, find_to_change, supervisor_of
 from supervisor.machine import CircuitState
+from supervisor.policy import check_flag
 
 _holds: Final = count(1)
 """Numbers of those who keep circuits open: of the process, since circuits come and go."""
@@ -57,8 +58,8 @@ class ByHand(ABC):
         Raises:
             RuntimeError: the circuit is not running yet, or on another thread's event loop; or it
                 is not shared, or the fleet cannot be reached now.
-            TypeError, ValueError: `seconds` is of the wrong type or out of range, or does not go
-                with `everywhere`.
+            TypeError, ValueError: an argument is of the wrong type or out of range, or `seconds`
+                does not go with `everywhere`.
         """
         if seconds is not None and everywhere:
             raise ValueError("seconds does not go with everywhere: a fleet has no end of its own")
@@ -101,7 +102,7 @@ class ByHand(ABC):
         """Admit every call until `release`, and count outcomes without ever opening for them.
 
         Raises:
-            RuntimeError: see `force_open`.
+            RuntimeError, TypeError: see `force_open`.
         """
         self._force(CircuitState.FORCED_CLOSED, everywhere)
 
@@ -109,7 +110,7 @@ class ByHand(ABC):
         """Admit every call until `release`, and let no outcome count (resilience4j: DISABLED).
 
         Raises:
-            RuntimeError: see `force_open`.
+            RuntimeError, TypeError: see `force_open`.
         """
         self._force(CircuitState.DISABLED, everywhere)
 
@@ -122,7 +123,7 @@ class ByHand(ABC):
         and in `StateChanged` events, as `metrics_only`.
 
         Raises:
-            RuntimeError: see `force_open`.
+            RuntimeError, TypeError: see `force_open`.
         """
         self._force(CircuitState.METRICS_ONLY, everywhere)
 
@@ -131,7 +132,7 @@ class ByHand(ABC):
         is shared, it is in the fleet's state again; released `everywhere`, all are CLOSED.
 
         Raises:
-            RuntimeError: see `force_open`.
+            RuntimeError, TypeError: see `force_open`.
         """
         self._force(CircuitState.CLOSED, everywhere)
 
@@ -142,6 +143,7 @@ class ByHand(ABC):
         hold: int = 0,
         seconds: float = math.inf,
     ) -> Circuit:
+        check_flag("everywhere", everywhere)  # a number of seconds is none
         circuit = self._keep(find_to_change(self._binding, self._circuit))
         if not circuit.running:
             raise RuntimeError(_why_it_cannot_be_set(circuit))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from supervisor import sharing as fleets
-from supervisor.arguments import shown
 from supervisor.circuit import Circuit
 from supervisor.errors import describe
 from supervisor.events import FleetJoined, FleetLost
@@ -165,8 +164,9 @@ def sharing_by(settings: CircuitBreakerSettings | Unset) -> Sharing | None:
 
 
 def _check_type(sharing: object) -> None:
-    if not isinstance(sharing, Sharing):
-        raise TypeError(f"sharing must be a Sharing, as RedisSharing, got {shown(sharing)}")
+    if not isinstance(sharing, Sharing):  # it may be a URL, with a password
+        kind = type(sharing).__name__
+        raise TypeError(f"sharing must be a Sharing, as RedisSharing(url), got {kind}")
 
 
 def _nothing() -> None:

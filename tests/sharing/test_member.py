@@ -297,8 +297,14 @@ class TestTogether:
         """Is refused at once."""
         with pytest.raises(ValueError, match="keep='process' does not go with sharing"):
             Supervisor(sharing=MemorySharing(), keep="process")
-        with pytest.raises(TypeError, match="sharing must be a Sharing"):
-            Supervisor(sharing="redis://here")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"sharing must be a Sharing, .*, got str$"):
+            Supervisor(sharing="redis://:secret@here")  # type: ignore[arg-type]
+        async with fleet() as (_, _supervisors, breakers):
+            for set_state in (breakers[0].force_open, breakers[0].release):
+                with pytest.raises(TypeError, match="everywhere must be True or False, got 30"):
+                    set_state(30)  # type: ignore[arg-type]  # seconds, as `isolate` takes them
+            await heard()
+            assert states(breakers) == [CLOSED] * 2
 
 
 class TestFaults:
