@@ -67,7 +67,7 @@ def read_address(url: object) -> Address:
 
 def _read(url: str) -> Address | None:
     parts = _URL.fullmatch(url)
-    if parts is None:
+    if parts is None or not url.isprintable():  # as with the end of a line, from a file
         return None
     scheme, _, kind_of = parts["scheme"].partition("+")
     kind: Kind = "unix" if scheme == "unix" else kind_of or "server"  # type: ignore[assignment]

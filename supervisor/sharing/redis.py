@@ -15,7 +15,6 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from supervisor.arguments import check_name, check_seconds, shown
 from supervisor.instrumentation import log_malformed
-from supervisor.policy import check_function
 from supervisor.sharing.address import read_address
 from supervisor.sharing.choice import Sharing, SharingOptions
 from supervisor.sharing.held import NOTHING, Held, as_of, milliseconds, record_of
@@ -62,7 +61,8 @@ class RedisSharing(Sharing):
         timeout: seconds that an answer may take; connecting may take twice as long.
         ssl_context: for TLS by the URL, in the place of the default one, which verifies the server.
         client: returns a client of coredis, new and not entered yet, in the place of the one that
-            `url` stands for. It should retry nothing, and limit no time by itself.
+            `url` stands for. It should retry nothing, limit no time by itself, and have two
+            connections.
         options: see `Sharing`.
 
     Attributes:
@@ -100,7 +100,8 @@ class RedisSharing(Sharing):
             self.where = str(address)
             client = partial(_client_of(), address, self._plan.timeout, ssl_context)
         else:
-            check_function("client", client)
+            if not callable(client):  # it may be a URL, with a password
+                raise TypeError(f"client must be a function, got {type(client).__name__}")
             _check_context(ssl_context, tls=False)
         self._client = client
 
@@ -110,8 +111,8 @@ class RedisSharing(Sharing):
     @asynccontextmanager
     async def connect(self, owner: str) -> AsyncGenerator[Link]:
         """Connect as the member of that name."""
-        async with _one_error(), self._client() as client:
-            link = _Link(client, owner, self._plan, self._skip)
+        async with _one_error(), _coredis(self._client(), "__aenter__") as client:
+            link = _Link(_coredis(client, "decoding"), owner, self._plan, self._skip)
             await link.begin()
             yield link
 
@@ -137,6 +138,17 @@ def _client_of() -> Callable[..., AbstractAsyncContextManager[Any]]:
         error.msg = f"RedisSharing needs {error.name}: pip install 'circuit-supervisor[redis]'"
         raise
     return client_of
+
+
+def _coredis(client: Any, has: str) -> Any:
+    """Return a client of the user's that has such a method, as those of other libraries have not.
+
+    Raises:
+        TypeError: it has none; it is not shown, since it may hold a password.
+    """
+    if not hasattr(client, has):
+        raise TypeError(f"client must return a client of coredis, got {type(client).__name__}")
+    return client
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def test_read(url: str, address: Address) -> None:
         "redis://host/secret",
         "redis://host/0?password=secret",
         "redis+sentinel://host",
+        "redis+sentinel://host/main\n",
         "redis+cluster://host/0",
         "unix://",
         "unix://host/path",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: RedisSharing("redis://h", quorum=0), "quorum must be at least 1, got 0"),
     (lambda: RedisSharing("redis://h", timeout=0.0), "timeout must be"),
     (lambda: RedisSharing("h"), "url must be of the form"),
-    (lambda: RedisSharing(client="c"), "client must be a function, got 'c'"),  # type: ignore[arg-type]
+    (lambda: RedisSharing(client="://:pw@h"), "^client must be a function, got str$"),  # type: ignore[arg-type]
     (
         lambda: RedisSharing("rediss://h", ssl_context=True),  # type: ignore[arg-type]
         r"ssl_context must be an ssl\.SSLContext, got True",
@@ -44,6 +45,16 @@ WRONG: list[tuple[Callable[[], object], str]] = [
 def test_what_is_wrong_is_said_at_once(make: Callable[[], object], says: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says):
         make()
+
+
+@pytest.mark.parametrize("returned", ["redis://:secret@h", None, nullcontext("redis://:secret@h")])
+@pytest.mark.anyio
+async def test_what_is_no_client_of_coredis(returned: Any) -> None:
+    """The one that is returned, or what its block gives; there may be a password in it."""
+    store = RedisSharing(client=lambda: returned)
+    with pytest.raises(TypeError, match=r"coredis, got (str|NoneType)$"):
+        async with store.connect("a"):
+            pass
 
 
 def test_a_context_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
