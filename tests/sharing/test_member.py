@@ -286,6 +286,21 @@ class TestTogether:
             await heard()
             assert states(breakers) == [CLOSED] * 2
 
+    async def test_an_open_circuit_is_closed_for_all(self) -> None:
+        """By a release, but not by a reset, which is of one circuit alone."""
+        async with fleet(3) as (_, _supervisors, breakers):
+            await fail_times(breakers[0], 1)
+            await heard()
+            breakers[1].reset()
+            await heard()
+            assert states(breakers) == [OPEN, CLOSED, OPEN]
+            breakers[0].release(everywhere=True)
+            await heard()
+            assert states(breakers) == [CLOSED] * 3
+            await fail_times(breakers[2], 1)
+            await heard()
+            assert states(breakers) == [OPEN] * 3
+
     async def test_by_hand_without_a_fleet(self) -> None:
         """Clear errors."""
         async with Supervisor() as supervisor:
