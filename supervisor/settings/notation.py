@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, cast, get_args
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
-from supervisor.settings.readers import READERS, in_lower_case, is_list, number, word
+from supervisor.settings.readers import READERS, in_lower_case, is_list, listed, number, word
 
 T = TypeVar("T")
 
@@ -185,9 +185,16 @@ def import_field(field: str, value: object) -> object:
 
 
 def _things(value: object) -> object:
-    """Return what dotted names stand for: one, several with commas between, or a list of them."""
+    """Return what dotted names stand for: one, several in a text, or a list of them.
+
+    Raises:
+        ValueError: one is missing, or cannot be imported; the message is to follow a name.
+    """
     if isinstance(value, str):
-        things = [_thing(name.strip(), value) for name in value.split(",")]
+        names = listed(value)
+        if not all(names):
+            raise ValueError(f"must be dotted names, with commas between them, got {shown(value)}")
+        things = [_thing(name, value) for name in names]
         return things[0] if len(things) == 1 else tuple(things)
     if is_list(value):
         return tuple(_thing(it, value) if isinstance(it, str) else it for it in value)

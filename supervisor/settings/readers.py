@@ -37,12 +37,17 @@ def word(value: object) -> object:
     return WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def listed(text: str) -> list[str]:
+    """Return what stands in a text with commas between, or as a list of JSON's."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return [each.strip() for each in text.split(",")]
+    return [each.strip().strip('"') for each in text[1:-1].split(",")]
+
+
 def numbers(value: object) -> object:
     """Return numbers with commas between them, also as JSON, or a list of them, as a tuple."""
-    if isinstance(value, str):
-        text = value.strip()
-        is_json = text.startswith("[") and text.endswith("]")
-        value = (text[1:-1] if is_json else text).split(",")
+    value = listed(value) if isinstance(value, str) else value
     return tuple(number(float, each) for each in value) if is_list(value) else value
 
 
