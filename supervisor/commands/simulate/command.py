@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "traces",
         metavar="TRACE.csv",
         nargs="*",
+        default=(),  # or argparse asks for traces where POLICY.toml alone is missing
         type=Path,
         help="calls: at, outcome, duration ...; several files are one trace, and may be compressed",
     )

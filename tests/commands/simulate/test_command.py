@@ -478,3 +478,10 @@ def test_the_pictures_in_the_documents(
     for admitted, refused, failed, *_ in figures[1:]:
         assert f">{admitted} admitted    {refused} refused    {failed} failed" in svg
     assert len(svg) < 60_000
+
+
+def test_without_any_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Traces are not asked for: they may be made up."""
+    with pytest.raises(SystemExit):
+        main(["simulate"])
+    assert capsys.readouterr().err.endswith("are required: POLICY.toml\n")
