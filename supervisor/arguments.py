@@ -34,7 +34,7 @@ MOST_CALLS: Final = 1_000_000
 Guarded = Literal["async", "async generator", "plain"]
 """The forms of functions that something guards."""
 
-Form = Literal[Guarded, "generator", "descriptor", "none"]
+Form = Literal[Guarded, "generator", "descriptor", "class", "none"]
 
 _LONGEST_WAY: Final = 16
 
@@ -58,6 +58,7 @@ _INSTEAD: Final[Mapping[Form, str]] = {
     "generator": "; the body of a generator runs while it is read, outside of the call: guard what"
     " it calls by `@breaker.sync`, or make it an async one for `@breaker.streaming`",
     "descriptor": "; decorate the function in it",
+    "class": "; guard its methods, each by itself",
     "none": "",
 }
 
@@ -175,9 +176,7 @@ def check_window_calls(field: str, value: object) -> int:
 
 
 def check_share(field: str, value: object, zero: bool = False) -> float:
-    """Return `value` as a float if it is a share of a whole: at most 1, and more than 0 unless
-    `zero` is allowed.
-    """
+    """Return `value` as a float if it is a share: at most 1, and more than 0 or, by `zero`, 0."""
     share = _as_float(field, value, "a number")
     if not (0 < share <= 1 or (zero and share == 0)):
         at_least = "0 or more" if zero else "more than 0"
@@ -257,7 +256,7 @@ def form_of(func: object) -> Form:
         for form, is_of_it in _TOLD_BY:
             if is_of_it(each):
                 return form
-    return "plain" if is_function(func) else "none"
+    return "class" if isinstance(func, type) else "plain" if callable(func) else "none"
 
 
 def _ends_in(func: object) -> Iterator[object]:

@@ -192,6 +192,12 @@ def test_what_may_give_no_coroutine_is_refused(func: Any) -> None:
     assert repr(func) in str(caught.value)
 
 
+def test_a_class_is_sent_to_its_methods() -> None:
+    """Of which some are async, and others not."""
+    with pytest.raises(TypeError, match=r"; guard its methods, each by itself$"):
+        check_async("the decorator", Service)
+
+
 def test_an_async_generator_is_sent_to_its_own_decorator() -> None:
     """Who decorates an async generator is told what to use instead; others are not."""
     with pytest.raises(TypeError, match=r"@breaker\.streaming"):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from supervisor.arguments import (
-    check_async,
+    check_form,
     decorate_within,
     is_method_of_class,
     shown,
 )
+from supervisor.policy import check_takes
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_FALLBACK: Final = "the fallback in `@breaker.with_fallback(fallback)`"
 
 
 class FallingBack(ABC):
@@ -37,18 +41,22 @@ class FallingBack(ABC):
             arguments: whether the function is given those of the call as well, after the error.
 
         Raises:
-            TypeError: `arguments` are asked for by a value; or, when the decorator is used, what it
-                is used on is no async function.
+            TypeError: `arguments` are asked for by a value, or the function cannot be called with
+                an error alone though they are not; or, when the decorator is used, what it is used
+                on is no async function.
         """
         if arguments and not callable(fallback):
             raise TypeError(f"a fallback with arguments must be a function, got {shown(fallback)}")
+        if callable(fallback) and not arguments:
+            check_takes(_FALLBACK, fallback, "the error")
 
         def decorate(
-            func: Callable[P, Coroutine[Any, Any, R]],
+            func: Callable[P, Coroutine[Any, Any, R]], /
         ) -> Callable[P, Coroutine[Any, Any, R]]:
             if is_method_of_class(func):
                 return decorate_within(func, decorate)
-            check_async("with_fallback", func)
+            is_called = not callable(func)  # as if it were the function itself
+            check_form("with_fallback", func, "async", f"; {_FALLBACK} is missing" * is_called)
 
             @functools.wraps(func)
             async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -38,7 +38,7 @@ class Synchronous(ABC):
             anyio.RunFinishedError: the event loop ended before the call was admitted.
             TypeError: `func` is an async function, or what it returned is to be awaited.
         """
-        return threads.call(self._circuit, self._join, functools.partial(func, *args, **kwargs))
+        return threads.call(self._circuit, self._join, threads.made(func, args, kwargs))
 
     @property
     def sync(self) -> SyncGuard:
@@ -72,7 +72,7 @@ class SyncGuard:
         """Do what `call` does, for another attempt of a call that has failed before; see
         `CircuitBreaker.retry`.
         """
-        made = functools.partial(func, *args, **kwargs)
+        made = threads.made(func, args, kwargs)
         return threads.call(self._circuit(), self._join, made, retry=True)
 
     def spend_retry(self) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from anyio import NoEventLoopError, RunFinishedError, from_thread
 
@@ -82,6 +82,13 @@ def call(
         raise _not_plain(func, ", whose result is to be awaited: `await breaker.call(...)`")
     settle_result(policy, result, report)
     return result
+
+
+def made(func: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> partial[R]:
+    """Return a call of the plain function `func`, to be guarded."""
+    if not callable(func):
+        raise _not_plain(func, "")
+    return partial(func, *args, **kwargs)
 
 
 def spend_retry_of(circuit: Circuit, join: Callable[[], Circuit]) -> None:

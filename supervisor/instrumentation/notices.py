@@ -13,6 +13,7 @@ from supervisor.arguments import form_of, shown, unwrapped
 from supervisor.events import Event, EventsMissed, EventStream, StateChanged
 from supervisor.instrumentation.logs import log_raised, log_untold
 from supervisor.loop import EventLoop, is_cancellation, is_cancelled_itself, raise_later
+from supervisor.policy import check_takes
 
 OnChange: TypeAlias = Callable[[StateChanged], object]
 """Is told of a change of state; what it returns is awaited, if that can be done."""
@@ -46,6 +47,7 @@ class Notices:
     def __init__(self, func: OnChange, circuit: str | None = None, last: float = LAST) -> None:
         if form_of(func) not in ("async", "plain"):
             raise TypeError(f"on_change must be a plain or an async function, got {shown(func)}")
+        check_takes("on_change", func, "a change")
         self.changes = Changes(BACKLOG, circuit)
         self._func = func
         self._last = last  # seconds for what still waits at the end

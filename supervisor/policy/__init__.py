@@ -7,6 +7,7 @@ May know nothing but how arguments are checked: neither machines nor settings.
     giving     how users give a policy; keywords, its fields for type checkers
     explained  what `help(Policy)` says of them
     outcomes   how a call can end, and what kinds of failure there are
+    functions  those that users give, refused if they cannot be called as they will be
     asking     which errors are meant by types or functions that users give; marked, functions that
                are given a call's arguments as well
 """
@@ -21,6 +22,7 @@ from supervisor.policy.asking import (
     plain_answer,
     within,
 )
+from supervisor.policy.functions import check_function, check_takes
 from supervisor.policy.giving import DEFAULT, check_given, check_policy_type, given_policy
 from supervisor.policy.keywords import FurtherFields, PolicyFields
 from supervisor.policy.kinds import (
@@ -47,7 +49,6 @@ from supervisor.policy.kinds import (
     WindowCalls,
     WindowSeconds,
     check_flag,
-    check_function,
 )
 from supervisor.policy.marked import Arguments, judging_by, takes_arguments, with_arguments
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Judgement, Outcome, hinted
@@ -103,6 +104,7 @@ __all__ = [
     "check_function",
     "check_given",
     "check_policy_type",
+    "check_takes",
     "fields_of",
     "given_policy",
     "held_by",

@@ -16,6 +16,7 @@ from supervisor.arguments import (
     check_window_calls,
     shown,
 )
+from supervisor.policy.functions import check_judge
 from supervisor.policy.outcomes import Failure, Outcome
 
 OneOfErrors = type[BaseException] | Callable[[BaseException], bool]
@@ -60,6 +61,9 @@ def _check_errors(field: str, value: object) -> object:
         needed = "types of exceptions" if several or isinstance(value, type) else "a function"
         needed += " or functions" * several
         raise TypeError(f"{field} must be {needed}, got {shown(value)}")  # pyright: ignore[reportUnknownArgumentType]
+    for part in parts:
+        if not isinstance(part, type):
+            check_judge(field, part, "an error")
     return tuple(parts) if isinstance(value, list) else value
 
 
@@ -74,13 +78,6 @@ def _check_failures(field: str, value: object) -> object:
             f" {shown(value)}"  # pyright: ignore[reportUnknownArgumentType]
         )
     return _check_errors(field, value)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def check_function(field: str, value: object) -> object:
-    """Return `value` if it can be called."""
-    if not callable(value):
-        raise TypeError(f"{field} must be a function, got {shown(value)}")
-    return value
 
 
 def check_flag(field: str, value: object) -> bool:
@@ -123,6 +120,8 @@ def _check_schedule(field: str, value: object) -> tuple[float, ...]:
 
 _check_count_from_zero = functools.partial(check_count, at_least=0)
 _check_requests = functools.partial(check_factor, at_least=1.01)
+_check_judge_of_results = functools.partial(check_judge, about="a result")
+_check_judge_of_errors = functools.partial(check_judge, about="an error")
 _check_share_from_zero = functools.partial(check_share, zero=True)
 
 Count = Annotated[int, Kind(check_count, "whole number, 1 or more")]
@@ -148,13 +147,13 @@ Failures = Annotated[
 Few = Annotated[int, Kind(_check_few, "whole number, 1 to 100", for_callers=True)]
 Flag = Annotated[bool, Kind(check_flag, "True or False", for_callers=True)]
 JudgeOfResults = Annotated[
-    Callable[[Any], bool], Kind(check_function, "a function of a result", for_callers=True)
+    Callable[[Any], bool], Kind(_check_judge_of_results, "a function of a result", for_callers=True)
 ]
 JudgeOfBoth = Annotated[
-    Classifier, Kind(check_function, "a function of an error or a result", for_callers=True)
+    Classifier, Kind(check_judge, "a function of an error or a result", for_callers=True)
 ]
 State = Annotated[InitialState, Kind(_check_state, "the word for a state", for_callers=True)]
 JudgeOfTime = Annotated[
     Callable[[BaseException], float | None],
-    Kind(check_function, "a function of an error", for_callers=True),
+    Kind(_check_judge_of_errors, "a function of an error", for_callers=True),
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from supervisor.arguments import shown
-from supervisor.policy.kinds import check_function
+from supervisor.policy.functions import check_answering
 from supervisor.policy.policy import Policy, fields_of
 
 T = TypeVar("T")
@@ -35,9 +35,9 @@ def with_arguments(func: Callable[..., T]) -> Callable[[Any], T]:
         func: for `classify`, `failure_on`, `ignore`, `failure_on_result` or `recovery_from`.
 
     Raises:
-        TypeError: it is no function.
+        TypeError: it is no plain function.
     """
-    check_function("with_arguments", func)
+    check_answering("with_arguments", func)
     return _Marked(func)
 
 

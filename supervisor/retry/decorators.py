@@ -9,7 +9,6 @@ from supervisor.arguments import (
     check_choice,
     check_known,
     decorate_within,
-    is_function,
     is_method_of_class,
     shown,
 )
@@ -180,7 +179,7 @@ def _known(caller: str, first: object, options: RetryOptions) -> RetryOptions:
     Raises:
         TypeError: there are others among them, or it has been given a function to decorate.
     """
-    if is_function(first) or is_method_of_class(first):
+    if callable(first) or is_method_of_class(first):
         raise TypeError(
             f"{caller} needs parentheses, got {shown(first)}; write `@{caller}()` above a function"
         )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from supervisor.arguments import form_of, shown
-from supervisor.policy import held_by, is_meant, within
+from supervisor.policy import check_takes, held_by, is_meant, within
 from supervisor.retry.clients import verdict_on
 from supervisor.settings import app_settings
 
@@ -69,6 +69,7 @@ def worth_by(retry_on: RetryOn | None, field: str = "retry_on") -> Worth:
 
 def _checked(part: object, field: str) -> RetryOne:
     if form_of(part) == "plain":
+        check_takes(field, part, "an error")
         return cast("Worth", part)
     if inspect.isclass(part) and issubclass(part, Exception):
         return part

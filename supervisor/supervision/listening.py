@@ -10,6 +10,7 @@ from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import Notices, OnChange
 from supervisor.loop import EventLoop
+from supervisor.policy import check_takes
 from supervisor.supervision.health_checks import Check, HealthCheck
 from supervisor.supervision.onlookers import Onlookers
 from supervisor.supervision.publishing import Publisher
@@ -108,6 +109,7 @@ class Listening(ABC):
             TypeError, ValueError: `check` is no such function, or `circuit` no name.
         """
         check_async("probe_with", check)
+        check_takes("probe_with", check)
         probing = HealthCheck(self._breakers, check)
         return self._listen(Notices(probing, check_name(circuit), last=0.0))
 

@@ -467,3 +467,19 @@ class TestDecorated:
             breaker.with_fallback("stale", arguments=True)
         with pytest.raises(TypeError, match="async"):
             breaker.with_fallback("stale")(len)  # type: ignore[arg-type]
+
+    async def test_without_a_fallback(self) -> None:
+        """The function takes its place: that shows at once, or when it is called."""
+        breaker = CircuitBreaker("x")
+        with pytest.raises(TypeError, match=r"^the fallback in `@breaker\.with_fallback"):
+
+            @breaker.with_fallback
+            async def stock() -> str:
+                return "tea"
+
+        @breaker.with_fallback
+        async def price(item: str) -> str:
+            return item
+
+        with pytest.raises(TypeError, match=r"got 'tea'; the fallback in .* is missing$"):
+            await price("tea")  # type: ignore[arg-type, misc]

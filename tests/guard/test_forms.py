@@ -343,6 +343,8 @@ async def test_calls_in_threads(func: Any) -> None:
     for call in (breaker.call_from_thread, breaker.sync.call, breaker.sync.retry):
         with pytest.raises(TypeError, match=r"^call_from_thread needs a plain .*streaming`"):
             await to_thread.run_sync(call, func)
+        with pytest.raises(TypeError, match=r"^call_from_thread needs .*, got 'func'$"):
+            await to_thread.run_sync(call, "func")
     assert breaker.statistics().started == 0
 
 

@@ -230,13 +230,16 @@ async def test_a_function_that_does_not_fit() -> None:
 
 
 async def test_an_async_function() -> None:
-    """It is refused when it is asked, by its name."""
+    """It is refused when it is given, or if it shows only then, when it is asked."""
 
     async def judge(about: object, *args: object, **kwargs: object) -> bool:
         return True
 
-    breaker = CircuitBreaker("x", failure_on_result=with_arguments(judge))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"failure_on_result must be a plain function, got .*judge"):
+    with pytest.raises(TypeError, match=r"^with_arguments must be a plain function, got .*judge"):
+        with_arguments(judge)
+    asking: Any = with_arguments(lambda _, url: judge(url))
+    breaker = CircuitBreaker("x", failure_on_result=asking)
+    with pytest.raises(TypeError, match=r"^failure_on_result must be a plain .* to be awaited$"):
         await breaker.call(fetch, "up")
 
 

@@ -398,6 +398,8 @@ def test_a_forgotten_pair_of_brackets_is_an_error(decorator: Callable[..., Any])
     """`@retry_api_call` without brackets is refused at once."""
     with pytest.raises(TypeError, match="needs parentheses, got <function"):
         decorator(Service.fetch)
+    with pytest.raises(TypeError, match="needs parentheses, got <class"):
+        decorator(Service)
 
 
 # What can be decorated
