@@ -16,6 +16,7 @@ from supervisor.circuit.turn import (
     publish,
     take_turn,
 )
+from supervisor.loop import is_cancellation
 from supervisor.machine import Withdraw
 
 Mend = Callable[[Circuit, BaseException], None]
@@ -49,7 +50,9 @@ async def run_actor(circuit: Circuit, emit: Emit, mend: Mend) -> None:
             else:
                 with circuit.loop.alarm(deadline, bell):
                     await circuit.mailbox.wait(bell)
-        except (Exception, KeyboardInterrupt) as crash:
+        except BaseException as crash:
+            if isinstance(crash, GeneratorExit) or is_cancellation(crash):
+                raise
             mend(circuit, crash)
 
 

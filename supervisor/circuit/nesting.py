@@ -43,6 +43,9 @@ MARK: Final = "_supervisor_failed"
 Python's own can be referred to weakly.
 """
 
+_attributes_of: Final = BaseException.__dict__["__dict__"].__get__
+"""Returns where an error keeps its attributes, whatever its class says of that."""
+
 _numbers: Final = count(1)
 """For circuits, each when it is first told from others here: a number takes more room than none."""
 
@@ -60,8 +63,12 @@ class OuterCall:
     def __enter__(self) -> None:
         _innermost.set(self)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self.circuit = None
+        # A coroutine may be closed by the garbage collector, which comes on Python 3.11 also while
+        # somebody sets a context variable: to set one then crashes the interpreter.
+        if kind is GeneratorExit:
+            return
         if _innermost.get() is self:  # else it ends in another task, or before one inside it
             _innermost.set(_first_running(self._outer))
 
@@ -115,7 +122,7 @@ def as_part(circuit: Circuit) -> Part:
 
 def remember_error(circuit: Circuit, began: int, error: BaseException) -> None:
     """Remember that a call, the one of that number, has been counted as failed with an error."""
-    known = error.__dict__
+    known = _attributes_of(error)
     before = _without(circuit, known[MARK]) if MARK in known else None
     failed = known[MARK] = (circuit.number or _number_of(circuit), began, before)
     _failed_last.set(failed)
@@ -162,7 +169,7 @@ def is_among(counted: Collection[Failed], error: BaseException) -> bool:
     """Whether a failure that was counted is the error itself, or one on the way to it."""
     if not counted:
         return False
-    marks = (each.__dict__.get(MARK) for each in _led_to(error))
+    marks = (_attributes_of(each).get(MARK) for each in _led_to(error))
     return any(failed in counted for mark in marks for failed in _chain(mark))
 
 

@@ -200,7 +200,7 @@ async def _end_aside(
         CallTimeoutError: it has been cancelled for having run too long.
     """
     ticket, known, limit = aside
-    known.__exit__()
+    known.__exit__(None if error is None else type(error))
     if limit is None:
         settle_block(circuit, ticket, began, known, error)
     else:

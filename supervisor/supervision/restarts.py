@@ -112,10 +112,14 @@ class Restarts:
     def _mend_crash(self, circuit: Circuit, crash: BaseException) -> None:
         """Let the actor go on, or give it up if it has crashed too often.
 
-        An interrupt is handed on if that can be, and is no crash.
+        What is no `Exception` is a signal handler's, and handed on if that can be, or else comes
+        through: it is no crash, but for an interrupt that trio has kept from its own task.
         """
-        if not isinstance(crash, Exception) and raise_later(circuit.loop, crash):
-            return
+        if not isinstance(crash, Exception):
+            if raise_later(circuit.loop, crash):
+                return
+            if not isinstance(crash, KeyboardInterrupt):
+                raise crash
         now = latest_time_of(circuit)
         crashes = self._crashes.setdefault(circuit.name, deque())
         crashes.append(now)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from types import coroutine
 from typing import Any
 
 import anyio
@@ -611,6 +612,58 @@ class TestFailures:
             await CircuitBreaker("dependency").call(partial(_raise, error))
         assert (repr(error), error.args) == ("Down('down')", ("down",))
         assert getattr(error, "__notes__", None) is None
+
+
+class Hiding(Exception):
+    """Lets nobody look at its attributes."""
+
+    @property
+    def __dict__(self) -> Any:
+        raise AssertionError("not to be looked at")
+
+
+@pytest.mark.parametrize("guarded", [by_call, by_decorator, by_block, by_permit])
+async def test_an_error_that_hides_its_attributes(guarded: Guarded) -> None:
+    """It comes out as it is, and counts once for two calls that it passes through."""
+    error = Hiding()
+
+    async def raises() -> str:
+        raise error
+
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x")
+        with pytest.raises(Hiding):
+            await guarded(breaker, partial(guarded, breaker, raises))
+        assert breaker.statistics().failed == 1
+
+
+@coroutine
+def leave_it() -> Generator[None, None, None]:
+    """Wait for something that whoever runs the coroutine by hand does not bring."""
+    yield
+
+
+@pytest.mark.parametrize("guarded", [by_call, by_decorator, by_block])
+async def test_a_call_that_is_closed_sets_no_context_variable(guarded: Guarded) -> None:
+    """The garbage collector may close it while somebody else sets one, which Python 3.11 does not
+    survive; and it is over all the same.
+    """
+
+    async def waits() -> str:
+        await leave_it()
+        return ""
+
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x", timeout=5.0)
+        await breaker.call(succeed)
+        abandoned: Any = guarded(breaker, waits)
+        abandoned.send(None)
+        before = copy_context()
+        abandoned.close()
+        assert copy_context() == before
+        await breaker.call(succeed)
+        statistics = breaker.statistics()
+        assert (statistics.started, statistics.succeeded, statistics.in_flight) == (3, 2, 0)
 
 
 class TestDecorators:

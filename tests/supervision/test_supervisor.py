@@ -346,6 +346,41 @@ class TestCrashes:
             assert other.statistics().restarts == 0
 
 
+class Alarm(BaseException):
+    """What a signal handler raises."""
+
+
+async def test_a_signal_handler_raises_in_a_turn() -> None:
+    """It is no crash of the actor's, which goes on: the event loop is handed what was raised. Trio
+    ends by that, as wherever none of its tasks can be blamed.
+    """
+    handed: list[object] = []
+    async with Supervisor(max_restarts=0) as supervisor:
+        breaker = supervisor.circuit("x")
+        circuit = supervisor.find("x")
+        assert circuit is not None
+        await settle_down()
+        loop = circuit.loop.asyncio_loop
+        if loop is None:
+            with pytest.raises(Alarm):
+                supervisor._restarts._mend_crash(circuit, Alarm())
+            return
+        loop.set_exception_handler(lambda _, what: handed.append(what["exception"]))
+
+        class Signalled:
+            def turn_taken(self, *_: object, **__: object) -> None:
+                circuit.observers = ()
+                raise Alarm
+
+        circuit.observers = (Signalled(),)
+        circuit.call_actor()
+        await settle_down()
+        await fail_times(breaker, 3)
+        assert await is_refused(breaker)
+        assert breaker.statistics().restarts == 0
+        assert [type(each) for each in handed] == [Alarm]
+
+
 class TestGivingUp:
     """One crash more than `max_restarts` within `restart_period`."""
 
