@@ -62,6 +62,8 @@ class CircuitBreakerOpenError(Exception):
     # `new_refusal` has them filled from its `args` when one is first read.
     __slots__ = ("_reason", "last_failure", "operation_name", "retry_after", "state")
 
+    _reason: Reason | None
+
     def __init__(
         self,
         operation_name: str,
@@ -74,13 +76,13 @@ class CircuitBreakerOpenError(Exception):
             state = CircuitState(state)
         if retry_after is None:  # likewise: so some write infinity
             retry_after = math.inf
+        super().__setattr__("_reason", reason)  # the first of them, as `__setattr__` is to know
         if len(self.args) < 5:  # what is given by name, `BaseException` does not keep
             self.args = (operation_name, retry_after, state, last_failure, reason)
         self.operation_name = operation_name
         self.retry_after = retry_after + 0.0  # a float, also if it was given as an int
         self.state = state
         self.last_failure = last_failure
-        self._reason = reason
 
     if not TYPE_CHECKING:  # pragma: no branch
 
@@ -90,6 +92,12 @@ class CircuitBreakerOpenError(Exception):
                 raise AttributeError(what, name=name, obj=self)
             CircuitBreakerOpenError.__init__(self, *self.args[:5])
             return getattr(self, name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # What nobody has read yet comes from `args` as they were, and before what is put now.
+            if not name.startswith("__") and type(self) is CircuitBreakerOpenError:
+                hasattr(self, "_reason")
+            super().__setattr__(name, value)
 
     @property
     def reason(self) -> str:

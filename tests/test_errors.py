@@ -29,7 +29,7 @@ from supervisor import (
     app_settings,
 )
 from supervisor.errors import describe, new_refusal, shown_to_others
-from tests.support.worlds import Down, settle_down
+from tests.support.worlds import Down, fail, settle_down
 
 
 def test_its_attributes() -> None:
@@ -157,6 +157,72 @@ def test_a_refusal_whose_attributes_nobody_has_read_yet(
         AttributeError, match="'CircuitBreakerOpenError' object has no attribute 'x'"
     ):
         error.x  # type: ignore[attr-defined]  # noqa: B018
+
+
+GIVEN = {
+    "operation_name": "prices",
+    "retry_after": 3.0,
+    "state": CircuitState.OPEN,
+    "last_failure": "OSError: somebody's secret",
+    "_reason": None,
+}
+
+refusals = pytest.mark.parametrize("make", [CircuitBreakerOpenError, new_refusal])
+
+
+def told_by(error: CircuitBreakerOpenError) -> dict[str, object]:
+    """Its attributes."""
+    return {name: getattr(error, name) for name in GIVEN}
+
+
+@refusals
+@pytest.mark.parametrize(
+    "args", [("while paying", *GIVEN.values()), ("while paying",), ("x", 1.0), ()]
+)
+def test_a_refusal_whose_args_somebody_has_changed(
+    make: Callable[..., CircuitBreakerOpenError], args: tuple[object, ...]
+) -> None:
+    """Its attributes, and what it says, stay as they were, also if nobody has read them before."""
+    error, as_it_was = make(*GIVEN.values()), make(*GIVEN.values())
+    error.args = args
+    assert told_by(error) == GIVEN
+    assert str(error) == str(as_it_was)
+    assert error.args == args
+
+
+@refusals
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("operation_name", "pay"),
+        ("retry_after", 9.0),
+        ("state", CircuitState.FORCED_OPEN),
+        ("last_failure", None),
+        ("_reason", "ramp"),
+    ],
+)
+def test_what_somebody_puts_on_a_refusal(
+    make: Callable[..., CircuitBreakerOpenError], name: str, value: object
+) -> None:
+    """It stays there, whatever is read later; and so does all that was there."""
+    error = make(*GIVEN.values())
+    setattr(error, name, value)
+    for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert told_by(twin) == {**GIVEN, name: value}
+
+
+@pytest.mark.anyio
+async def test_a_failure_that_is_not_to_be_shown() -> None:
+    """Whoever takes it off a refusal does not find it in the text."""
+    breaker = CircuitBreaker("prices", failure_threshold=1)
+    with pytest.raises(Down):
+        await breaker.call(fail)
+    for refused in (breaker(fail), lambda: breaker.call(fail)):
+        with pytest.raises(CircuitBreakerOpenError) as raised:
+            await refused()
+        raised.value.last_failure = None
+        assert raised.value.state is CircuitState.OPEN
+        assert "Down" not in str(raised.value)
 
 
 class Unlike(CircuitBreakerOpenError):
