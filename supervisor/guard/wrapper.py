@@ -128,9 +128,9 @@ def wrap(
 ) -> Callable[P, Coroutine[Any, Any, R]]:
     """Return the coroutine function that guards calls of `func`, which is an async one."""
     if type(func) is FunctionType:
-        shape = _shape_of(func)
-        if all(name.isidentifier() and not iskeyword(name) for name in shape.names):
-            return functools.update_wrapper(_maker_for(shape)(breaker, func), func)
+        make = _maker_for(_shape_of(func))
+        if make is not None:
+            return functools.update_wrapper(make(breaker, func), func)
     return wrap_plainly(breaker, func)
 
 
@@ -187,8 +187,13 @@ def _shape_of(func: FunctionType) -> Shape:
 
 
 @functools.lru_cache(maxsize=1024)
-def _maker_for(shape: Shape) -> Callable[..., Callable[..., Coroutine[Any, Any, Any]]]:
-    """Return what makes wrappers of that shape, for a breaker and a function."""
+def _maker_for(shape: Shape) -> Callable[..., Callable[..., Coroutine[Any, Any, Any]]] | None:
+    """Return what makes wrappers of that shape, for a breaker and a function.
+
+    None: it has a name that no source can have, since a program has made the function.
+    """
+    if not all(map(_can_be_written, shape.names)):
+        return None
     prefix = "_"
     while any(name.startswith(prefix) for name in shape.names):
         prefix += "_"
@@ -201,6 +206,12 @@ def _maker_for(shape: Shape) -> Callable[..., Callable[..., Coroutine[Any, Any, 
     exec(compile(source, filename, "exec"), space)  # noqa: S102  (names of parameters, and no more)
     made: Callable[..., Any] = space["make"]
     return made
+
+
+def _can_be_written(name: str) -> bool:
+    if not name.isidentifier() or iskeyword(name):
+        return False
+    return compile(name, "name", "eval").co_names == (name,)  # Python reads some letters as others
 
 
 def source_for(shape: Shape, prefix: str) -> str:

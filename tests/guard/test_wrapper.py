@@ -294,12 +294,28 @@ class TestOthersThanOrdinaryFunctions:
         assert await breaker(Client())(3) == 3
         assert breaker.statistics().succeeded == 1
 
-    async def test_names_that_are_none(self) -> None:
-        """A code object that was made by a program may have parameters of any name."""
-        odd = by_position.__code__.replace(co_varnames=(".0", "class"))
+    @pytest.mark.parametrize(
+        "names",
+        [
+            (".0", "class"),
+            ("__debug__", "b"),
+            ("\N{LATIN SMALL LIGATURE FI}", "b"),
+            ("\N{LATIN SMALL LIGATURE FI}", "fi"),
+            ("a", "\N{FEMININE ORDINAL INDICATOR}"),
+        ],
+        ids=ascii,
+    )
+    async def test_names_that_are_none(self, names: tuple[str, str]) -> None:
+        """A code object that was made by a program may have parameters of any name, also of those
+        that Python reads as others in a source.
+        """
+        odd = FunctionType(by_position.__code__.replace(co_varnames=names), {})
         breaker = CircuitBreaker("x")
-        assert await breaker(FunctionType(odd, {}))(1, 2) == (1, 2)
-        assert breaker.statistics().succeeded == 1
+        guarded = breaker(odd)
+        assert await guarded(1, 2) == (1, 2)
+        assert await guarded(**dict(zip(names, (1, 2), strict=True))) == (1, 2)
+        assert await outcome(guarded, fi=1) == await outcome(odd, fi=1)
+        assert breaker.statistics().succeeded == 2
 
 
 decorated = CircuitBreaker("decorated")(everything)
