@@ -51,7 +51,7 @@ class Totals:
             self.would_have_refused + other.would_have_refused,
             self.stale + other.stale,
             self.restarts + other.restarts,
-            Counter(self.refusals) + Counter(other.refusals),
+            Counter(self.refusals) + Counter(other.refusals) if other.refusals else self.refusals,
         )
 
 
