@@ -548,13 +548,16 @@ class TestFunctionsOfThePolicy:
 
     @every_way_and_thread
     @pytest.mark.parametrize("field", ["failure_on", "ignore", "classify", "recovery_from"])
-    async def test_one_that_is_async(self, guarded: Guarded, field: str) -> None:
-        """It is named, and not left un-awaited."""
+    async def test_one_that_turns_out_to_be_async(self, guarded: Guarded, field: str) -> None:
+        """It is named, and what it returned is not left un-awaited."""
 
         async def judge(error: object) -> bool:
             return True
 
-        breaker = CircuitBreaker("x", 9, **{field: judge})
+        def seems_plain(error: object) -> object:
+            return judge(error)
+
+        breaker = CircuitBreaker("x", 9, **{field: seems_plain})
         with pytest.raises(TypeError, match=f"^{field} must be a plain function"):
             await guarded(breaker, fail)
         assert counted(breaker) == {"failed": 1}
