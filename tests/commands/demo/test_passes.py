@@ -24,19 +24,31 @@ pytestmark = pytest.mark.anyio
 PLAN = Plan(workers=40)
 
 
-async def both_passes(plan: Plan = PLAN) -> tuple[Pass, Pass]:
-    """Run the demo's passes against a server in this very event loop, by its virtual clock."""
-    server = Server(clock=anyio.current_time)
-    remote = Remote("http://server", lambda: httpx.ASGITransport(server), anyio.current_time)
-    async with Supervisor() as supervisor:
-        return await run_passes(plan, remote, Console(file=io.StringIO()), supervisor)
+Both = tuple[Pass, Pass]
 
 
-async def test_circuits_spare_a_dead_server() -> None:
+@pytest.fixture(scope="module")
+def known() -> dict[str, Both]:
+    """The demo's passes on each kind of event loop, for all tests that only look at them."""
+    return {}
+
+
+@pytest.fixture
+async def both(request: pytest.FixtureRequest, known: dict[str, Both]) -> Both:
+    """The passes, against a server in this very event loop, by its virtual clock."""
+    kind = request.node.callspec.params["anyio_backend"]
+    if kind not in known:
+        server = Server(clock=anyio.current_time)
+        remote = Remote("http://server", lambda: httpx.ASGITransport(server), anyio.current_time)
+        async with Supervisor() as supervisor:
+            console = Console(file=io.StringIO())
+            known[kind] = await run_passes(PLAN, remote, console, supervisor)
+    return known[kind]
+
+
+async def test_circuits_spare_a_dead_server(both: Both) -> None:
     """It gets a fraction of the requests, and agents know at once; the rest is as before."""
-    without, guarded = (
-        Figures.of(measured, PLAN.recovery_window) for measured in await both_passes()
-    )
+    without, guarded = (Figures.of(measured, PLAN.recovery_window) for measured in both)
     assert guarded.dead_requests < without.dead_requests / 5
     assert guarded.rejected > 0
     assert guarded.times_opened >= len(OPERATIONS)
@@ -45,9 +57,9 @@ async def test_circuits_spare_a_dead_server() -> None:
     assert min(without.succeeded, guarded.succeeded) > 0
 
 
-async def test_the_figures_add_up() -> None:
+async def test_the_figures_add_up(both: Both) -> None:
     """What the agents sent is what the server counted, and no call is lost."""
-    for measured in await both_passes():
+    for measured in both:
         figures = Figures.of(measured, PLAN.recovery_window)
         assert sum(call.requests for call in measured.calls) == figures.requests
         assert figures.succeeded + figures.failed + figures.rejected == len(measured.calls)
@@ -56,9 +68,9 @@ async def test_the_figures_add_up() -> None:
         assert sum(measured.server.dead) == figures.dead_requests
 
 
-async def test_requests_are_dead_in_the_outage_only() -> None:
+async def test_requests_are_dead_in_the_outage_only(both: Both) -> None:
     """The server's periods, the plan's outage and the agents' clock agree."""
-    for measured in await both_passes():
+    for measured in both:
         server = measured.server
         assert (server.dead_from, server.dead_until) == (PLAN.dead_from, PLAN.dead_until)
         for period, (healthy, dead) in enumerate(zip(server.healthy, server.dead, strict=True)):
@@ -70,9 +82,9 @@ async def test_requests_are_dead_in_the_outage_only() -> None:
         assert {call.outcome for call in before} == {"succeeded"}
 
 
-async def test_the_service_recovers() -> None:
+async def test_the_service_recovers(both: Both) -> None:
     """Every circuit closes after the outage, within a recovery timeout and a few calls."""
-    without, guarded = await both_passes()
+    without, guarded = both
     for measured in (without, guarded):
         figures = Figures.of(measured, PLAN.recovery_window)
         assert figures.first_success is not None
@@ -85,9 +97,9 @@ async def test_the_service_recovers() -> None:
         assert changes[-1].at > PLAN.dead_until
 
 
-async def test_every_change_of_state_is_kept() -> None:
+async def test_every_change_of_state_is_kept(both: Both) -> None:
     """They are in order, and each circuit goes round by the rules."""
-    _, guarded = await both_passes()
+    _, guarded = both
     assert [change.at for change in guarded.changes] == sorted(
         change.at for change in guarded.changes
     )

@@ -44,7 +44,25 @@ async def nobody_watches(scene: Scene) -> None:
     """Nothing is to be seen."""
 
 
-async def passes_in_memory(plan: Plan = PLAN) -> tuple[FleetPass, FleetPass]:
+Both = tuple[FleetPass, FleetPass]
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Both]:
+    """The passes on each kind of event loop, for all tests that only look at them."""
+    return {}
+
+
+@pytest.fixture
+async def both(request: pytest.FixtureRequest, known: dict[str, Both]) -> Both:
+    """Both passes, with a store in memory."""
+    kind = request.node.callspec.params["anyio_backend"]
+    if kind not in known:
+        known[kind] = await passes_in_memory(PLAN)
+    return known[kind]
+
+
+async def passes_in_memory(plan: Plan) -> Both:
     """Both passes, by tasks in the place of processes, with a store in memory."""
     store = MemorySharing()
     server = Server(clock=anyio.current_time)
@@ -76,9 +94,9 @@ async def passes_in_memory(plan: Plan = PLAN) -> tuple[FleetPass, FleetPass]:
 
 
 @pytest.mark.anyio
-async def test_sharing_spares_a_dead_server() -> None:
+async def test_sharing_spares_a_dead_server(both: Both) -> None:
     """All learn from the first, and one probe at a time finds out for all."""
-    alone, shared = await passes_in_memory()
+    alone, shared = both
     by_itself, together = FleetFigures.of(alone), FleetFigures.of(shared)
     assert together.dead_requests < by_itself.dead_requests
     assert together.late_requests == 0 < by_itself.late_requests
@@ -95,9 +113,9 @@ async def test_sharing_spares_a_dead_server() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_figures_add_up() -> None:
+async def test_the_figures_add_up(both: Both) -> None:
     """What the processes have sent is what the server has counted."""
-    for measured in await passes_in_memory():
+    for measured in both:
         calls = [call for diary in measured.diaries for call in diary.calls]
         sent = [call for call in calls if call.outcome != "rejected"]
         assert len(sent) == sum(measured.server.healthy) + sum(measured.server.dead)
