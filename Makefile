@@ -53,7 +53,7 @@ help:
 	@echo "make soak [MINUTES=10]     10,000 tasks, 1,000 circuits, outages, cancels and crashes"
 	@echo "make mutate                how many faults put into the core the tests would find"
 	@echo "make bench-quick           speed and behaviour against the peers, in a minute"
-	@echo "make bench                 the same in full, in under ten"
+	@echo "make bench                 the same in full, in a quarter of an hour"
 	@echo "make bench-fleet           processes that share circuits, beside the peers, in ten minutes"
 	@echo "make pictures              what policies do on traces: docs/images/policies-*.svg"
 	@echo "make site                  the documentation as a site in site/, with every link checked"

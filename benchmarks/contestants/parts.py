@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import ContextVar
-from threading import get_ident
 from typing import Any
-
-from anyio.lowlevel import current_token
 
 from benchmarks.contestants.interface import EVERYWHERE, Contestant, Guard
 from supervisor.loop.event_loop import EventLoop
@@ -22,23 +19,15 @@ async def coroutine(func: Guard, /, *args: Any, **kwargs: Any) -> Any:
     return await func(*args, **kwargs)
 
 
-class Checks:
-    """Asks, as every call has to, whether it is in the right thread and on the right loop."""
+class Look:
+    """Looks, as every call has to, whether it is on the circuit's own event loop."""
 
     def __init__(self) -> None:
-        loop = EventLoop(current_token())
-        self.thread = loop.thread
-        self.is_running = loop.is_running
+        self.home = EventLoop.here()
 
-    async def thread_only(self, func: Guard, /, *args: Any, **kwargs: Any) -> Any:
-        """Check the thread."""
-        if self.thread != get_ident():
-            raise RuntimeError
-        return await func(*args, **kwargs)
-
-    async def both(self, func: Guard, /, *args: Any, **kwargs: Any) -> Any:
-        """Check the thread and the event loop."""
-        if self.thread != get_ident() or not self.is_running():
+    async def guard(self, func: Guard, /, *args: Any, **kwargs: Any) -> Any:
+        """Look where this runs."""
+        if (home := self.home).where() != home.place or home.turn not in home.turns:
             raise RuntimeError
         return await func(*args, **kwargs)
 
@@ -84,8 +73,7 @@ def _part(name: str, guard: Callable[[], Guard]) -> Contestant:
 
 PARTS = (
     _part("a coroutine", lambda: coroutine),
-    _part("… that checks the thread", lambda: Checks().thread_only),
-    _part("… and the loop", lambda: Checks().both),
+    _part("… that looks where it runs", lambda: Look().guard),
     _part("a coroutine with a block in it", lambda: in_block(EmptyBlock())),
     _part("… that remembers its entry", lambda: in_block(RememberedBlock())),
 )

@@ -19,8 +19,8 @@ May know the machine, the policy and the event loop; knows no supervisor and no 
 """
 
 from supervisor.circuit.actor import catch_up, pause, run_actor
-from supervisor.circuit.admission import admit, admit_at_once
-from supervisor.circuit.asking import ask, spend_retry
+from supervisor.circuit.admission import admit, admit_at_once, ask
+from supervisor.circuit.asking import spend_retry
 from supervisor.circuit.calls import Observed, Part, Ticket
 from supervisor.circuit.figures import figures_of
 from supervisor.circuit.judging import settle_error, settle_result

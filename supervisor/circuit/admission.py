@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.askers import error_for, reason_of
-from supervisor.circuit.asking import answer_without_actor, ask, begin_call, refuse
+from supervisor.circuit.askers import Pause, error_for, reason_of
+from supervisor.circuit.asking import answer_without_actor, ask_actor, begin_call, refuse
 from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, innermost_begun, is_inside
 from supervisor.circuit.observing import is_observed
 from supervisor.circuit.record import Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
-from supervisor.errors import new_refusal
-from supervisor.loop import deadline_here
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, new_refusal
+from supervisor.loop import (
+    deadline_here,
+    forget_who_was_here,
+    let_others_go_first,
+    times_here_before,
+)
 from supervisor.machine import CircuitState, Grant, WaitFor
 
 # Python 3.11 takes 50 ns to look up a member in its class.
 _OPEN: Final = CircuitState.OPEN
 _HALF_OPEN: Final = CircuitState.HALF_OPEN
 
-REFUSED_AT_ONCE: Final = 512
-"""Calls of which one at least asks the actor. A caller who makes another call after each refusal
-would never let the event loop run: no timer, no cancellation, no other task.
+LOOKS_EVERY: Final = 64
+"""Refused calls of which one looks who makes them: see the loop's `fairness`."""
+
+LOOKS_IN_A_ROW: Final = 4
+"""Looks at one and the same task after which it asks the actor, so that others have their turns; or
+one, if somebody waits for the actor already.
 """
 
 
@@ -30,7 +39,7 @@ async def admit(circuit: Circuit, retry: bool, wait: float | None, wait_for: Wai
     """Admit or refuse one call, which may be another attempt, or be ready to wait.
 
     Raises:
-        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask`.
+        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
     """
     if wait is None and not retry:
         ticket = admit_at_once(circuit)
@@ -44,6 +53,33 @@ async def admit(circuit: Circuit, retry: bool, wait: float | None, wait_for: Wai
         return await ask(circuit, retry)
     until, deadline = circuit.loop.clock.time() + wait, deadline_here()
     return await ask(circuit, retry, until, wait_for, deadline)
+
+
+async def ask(
+    circuit: Circuit,
+    retry: bool = False,
+    wait_until: float | None = None,
+    wait_for: WaitFor = "closed",
+    deadline: float = math.inf,
+) -> Ticket:
+    """Let the actor admit or refuse the call that `admit_at_once` has not answered. Where there is
+    none, let others have their turns before the caller goes on.
+
+    Raises:
+        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
+    """
+    patience = None if wait_until is None else min(wait_until, deadline)
+    if not (_has_no_actor(circuit, patience) and times_here_before()):
+        return await ask_actor(circuit, retry, wait_until, wait_for, deadline)
+    forget_who_was_here()
+    try:
+        ticket = admit_at_once(circuit, must_ask=retry, may_refuse=wait_until is None)
+        if ticket is None:
+            return await ask_actor(circuit, retry, wait_until, wait_for, deadline)
+    except (CircuitBreakerOpenError, CircuitStoppedError):  # decided, and counted, at once
+        await let_others_go_first()
+        raise
+    return ticket
 
 
 def admit_at_once(
@@ -70,7 +106,8 @@ def admit_at_once(
         circuit.started += 1
         return circuit.grant
     now = circuit.loop.clock.time()
-    if now >= circuit.refuse_until or not may_refuse or circuit.started % REFUSED_AT_ONCE == 0:
+    goes_on = circuit.started % LOOKS_EVERY == 0 and _goes_on(circuit)
+    if goes_on or not may_refuse or now >= circuit.refuse_until:
         return None
     if innermost_begun() is not None and is_inside(circuit):
         return as_part(circuit)
@@ -104,10 +141,27 @@ def _admit_under_lease(circuit: Circuit, allowance: Allowance) -> Ticket | None:
     return allowance.grant
 
 
-def _admit_without_actor(circuit: Circuit) -> Ticket:
+def _goes_on(circuit: Circuit) -> bool:
+    """Whether one task makes all calls, and should leave others their turns by now."""
+    goes_on = times_here_before() >= (1 if circuit.askers else LOOKS_IN_A_ROW)
+    if goes_on:
+        forget_who_was_here()
+    return goes_on
+
+
+def _has_no_actor(circuit: Circuit, patience: float | None) -> bool:
+    """Whether there is none that would answer a call, which would wait up to that time."""
+    if isinstance(circuit.instead, Pause):
+        return patience is None or patience <= circuit.instead.until
+    return not circuit.running
+
+
+def _admit_without_actor(circuit: Circuit) -> Ticket | None:
     answer = answer_without_actor(circuit)
     if isinstance(answer, Grant):
         return answer  # its call is not counted
+    if times_here_before():
+        return None
     refuse(circuit, reason_of(answer))
     try:
         raise error_for(circuit.name, answer)

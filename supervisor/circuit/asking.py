@@ -32,14 +32,14 @@ leaves others their turns.
 """
 
 
-async def ask(
+async def ask_actor(
     circuit: Circuit,
     retry: bool = False,
     wait_until: float | None = None,
     wait_for: WaitFor = "closed",
     deadline: float = math.inf,
 ) -> Ticket:
-    """Let the actor admit or refuse the call that `admit_at_once` could not answer.
+    """Let the actor admit or refuse a call.
 
     Raises:
         CircuitBreakerOpenError: the call is refused; also if the actor pauses after a crash, and
@@ -56,7 +56,7 @@ async def ask(
     draw = random.random() if shares else 0.0  # noqa: S311  (nobody is to be kept from guessing)
     permit = _next_permit(circuit)
     request = Acquire(permit, circuit.time(), draw, retry, wait_until, wait_for, deadline)
-    return await _ask_actor(circuit, request)
+    return await _wait_for_answer(circuit, request)
 
 
 async def spend_retry(circuit: Circuit) -> None:
@@ -64,12 +64,12 @@ async def spend_retry(circuit: Circuit) -> None:
 
     Raises:
         CircuitBreakerOpenError: it is spent.
-        CircuitCrashedError, CircuitStoppedError: see `ask`.
+        CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
     """
     if circuit.latest_policy.retry_budget is None:
         return
     if circuit.running:
-        await _ask_actor(circuit, Retry(_next_permit(circuit), circuit.time()))
+        await _wait_for_answer(circuit, Retry(_next_permit(circuit), circuit.time()))
         return
     answer = answer_without_actor(circuit)
     if not isinstance(answer, Grant):
@@ -147,7 +147,7 @@ def _next_permit(circuit: Circuit) -> int:
     return circuit.last_permit
 
 
-async def _ask_actor(circuit: Circuit, request: Acquire | Retry) -> Ticket:
+async def _wait_for_answer(circuit: Circuit, request: Acquire | Retry) -> Ticket:
     """Wait for the actor's answer, and return or raise it."""
     permit, asks_for_call = request.permit, isinstance(request, Acquire)
     started = asked = 0

@@ -18,7 +18,7 @@ from supervisor.guard.copies import Copied
 from supervisor.guard.entered import entered_last
 from supervisor.guard.joining import BY_NAME, OWNED
 from supervisor.guard.streaming import Streaming
-from supervisor.loop import read_settings_if_any
+from supervisor.loop import let_others_go_first, read_settings_if_any, times_here_before
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
 from supervisor.settings import app_settings
@@ -187,7 +187,12 @@ class CircuitHandle(ByHand, Streaming, Copied):
             return known
         if not app_settings.knows_running_circuits and entered_last() is None:
             await read_settings_if_any()
-        return self._join()
+        try:
+            return self._join()
+        except Exception:  # who makes another call at once is to leave others their turns
+            if times_here_before():
+                await let_others_go_first()
+            raise
 
     def _join(self) -> Circuit:
         """Join the circuit of this name that runs on the running event loop, or start it."""

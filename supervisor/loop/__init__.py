@@ -10,6 +10,7 @@ Knows nothing of circuits. Only this room, and what is for tests, may name async
     limits         what not every loop of asyncio's knows
     forks          what has to be known in a process that was forked
     turns          what holds until the next one
+    fairness       who goes on and on, and is to leave others their turns
     workers        what would keep it waiting: settings that are read from files
     posting        what it is asked to do later, by worker threads above all
     cancellation   which errors are cancellations
@@ -22,6 +23,7 @@ from supervisor.loop.cancellation import is_cancellation
 from supervisor.loop.closing import forget_closed, forget_once_closed, when_closed
 from supervisor.loop.deadlines import deadline, deadline_here
 from supervisor.loop.event_loop import NOWHERE, Clock, EventLoop, Native, running_loop
+from supervisor.loop.fairness import forget_who_was_here, let_others_go_first, times_here_before
 from supervisor.loop.forks import in_forked_process
 from supervisor.loop.limits import LONGEST_TIMER
 from supervisor.loop.posting import from_worker_thread, has_closed, post, raise_later
@@ -55,12 +57,14 @@ __all__ = [
     "deadline_here",
     "forget_closed",
     "forget_once_closed",
+    "forget_who_was_here",
     "from_worker_thread",
     "has_closed",
     "in_forked_process",
     "is_cancellation",
     "is_cancelled_here",
     "is_cancelled_itself",
+    "let_others_go_first",
     "post",
     "raise_later",
     "read_settings",
@@ -70,5 +74,6 @@ __all__ = [
     "someone_goes_on",
     "time_in_process",
     "time_limit",
+    "times_here_before",
     "when_closed",
 ]

@@ -194,11 +194,12 @@ class Specification:
         self.stopped = False
         self.given_up: GivenUp | None = None
         self.ended = 0  # of those that were admitted before it was given up
+        self.asked_before = 0
 
     def give_up(self, then: GivenUp) -> None:
         """Let the actor be given up now: what is guarded no more is not counted, either."""
         self.catch_up()
-        self.given_up = then
+        self.given_up, self.asked_before = then, self.asked
         for waiting in self.oracle.waiting:
             self.keep(waiting.call, self.without_actor)
 
@@ -261,19 +262,22 @@ class Specification:
         self.oracle.settle(call, str(outcome.value), None, of_kind, slow)
         self.collect()
 
-    def be_cancelled(self, call: int) -> None:
+    def be_cancelled(self, call: int, cancelled: int) -> None:
         """Let a caller be cancelled: in its call, or else while it waits to be admitted, or with
-        an answer that it has not seen.
+        an answer that it has not seen. So many are counted as cancelled by then: not the one that
+        was refused at once, and would only have let others go first.
         """
         self.catch_up()
         if call in self.running:
             failed = self.running[call].policy.failure_on_cancel
             self.end(call, PLAIN_FAILURE if failed else Outcome.CANCELLED)
             return
-        self.answers.pop(call, None)
+        answer = self.answers.pop(call, None)
         self.policies.pop(call, None)
         if self.given_up is not None:
-            self.ended += 1
+            self.ended += call <= self.asked_before
+            return
+        if isinstance(answer, Refused) and cancelled == self.oracle.figures["cancelled"]:
             return
         self.oracle.withdraw(call)
         self.collect()
@@ -344,7 +348,7 @@ class Specification:
         oracle, figures = self.oracle, breaker.statistics()
         if self.given_up is not None:
             in_flight = sum(call.admitted.period >= 0 for call in self.running.values())
-            in_flight += len(self.answers)
+            in_flight += sum(call <= self.asked_before for call in self.answers)
             ended = figures.succeeded + figures.failed + figures.ignored + figures.cancelled
             assert ended == self.ended + sum(oracle.figures[each] for each in ENDS)
             assert figures.in_flight == in_flight
@@ -562,7 +566,7 @@ async def one_history(policy_name: str, seed: int, steps: int = 12) -> int:
         except Down:
             pass
         except anyio.get_cancelled_exc_class():
-            specification.be_cancelled(number)
+            specification.be_cancelled(number, breaker.statistics().cancelled)
             raise
         return True
 

@@ -31,7 +31,10 @@ def bench(backend: Backend, *names: str) -> Bench:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["success", "mixed", "reject", "tasks-10", "circuits-10", "retry"])
+@pytest.mark.parametrize(
+    "name",
+    ["success", "failure", "mixed", "parts", "reject", "tasks-10", "circuits-10", "retry"],
+)
 def test_every_contestant_takes_every_turn(backend: Backend, name: str) -> None:
     """A case gives each contestant as many figures as there are rounds, and has no problems."""
     case = CASES_BY_NAME[name]

@@ -21,6 +21,7 @@ from supervisor import (
 )
 from tests.support.worlds import (
     crash,
+    crash_on_order,
     fail_times,
     poison,
     settle_down,
@@ -29,15 +30,6 @@ from tests.support.worlds import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-async def crashed(supervisor: Supervisor, name: str = "x") -> None:
-    """Let the actor crash on a message that comes as orders do."""
-    circuit = supervisor.find(name)
-    assert circuit is not None
-    circuit.put("poison")  # type: ignore[arg-type]
-    circuit.call_actor()
-    await settle_down()
 
 
 async def refusal_of(breaker: CircuitBreaker) -> CircuitBreakerOpenError:
@@ -79,7 +71,7 @@ async def test_no_pause_by_default() -> None:
     async with Supervisor() as supervisor:
         breaker = supervisor.circuit("x", failure_threshold=1)
         events = supervisor.events()
-        await crashed(supervisor)
+        await crash_on_order(supervisor)
         assert breaker.statistics().restarts_in == 0
         await fail_times(breaker, 1)
         assert breaker.state is CircuitState.OPEN
@@ -95,7 +87,7 @@ async def test_pauses_grow_up_to_the_longest() -> None:
         events = supervisor.events()
         for pause in (1, 2, 3, 3):
             began = anyio.current_time()
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             assert breaker.statistics().restarts_in == pytest.approx(pause, abs=0.01)
             await anyio.sleep(pause + 0.01)
             assert breaker.statistics().restarts_in == 0
@@ -109,7 +101,7 @@ async def test_a_crash_that_is_long_ago_makes_no_pause_longer() -> None:
     async with Supervisor(restart_pause=1, restart_period=10) as supervisor:
         breaker = supervisor.circuit("x")
         for _ in range(5):
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             assert breaker.statistics().restarts_in == pytest.approx(1, abs=0.01)
             await anyio.sleep(10)
 
@@ -135,7 +127,7 @@ class TestMeanwhile:
         async with Supervisor(restart_pause=5) as supervisor:
             breaker = supervisor.circuit("x", failure_threshold=3)
             await breaker.call(succeed)
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             for _ in range(10):
                 assert await breaker.call(succeed) == "fine"
             await fail_times(breaker, 2)
@@ -154,7 +146,7 @@ class TestMeanwhile:
         """The refusal says why, and how long it takes from now on."""
         async with Supervisor(restart_pause=5) as supervisor:
             breaker = supervisor.circuit("x", failure_threshold=1)
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             await anyio.sleep(2)
             with anyio.fail_after(0.5):
                 await fail_times(breaker, 1)
@@ -173,7 +165,7 @@ class TestMeanwhile:
             breaker = supervisor.circuit("x", failure_threshold=1, recovery_timeout=10)
             await fail_times(breaker, 1)
             await settle_down()
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             assert (await refusal_of(breaker)).reason == "open"
             await anyio.sleep(12)
             assert (await refusal_of(breaker)).reason == "restarting"
@@ -186,7 +178,7 @@ class TestMeanwhile:
         """They show at once, and are obeyed when it starts."""
         async with Supervisor(restart_pause=5) as supervisor:
             breaker = supervisor.circuit("x")
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             breaker.force_open()
             assert breaker.state is CircuitState.FORCED_OPEN
             assert (await refusal_of(breaker)).reason == "restarting"
@@ -197,7 +189,7 @@ class TestMeanwhile:
         """`figures()` says how long it takes as well."""
         async with Supervisor(restart_pause=5) as supervisor:
             supervisor.circuit("x")
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             await anyio.sleep(1)
             told = await anyio.to_thread.run_sync(supervisor.figures)
             assert told.circuits["x"].restarts_in == pytest.approx(4, abs=0.01)
@@ -259,7 +251,7 @@ class TestThoseWhoAskAlready:
             tasks.start_soon(wait, breaker, 30)
             await settle_down()
             assert breaker.statistics().waiting == 2
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             assert breaker.statistics().waiting == 1
             tasks.start_soon(wait, breaker, 4)
             tasks.start_soon(wait, breaker, 40)
@@ -271,7 +263,7 @@ class TestThoseWhoAskAlready:
         """Another attempt asks for the budget, and does not hang."""
         async with Supervisor(restart_pause=5) as supervisor:
             breaker = supervisor.circuit("x", retry_budget=0.5)
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             with anyio.fail_after(1), pytest.raises(CircuitBreakerOpenError, match="starting"):
                 await breaker.spend_retry()
             assert is_balanced(breaker.statistics())
@@ -283,7 +275,7 @@ class TestThoseWhoAskAlready:
             await fail_times(breaker, 1)
             await anyio.sleep(1.01)
             permit = await breaker.acquire()
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             permit.succeed()
             assert breaker.state is CircuitState.CLOSED
             assert (await refusal_of(breaker)).reason == "restarting"
@@ -313,7 +305,7 @@ class TestTheEnd:
                     await fail_times(breaker, 1)
                     tasks.start_soon(wait, breaker)
                     await settle_down()
-                    await crashed(supervisor)
+                    await crash_on_order(supervisor)
                     if leave == "stop":
                         supervisor.stop("x")
                         await settle_down()
@@ -331,7 +323,7 @@ class TestTheEnd:
         """An idle one may be retired meanwhile: its successor has an actor."""
         async with Supervisor(restart_pause=1000, idle_timeout=10) as supervisor:
             breaker = supervisor.circuit("x", failure_threshold=1)
-            await crashed(supervisor)
+            await crash_on_order(supervisor)
             await anyio.sleep(20)
             assert "x" not in supervisor
             await fail_times(breaker, 1)
@@ -347,10 +339,10 @@ class TestTheEnd:
             async with supervisor:
                 breaker = supervisor.circuit("x")
                 for pause in (1, 2):
-                    await crashed(supervisor)
+                    await crash_on_order(supervisor)
                     assert breaker.statistics().running
                     await anyio.sleep(pause + 0.01)
-                await crashed(supervisor)
+                await crash_on_order(supervisor)
                 figures = breaker.statistics()
                 assert (figures.running, figures.restarts_in) == (False, 0)
                 if verdict == "refuse":

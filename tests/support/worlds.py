@@ -126,6 +126,15 @@ def poison(circuit: Circuit) -> None:
     circuit.mailbox.messages.append("poison")  # type: ignore[arg-type]
 
 
+async def crash_on_order(supervisor: Supervisor, name: str = "x") -> None:
+    """Let an actor crash on a message that comes as orders do: from then on, calls have to ask."""
+    circuit = supervisor.find(name)
+    assert circuit is not None
+    circuit.put("poison")  # type: ignore[arg-type]
+    circuit.call_actor()
+    await settle_down()
+
+
 async def settle_down() -> None:
     """Let every task do what it can do at once."""
     for _ in range(20):
