@@ -179,6 +179,33 @@ async def test_what_is_entered_otherwise_is_left_once(enter: Enter) -> None:
         inside.set()
 
 
+async def test_what_is_entered_otherwise_may_be_left_in_another_order() -> None:
+    """As a generator does that is read by turns with another one."""
+    x, y, z = (CircuitBreaker(name) for name in "xyz")
+    async with AsyncExitStack() as of_x, AsyncExitStack() as of_y, AsyncExitStack() as of_z:
+        for stack, breaker in ((of_x, x), (of_y, y), (of_z, z)):
+            await stack.enter_async_context(breaker)
+        await of_x.aclose()
+        assert [figures(each) for each in (x, y, z)] == [(0, 1, 0, 0), (1, 0, 0, 0), (1, 0, 0, 0)]
+        await of_z.aclose()
+        await of_y.aclose()
+    assert [figures(each) for each in (x, y, z)] == [(0, 1, 0, 0)] * 3
+
+
+async def test_what_a_task_has_left_is_no_block_of_its_parent() -> None:
+    """Which remembers it as well, and forgets it when it enters the next one."""
+    breaker, other = CircuitBreaker("x"), CircuitBreaker("y")
+    stack = AsyncExitStack()
+    await stack.enter_async_context(breaker)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stack.aclose)
+    assert figures(breaker) == (0, 1, 0, 0)
+    async with by_a_stack(other):
+        with pytest.raises(RuntimeError, match="was entered in another context"):
+            await breaker.__aexit__(None, None, None)
+    assert (figures(breaker), figures(other)) == ((0, 1, 0, 0), (0, 1, 0, 0))
+
+
 async def test_a_way_out_is_used_once() -> None:
     breaker = CircuitBreaker("x")
     leave = breaker.__aexit__

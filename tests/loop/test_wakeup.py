@@ -18,6 +18,7 @@ import uvloop
 
 from supervisor.loop.event_loop import EventLoop
 from supervisor.loop.wakeup import AsyncioBell, Bell
+from tests.support.tracing import tracing
 from tests.support.worlds import settle_down
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -79,6 +80,67 @@ async def test_a_ring_that_was_cut_short_can_be_repeated() -> None:
             ring_deep_down()
         bell.ring()
     assert seen == ["awake"]
+
+
+async def ring_interrupted(at: int) -> int:
+    """Ring once more before the instruction of that number; return how many there have been."""
+    bell, seen = new_bell(), 0
+
+    async def sleep() -> None:
+        await bell.wait()
+        await anyio.sleep(1)  # it would be woken from this, too
+
+    def ring_once_more(frame: Any, event: str, _: object) -> Any:
+        nonlocal seen
+        if frame.f_code is not type(bell).ring.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == at:
+                bell.ring()
+        return ring_once_more
+
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep)
+        await settle_down()
+        with tracing(ring_once_more):
+            bell.ring()
+    assert anyio.current_time() - began >= 1
+    return seen
+
+
+@pytest.mark.anyio
+async def test_a_ring_in_the_middle_of_another_one() -> None:
+    """What the garbage collector settles rings at any instruction; it wakes the sleeper once."""
+    at = 1
+    while await ring_interrupted(at) >= at:
+        at += 1
+    assert at > 10
+
+
+def test_a_ring_while_trio_is_asked_where_it_runs() -> None:
+    """The same where coverage sees it, which does not trace while others do."""
+
+    async def main() -> None:
+        bell, in_trio_task = new_bell(), trio.lowlevel.in_trio_task
+
+        def ring_once_more() -> bool:
+            with patch.object(trio.lowlevel, "in_trio_task", in_trio_task):
+                bell.ring()
+            return in_trio_task()
+
+        async def sleep() -> None:
+            await bell.wait()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep)
+            await settle_down()
+            with patch.object(trio.lowlevel, "in_trio_task", ring_once_more):
+                bell.ring()
+
+    trio.run(main)
 
 
 @pytest.mark.anyio

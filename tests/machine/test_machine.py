@@ -456,6 +456,22 @@ def test_a_copy_is_independent() -> None:
     assert (circuit.state, running(circuit)) == (HALF_OPEN, [1])
 
 
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [
+        (CircuitState.FORCED_OPEN, True),
+        (HALF_OPEN, False),
+        (CLOSED, False),
+        (CircuitState.METRICS_ONLY, False),
+    ],
+)
+def test_who_would_only_wait(state: CircuitState, waits: bool) -> None:
+    """Nobody who may be admitted now, however long he is ready to wait."""
+    circuit = machine()
+    circuit.apply(Force(state, 1.0))
+    assert circuit.would_only_wait(Acquire(1, 2.0, wait_until=math.inf)) is waits
+
+
 def test_states_equal_their_strings() -> None:
     """Existing code compares states with strings."""
     for state in CircuitState:

@@ -175,8 +175,9 @@ class TestOtherPolicies:
         other = reconfigured(circuit, Policy(window_seconds=9.0, failures_in_a_row=5), 0.0)
         assert isinstance(other, RowTrip)
         assert (other.row, list(other.late)) == (2, [1])
+        (cancelled := other.copy()).take_all_back()
         other.take_back(1)
-        assert (other.row, circuit.row) == (1, 2)
+        assert (other.row, cancelled.row, circuit.row) == (1, 1, 2)
 
     def test_failures_in_a_row_without_a_window_are_one(self) -> None:
         """Whether they have ended or not."""

@@ -217,6 +217,19 @@ async def test_with_a_recorder_as_well() -> None:
         assert (len(await told(calls)), len(await told(again))) == (1, 1)
 
 
+async def test_with_a_recorder_that_hears_of_refusals_as_well() -> None:
+    async with Supervisor() as supervisor:
+        breaker = supervisor.circuit("x")
+        with TraceRecorder("calls.csv") as recorder:
+            supervisor.trace(recorder)
+            calls = supervisor.calls()
+            await breaker.call(succeed)
+            breaker.force_open()
+            assert await is_refused(breaker)
+        assert words(await told(calls)) == ["succeeded", "forced_open"]
+        assert recorder.written == 2
+
+
 class TestTheEnd:
     """When nobody listens any more."""
 

@@ -34,6 +34,7 @@ from supervisor import (
     Supervisor,
     app_settings,
     clear_circuit_breaker_registry,
+    current_supervisor,
     forget_kept_circuits,
     get_circuit_breaker,
     get_circuit_breaker_sync,
@@ -819,6 +820,20 @@ class TestLoopsAtOnce:
         assert first.run_until_complete(outcome_of(breaker, succeed)) == "fine"
         assert second.run_until_complete(outcome_of(breaker, fail)) == "down"
         assert first.run_until_complete(outcome_of(breaker, succeed)) == "fine"
+
+    @pytest.mark.usefixtures("kept_by_default")
+    def test_nothing_is_kept_of_what_is_stopped_in_a_pause(
+        self, loops: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """Though nobody knows what time it is on that loop."""
+
+        async def supervisor_here() -> Supervisor:
+            return current_supervisor()
+
+        breaker, paused = CircuitBreaker("x", failure_threshold=1), loops()
+        assert paused.run_until_complete(outcome_of(breaker, fail)) == "down"
+        paused.run_until_complete(supervisor_here()).stop("x")
+        assert loops().run_until_complete(outcome_of(breaker, succeed)) == "fine"
 
     @pytest.mark.parametrize("opened_ends_first", [False, True])
     @pytest.mark.usefixtures("kept_by_default")
