@@ -35,8 +35,7 @@ class Window:
     @property
     def success_rate(self) -> float | None:
         """Share of the calls that did not fail; see `failure_rate`."""
-        rate = self.failure_rate
-        return None if rate is None else 1 - rate
+        return (self.calls - self.failures) / self.calls if self.complete and self.calls else None
 
     @property
     def slow_call_rate(self) -> float | None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import supervisor
-from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor
+from supervisor import CircuitBreaker, CircuitBreakerOpenError, Supervisor, Window
 from supervisor.circuit.reading import project
 from supervisor.circuit.record import Circuit
 from supervisor.machine import Machine
@@ -212,6 +212,17 @@ async def test_an_idle_circuit_keeps_no_room_for_those_who_waited() -> None:
         await use(breaker)
         assert kept() < 4096
         assert breaker.statistics().succeeded == MANY + 1
+
+
+@pytest.mark.parametrize("calls", [10, 49, 1000])
+def test_the_rates_of_a_window_are_as_near_as_can_be(calls: int) -> None:
+    """To compare them with a number: 1 of 10 is 0.1, also where 9 of 10 failed."""
+    for failures in range(calls + 1):
+        window = Window(calls, failures, slow=0)
+        assert (window.failure_rate, window.success_rate) == (
+            failures / calls,
+            (calls - failures) / calls,
+        )
 
 
 @pytest.mark.parametrize(
