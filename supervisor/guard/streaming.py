@@ -105,7 +105,8 @@ class Streaming(ABC):
         """Decorate an async generator function or method, so that each of its streams is guarded.
 
         With or without arguments, which are those of `stream`. The circuit is asked for the first
-        item. Who leaves a loop early closes the stream as any async generator, by `aclose`.
+        item. Who leaves a loop early closes the stream as any async generator, by `aclose`. What is
+        sent to it, or thrown into it, does not reach `func`: it is no async context manager's.
 
         Raises:
             TypeError, ValueError: `func` is no async generator function, or an argument is of the

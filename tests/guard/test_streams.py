@@ -7,7 +7,7 @@ import gc
 import inspect
 import pickle
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
@@ -359,6 +359,26 @@ class TestDecorator:
                 break
         await endless().aclose()  # it has never begun
         assert (closed, counted(breaker)) == (["it"], {"succeeded": 1})
+
+    async def test_what_is_sent_or_thrown_in_does_not_reach_the_function(self) -> None:
+        """The first is dropped, the second closes it, as a reader that leaves."""
+        seen: list[object] = []
+
+        async def echo() -> AsyncGenerator[int, str]:
+            try:
+                while True:
+                    seen.append((yield 1))
+            except GeneratorExit:
+                seen.append("closed")
+                raise
+
+        breaker = CircuitBreaker("x")
+        items: Any = breaker.streaming(echo)()
+        assert await anext(items) == await items.asend("hello") == 1
+        with pytest.raises(Down):
+            await items.athrow(Down())
+        assert seen == [None, "closed"]
+        assert (breaker.statistics().succeeded, breaker.statistics().failed) == (1, 0)
 
     @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # trio says so
     async def test_left_to_the_garbage_collector(self) -> None:
