@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 
-from supervisor.arguments import check_async, check_name
+from supervisor.arguments import check_name, is_async, shown
 from supervisor.circuit import Circuit, catch_up
 from supervisor.events import EventStream
 from supervisor.guard import CircuitBreaker
@@ -98,7 +98,7 @@ class Listening(ABC):
         answer within `probe_timeout`, by which it is cancelled. It runs in a task of its own.
 
         Args:
-            check: an async function without arguments.
+            check: an async function without arguments. Its result says nothing, not even False.
             circuit: the name of the circuit, which need not be there yet.
 
         Returns:
@@ -108,7 +108,11 @@ class Listening(ABC):
             RuntimeError: this is not the supervisor's event loop, or it has ended.
             TypeError, ValueError: `check` is no such function, or `circuit` no name.
         """
-        check_async("probe_with", check)
+        if not is_async(check):
+            raise TypeError(
+                f"probe_with needs an async function (`async def`), got {shown(check)}; in one, a"
+                " plain function runs by `await anyio.to_thread.run_sync(...)`"
+            )
         check_takes("probe_with", check)
         probing = HealthCheck(self._breakers, check)
         return self._listen(Notices(probing, check_name(circuit), last=0.0))

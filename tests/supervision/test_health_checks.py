@@ -89,6 +89,19 @@ async def test_what_it_waits_for_is_cancelled() -> None:
         assert (asked, breaker.state) == ([10.0, 20.0], "open")
 
 
+async def test_what_it_returns_says_nothing() -> None:
+    """Not even False."""
+
+    async def check() -> bool:
+        return False
+
+    async with Supervisor() as supervisor:
+        supervisor.probe_with(check, "x")
+        breaker = await opened(supervisor)
+        await anyio.sleep(11)
+        assert breaker.state == "closed"
+
+
 async def test_one_that_hangs() -> None:
     """It is cancelled when its time as a probe is over, and the circuit is open again."""
     ended: list[float] = []
@@ -266,7 +279,7 @@ async def test_what_cannot_be() -> None:
     """It is told at once."""
     server = Server()
     async with Supervisor() as supervisor:
-        with pytest.raises(TypeError, match="probe_with needs an async function"):
+        with pytest.raises(TypeError, match=r"needs an async function .* `await anyio.to_thread"):
             supervisor.probe_with(len, "x")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="name"):
             supervisor.probe_with(server.check, "")
