@@ -8,7 +8,7 @@ Its modules are imported by those that share.
     outbox   in which order; known, what it remembers; clocks, what time it is at the store
     failures  what members count together
     translation  what circuits and a store tell each other
-    store    what a fleet has in common: records, news, steps; the protocol of a store and a link
+    store    what a fleet has in common: records, news, steps; the protocol of a link
     rules    what each step makes of what is held of a circuit: held, that
     space    all that a store in memory holds
     in_turn  how several threads use that, without a lock
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         Record,
         Sight,
         Standing,
-        Store,
     )
 else:
     __getattr__, __dir__ = lazy(
@@ -55,7 +54,6 @@ else:
                 "Record",
                 "Sight",
                 "Standing",
-                "Store",
             ),
         },
     )
@@ -74,5 +72,4 @@ __all__ = [
     "Sharing",
     "Sight",
     "Standing",
-    "Store",
 ]

@@ -6,13 +6,8 @@ from itertools import islice
 from typing import Final
 
 from supervisor.machine import CircuitState
+from supervisor.sharing.held import REMEMBERED_CLOSED, REMEMBERED_OPEN
 from supervisor.sharing.store import NEVER, Epoch, Record
-
-REMEMBERED: Final = 60 * 60
-"""Seconds for which CLOSED is remembered, as in a store."""
-
-REMEMBERED_OPEN: Final = 24 * REMEMBERED
-"""Seconds for which the others are since they could be probed, but not what is set by hand."""
 
 LOOKS: Final = 500
 """Circuits of either sort that are looked at at a time, whether they are to be forgotten."""
@@ -57,7 +52,7 @@ class Known:
     def forget_old(self, now: float) -> None:
         """Forget some of what the store does, too, at a time of its clock."""
         for circuit, record in list(islice(self._closed.items(), LOOKS)):
-            if now - record.epoch.milliseconds / 1000 < REMEMBERED:
+            if now - record.epoch.milliseconds / 1000 < REMEMBERED_CLOSED / 1000:
                 break
             del self._closed[circuit]
         if not self._names:
@@ -67,5 +62,5 @@ class Known:
             other = self._others.get(circuit)
             if other is None or other.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
                 continue
-            if other.until + REMEMBERED_OPEN <= now:
+            if other.until + REMEMBERED_OPEN / 1000 <= now:
                 del self._others[circuit]

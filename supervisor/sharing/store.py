@@ -13,7 +13,6 @@ told something else. Each step may be taken twice with the same arguments, as af
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -280,18 +279,4 @@ class Link(Protocol):
 
     async def past(self, count: int) -> list[News]:
         """Return the latest news that are still there, so many at most, 1 or more, in order."""
-        ...
-
-
-class Store(Protocol):
-    """Where a fleet keeps what it has in common.
-
-    Attributes:
-        malformed: how many records and news were skipped since nobody can read them.
-    """
-
-    malformed: int
-
-    def connect(self, owner: str) -> AbstractAsyncContextManager[Link]:
-        """Connect as the member of that name."""
         ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from supervisor.sharing.store import NEVER, Forcing, News, Sight, Standing, Store
+from supervisor.sharing import Sharing
+from supervisor.sharing.store import NEVER, Forcing, News, Sight, Standing
 from tests.sharing.cases import (
     ASKING,
     BEGIN,
@@ -28,7 +29,7 @@ class SetClock:
         return self.now
 
 
-async def play(case: Case, store: Store, clock: SetClock) -> None:
+async def play(case: Case, store: Sharing, clock: SetClock) -> None:
     """Let a store, which is empty, take the steps of a case, and compare all that it says."""
     for number, turn in enumerate(case.turns):
         clock.now = BEGIN + turn.at
@@ -44,7 +45,7 @@ async def play(case: Case, store: Store, clock: SetClock) -> None:
         assert_in_order(news)
 
 
-async def look_on(store: Store, of_two: Store, clock: SetClock) -> None:
+async def look_on(store: Sharing, of_two: Sharing, clock: SetClock) -> None:
     """Look at what a store holds after each kind of it has come to be; `of_two` is the same one for
     those whose quorum is 2.
     """

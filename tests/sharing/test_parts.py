@@ -16,7 +16,8 @@ from supervisor.machine import Adopt, Failed
 from supervisor.sharing.clocks import StoreClock
 from supervisor.sharing.failures import PARTS, Failures
 from supervisor.sharing.hearing import BEAT, Hearing
-from supervisor.sharing.known import REMEMBERED, REMEMBERED_OPEN, Known
+from supervisor.sharing.held import REMEMBERED_CLOSED, REMEMBERED_OPEN
+from supervisor.sharing.known import Known
 from supervisor.sharing.store import NEVER, Answer, Beat, Epoch, Link, News, Record
 from supervisor.sharing.translation import Reader
 from tests.support.worlds import settle_down
@@ -52,7 +53,7 @@ class TestKnown:
     def test_what_has_been_closed_for_long_is_forgotten(self) -> None:
         """So names do not add up; what is open stays."""
         known = knowing(x=record(CLOSED, 1000), y=record(CLOSED, 5000), z=record(OPEN, 1))
-        known.forget_old(1.0 + REMEMBERED)
+        known.forget_old(1.0 + REMEMBERED_CLOSED / 1000)
         assert [known.of(name) is None for name in "xyz"] == [True, False, False]
 
     def test_what_could_be_probed_for_long_is_forgotten(self) -> None:
@@ -61,9 +62,9 @@ class TestKnown:
         states = (OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN, CircuitState.DISABLED)
         for state in states:
             known.add(state, record(state, 1, until=10.0))
-        known.forget_old(9.9 + REMEMBERED_OPEN)
+        known.forget_old(9.9 + REMEMBERED_OPEN / 1000)
         assert all(known.of(state) for state in states)
-        known.forget_old(10.0 + REMEMBERED_OPEN)
+        known.forget_old(10.0 + REMEMBERED_OPEN / 1000)
         assert [known.of(state) is None for state in states] == [True, True, False, False]
 
 

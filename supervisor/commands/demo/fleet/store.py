@@ -18,7 +18,7 @@ from typing import Any, Final
 from supervisor.commands.demo.plan import DemoError, UnusableError
 from supervisor.commands.demo.process import end_with, kept_process, tell
 from supervisor.commands.extra import advice
-from supervisor.sharing import RedisSharing, Store
+from supervisor.sharing import RedisSharing, Sharing
 
 PROGRAMS: Final = ("valkey-server", "redis-server")
 
@@ -129,7 +129,7 @@ def sharing_by(url: str, space: str) -> RedisSharing:
         raise UnusableError(advice("a fleet", missing, "redis")) from None
 
 
-async def check_reached(sharing: Store) -> None:
+async def check_reached(sharing: Sharing) -> None:
     """Ask the store for a sign of life.
 
     Raises:
