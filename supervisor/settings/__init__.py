@@ -22,7 +22,14 @@ from supervisor.lazily import lazy
 from supervisor.settings.app import AppSettings, app_settings
 from supervisor.settings.error import SettingsError
 from supervisor.settings.families import is_pattern, regex_of, whole_names
-from supervisor.settings.notation import Keep, Logs, check_keep, read_switch, spelt
+from supervisor.settings.notation import (
+    Keep,
+    Logs,
+    check_keep,
+    check_space,
+    read_switch,
+    spelt,
+)
 from supervisor.settings.unset import Unset
 
 if TYPE_CHECKING:
@@ -63,6 +70,7 @@ __all__ = [
     "Unset",
     "app_settings",
     "check_keep",
+    "check_space",
     "is_pattern",
     "read_switch",
     "regex_of",

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, TypeVar, cast, get_args
+from typing import Final, Literal, TypeVar, cast, get_args
 
 from supervisor.arguments import LONGEST_SHOWN, check_choice, check_count, check_seconds, shown
 from supervisor.policy import KINDS, OPTIONAL, TYPES, Errors
 from supervisor.settings.readers import READERS, in_lower_case, is_list, listed, number, word
 
 T = TypeVar("T")
+
+_SPACE: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
 def spelt(name: str) -> str:
@@ -113,6 +115,31 @@ def read_logs(value: object) -> Logs:
         ValueError: it is none of them; the message is to follow a name.
     """
     return _checked(_check_logs, in_lower_case(value), value)
+
+
+def check_space(field: str, value: object) -> str:
+    """Return who shares circuits with whom: 1 to 100 letters, digits, and `._:/-`.
+
+    Raises:
+        TypeError, ValueError: it is nothing of the kind; the message begins with `field`.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{field} must be a string, got {shown(value)}")
+    space = str.__str__(value)  # a plain one, whatever a subclass has made of it
+    if not _SPACE.fullmatch(space):
+        raise ValueError(
+            f"{field} must have 1 to 100 letters, digits or . _ : / -, got {shown(space)}"
+        )
+    return space
+
+
+def read_space(value: object) -> str:
+    """Return who shares circuits with whom.
+
+    Raises:
+        ValueError: it is nothing of the kind; the message is to follow a name.
+    """
+    return _checked(check_space, value, value)
 
 
 Names = Literal["short", "qualified"]

@@ -6,7 +6,6 @@ from typing import Final
 
 from pydantic import SecretStr, field_validator
 
-from supervisor.arguments import shown
 from supervisor.settings.notation import (
     Keep,
     Logs,
@@ -15,6 +14,7 @@ from supervisor.settings.notation import (
     read_keep,
     read_logs,
     read_names,
+    read_space,
     read_switch,
 )
 from supervisor.settings.provenance import value_of
@@ -68,10 +68,7 @@ class Switches(SettingsGroup):
     @field_validator("sharing_space", mode="plain")
     @classmethod
     def _read_sharing_space(cls, value: object) -> str:
-        given = value_of(value)
-        if not isinstance(given, str):
-            raise ValueError(f"must be a name, got {shown(given)}")
-        return given
+        return read_space(value_of(value))
 
 
 SWITCHES: Final = tuple(Switches.model_fields)

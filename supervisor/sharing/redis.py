@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Unpack, cast
+from typing import Any, Unpack, cast
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from supervisor.arguments import check_name, check_seconds, shown
+from supervisor.arguments import check_seconds, shown
 from supervisor.instrumentation import log_malformed
+from supervisor.settings import check_space
 from supervisor.sharing.address import read_address
 from supervisor.sharing.choice import Sharing, SharingOptions
 from supervisor.sharing.held import NOTHING, Held, as_of, milliseconds, record_of
@@ -42,8 +42,6 @@ from supervisor.sharing.wire import (
     text_of,
     unread,
 )
-
-_SPACE: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
 class RedisSharing(Sharing):
@@ -87,10 +85,7 @@ class RedisSharing(Sharing):
         super().__init__(**options)
         if (url is None) == (client is None):
             raise ValueError("either url or client is needed, and not both")
-        if not _SPACE.fullmatch(check_name(space, "space")):
-            raise ValueError(
-                f"space must have 1 to 100 letters, digits or . _ : / -, got {shown(space)}"
-            )
+        space = check_space("space", space)
         timeout = check_seconds("timeout", timeout)
         self._plan = _Plan(space, self.quorum, self.share_failures, timeout)
         self.where = "a client of your own"

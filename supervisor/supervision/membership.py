@@ -144,7 +144,7 @@ def sharing_by(settings: CircuitBreakerSettings | Unset) -> Sharing | None:
     """Return what a supervisor that nobody has entered shares circuits through, by settings.
 
     Raises:
-        SettingsError: the URL or the space is none, or they do not go with `keep`.
+        SettingsError: the URL is none, or does not go with `keep`.
         ModuleNotFoundError: what it needs is not installed.
     """
     if isinstance(settings, Unset) or settings.sharing_url is None:
@@ -159,8 +159,8 @@ def sharing_by(settings: CircuitBreakerSettings | Unset) -> Sharing | None:
             settings.sharing_url.get_secret_value(), space=settings.sharing_space
         )
     except ValueError as error:
-        field, _, problem = str(error).partition(" ")
-        raise SettingsError(f"{settings.variable(f'sharing_{field}')} {problem}") from None
+        problem = str(error).removeprefix("url ")
+        raise SettingsError(f"{settings.variable('sharing_url')} {problem}") from None
 
 
 def _check_type(sharing: object) -> None:
