@@ -16,6 +16,7 @@ from tests.docs.documents import DOCS, DOCUMENTS, INDEX, ROOT, links_of, name_of
 SETTINGS = DOCS / "reference" / "settings.md"
 POLICY = DOCS / "reference" / "policy.md"
 API = DOCS / "reference" / "api.md"
+ERRORS = DOCS / "reference" / "errors.md"
 INTEGRATIONS = DOCS / "reference" / "integrations.md"
 ARCHITECTURE = DOCS / "explanation" / "architecture.md"
 
@@ -99,6 +100,15 @@ def test_every_public_name_is_in_the_reference() -> None:
     """The reference has everything that can be imported from the package."""
     text = API.read_text(encoding="utf-8")
     assert [name for name in supervisor.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_error_is_in_the_table_of_errors() -> None:
+    """The page on errors begins with a table of all of them."""
+    table = set(re.findall(r"^\| \[`(\w+)`\]", ERRORS.read_text(encoding="utf-8"), re.MULTILINE))
+    public = {name: getattr(supervisor, name) for name in supervisor.__all__}
+    assert table == {
+        name for name, it in public.items() if isinstance(it, type) and issubclass(it, Exception)
+    }
 
 
 def test_every_integration_is_in_the_reference() -> None:
