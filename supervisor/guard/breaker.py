@@ -56,7 +56,7 @@ class CircuitBreaker(CircuitHandle, FallingBack, Synchronous):
 
     It may be built anywhere, also where no event loop runs. On first use it joins the current
     supervisor of the running event loop, and shares the circuit of its name there with every
-    other breaker of that name. Nothing is carried over from one event loop to the next.
+    other breaker of that name. State stays on its event loop, unless circuits are kept.
 
     Args:
         name: the circuit's name, 1 to 255 printable characters.
