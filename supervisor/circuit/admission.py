@@ -69,7 +69,7 @@ async def ask(
         CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
     """
     patience = None if wait_until is None else min(wait_until, deadline)
-    if not (_has_no_actor(circuit, patience) and times_here_before()):
+    if circuit.running and not (_pauses(circuit, patience) and times_here_before()):
         return await ask_actor(circuit, retry, wait_until, wait_for, deadline)
     forget_who_was_here()
     try:
@@ -149,11 +149,10 @@ def _goes_on(circuit: Circuit) -> bool:
     return goes_on
 
 
-def _has_no_actor(circuit: Circuit, patience: float | None) -> bool:
-    """Whether there is none that would answer a call, which would wait up to that time."""
-    if isinstance(circuit.instead, Pause):
-        return patience is None or patience <= circuit.instead.until
-    return not circuit.running
+def _pauses(circuit: Circuit, patience: float | None) -> bool:
+    """Whether the actor pauses for longer than a call would wait, which is up to that time."""
+    pause = circuit.instead
+    return isinstance(pause, Pause) and (patience is None or patience <= pause.until)
 
 
 def _admit_without_actor(circuit: Circuit) -> Ticket | None:
