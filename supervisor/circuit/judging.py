@@ -57,8 +57,9 @@ def settle_error(
     """
     failed = surely or isinstance(error, Exception)
     judgement: Judgement = PLAIN_FAILURE if failed else Outcome.CANCELLED
-    failure = type(error).__name__
+    failure: str | None = None
     try:
+        failure = type(error).__name__  # which a metaclass may say
         judged = judge_error(policy, error)
         judgement = judgement if surely and not isinstance(judged, Failure) else judged
         failure = describe(error)

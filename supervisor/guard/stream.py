@@ -172,7 +172,7 @@ class GuardedStream(Generic[T]):
                 return await limited(wait(), limit)
         except BaseException as error:
             known.circuit = None  # also if `with` was interrupted
-            if self._items is None or not isinstance(error, StopAsyncIteration):
+            if self._items is None or not issubclass(type(error), StopAsyncIteration):
                 call.fail(error, known)
             raise
 

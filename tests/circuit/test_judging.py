@@ -22,7 +22,15 @@ from supervisor.errors import CallTimeoutError
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy
 from tests.support.clients import nested
-from tests.support.worlds import Down, Guarded, collect_garbage, every_way, succeed
+from tests.support.worlds import (
+    Down,
+    Guarded,
+    collect_garbage,
+    every_way,
+    every_way_and_thread,
+    settle_down,
+    succeed,
+)
 
 SUCCEEDED, IGNORED, CANCELLED = Outcome.SUCCEEDED, Outcome.IGNORED, Outcome.CANCELLED
 
@@ -248,6 +256,36 @@ async def test_groups_in_each_other_are_counted(guarded: Guarded, fields: dict[s
         await guarded(breaker, fail)
     assert caught.value is error
     assert breaker.statistics().failed == 1
+
+
+class Nameless(type):
+    """Its types do not tell what they are called."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name == "__name__":
+            raise LookupError(name)
+        return super().__getattribute__(name)
+
+
+class Unnamed(Exception, metaclass=Nameless):
+    """An error of such a type."""
+
+
+@pytest.mark.anyio
+@every_way_and_thread
+async def test_an_error_whose_type_does_not_tell_its_name(guarded: Guarded) -> None:
+    """Its text cannot be made, and the call has failed all the same."""
+    breaker = CircuitBreaker("x", classify=lambda _: None)
+    await breaker.call(succeed)
+
+    async def fail() -> str:
+        raise Unnamed
+
+    with pytest.raises(LookupError):
+        await guarded(breaker, fail)
+    await settle_down()
+    figures = breaker.statistics()
+    assert (figures.failed, figures.cancelled, figures.in_flight) == (1, 0, 0)
 
 
 def test_classify_may_decide_about_a_group_within() -> None:

@@ -59,6 +59,15 @@ async def ticks(every: float, count: int = 10**6) -> AsyncIterator[int]:
         yield number
 
 
+class Hiding(Exception):
+    """Lets nobody look at its class."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            raise LookupError(name)
+        return super().__getattribute__(name)
+
+
 class Iterator:
     """An async iterator that cannot be closed."""
 
@@ -425,6 +434,13 @@ class TestOneOutcome:
             await read(breaker, numbers, at, Down("down"))
         assert counted(breaker) == {"failed": 1}
         assert breaker.statistics().last_failure == "Down: down"
+
+    async def test_an_error_that_hides_its_class(self) -> None:
+        """It is no reader's that has had enough."""
+        breaker = CircuitBreaker("x")
+        with suppress(LookupError, Hiding):  # which not even pytest may look at
+            await by_block(breaker, Iterator, 1, Hiding())
+        assert counted(breaker) == {"failed": 1}
 
     @pytest.mark.parametrize(
         ("error", "outcome"),
