@@ -15,6 +15,7 @@ from supervisor.circuit.record import WITHOUT_ACTOR, Circuit
 from supervisor.circuit.turn import answer_asker, forget_asker, take_turn_at_once
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
 from supervisor.errors import CircuitStoppedError
+from supervisor.loop import let_others_go_first, times_here_before
 from supervisor.machine import (
     NO_PROBE,
     Acquire,
@@ -56,6 +57,9 @@ async def ask_actor(
     draw = random.random() if shares else 0.0  # noqa: S311  (nobody is to be kept from guessing)
     permit = _next_permit(circuit)
     request = Acquire(permit, circuit.time(), draw, retry, wait_until, wait_for, deadline)
+    pause = circuit.instead
+    if isinstance(pause, Pause) and _patience(request) <= pause.until:
+        raise _refused_in_pause(circuit, request)
     return await _wait_for_answer(circuit, request)
 
 
@@ -68,11 +72,13 @@ async def spend_retry(circuit: Circuit) -> None:
     """
     if circuit.latest_policy.retry_budget is None:
         return
-    if circuit.running:
+    if circuit.running and not isinstance(circuit.instead, Pause):
         await _wait_for_answer(circuit, Retry(_next_permit(circuit), circuit.time()))
         return
     answer = answer_without_actor(circuit)
     if not isinstance(answer, Grant):
+        if times_here_before():  # who asks again at once is to leave others their turns
+            await let_others_go_first()
         try:
             raise error_for(circuit.name, answer)
         finally:
@@ -151,11 +157,8 @@ async def _wait_for_answer(circuit: Circuit, request: Acquire | Retry) -> Ticket
     """Wait for the actor's answer, and return or raise it."""
     permit, asks_for_call = request.permit, isinstance(request, Acquire)
     started = asked = 0
-    patience = _patience(request)
-    if isinstance(circuit.instead, Pause) and patience <= circuit.instead.until:
-        raise _refused_in_pause(circuit, request)
     try:
-        asker = Asker(patience)
+        asker = Asker(_patience(request))
         if circuit.askers is NOBODY:
             circuit.askers = {}
         circuit.askers[permit] = asker
@@ -196,11 +199,10 @@ def _patience(request: Acquire | Retry) -> float:
     return min(request.wait_until, request.deadline)
 
 
-def _refused_in_pause(circuit: Circuit, request: Acquire | Retry) -> Exception:
+def _refused_in_pause(circuit: Circuit, request: Acquire) -> Exception:
     answer = answer_without_actor(circuit)
     assert not isinstance(answer, Grant)
-    if isinstance(request, Acquire):
-        refuse(circuit, reason_of(answer), request=request)
+    refuse(circuit, reason_of(answer), request=request)
     return error_for(circuit.name, answer)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from supervisor.arguments import check_name, unwrapped
+from supervisor.errors import TooManyCircuitsError
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.instrumentation import place_of, warn_of_shared_name
+from supervisor.loop import times_here_before
 from supervisor.policy import WINDOWS, Policy, check_given, given_policy
 from supervisor.settings import app_settings
 from supervisor.supervision import current_supervisor
@@ -68,11 +70,22 @@ class BreakerByName:
             breaker = reference()
             if found_in is epoch() and breaker is not None and breaker.has_actor_here():
                 return breaker
-        breaker = self._find()
+        try:
+            breaker = self.find()
+        except TooManyCircuitsError:
+            if not times_here_before():
+                raise
+            # One whose calls leave others their turns before they say so.
+            return CircuitBreaker(self.name, policy=self._policy_asked_for())
         self._found = (epoch(), weakref.ref(breaker))
         return breaker
 
-    def _find(self) -> CircuitBreaker:
+    def find(self) -> CircuitBreaker:
+        """Look for it anew, and start it if there is none.
+
+        Raises:
+            TooManyCircuitsError: there is no room for it.
+        """
         supervisor = current_supervisor()
         breaker = supervisor.get(self.name)
         if breaker is None:
@@ -123,9 +136,10 @@ class BreakerOfFunction(BreakerByName):
         if app_settings.circuit_breaker.enabled:
             self._tell_who_shares()
 
-    def _find(self) -> CircuitBreaker:
-        self._tell_who_shares()  # circuits may have been enabled only now
-        return super()._find()
+    def find(self) -> CircuitBreaker:
+        """Look for it anew, and tell who shares it: circuits may have been enabled only now."""
+        self._tell_who_shares()
+        return super().find()
 
     def _tell_who_shares(self) -> None:
         users = _users_of(self.name)

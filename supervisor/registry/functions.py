@@ -13,9 +13,10 @@ from supervisor.arguments import (
     decorate_within,
     is_method_of_class,
 )
+from supervisor.errors import TooManyCircuitsError
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import tell_of_disabled
-from supervisor.loop import read_settings, running_loop
+from supervisor.loop import let_others_go_first, read_settings, running_loop, times_here_before
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
 from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
 from supervisor.settings import app_settings
@@ -67,7 +68,13 @@ async def get_circuit_breaker(
         breaker = current_supervisor().get(name)  # what is asked for most often, at every call
         if breaker is not None:
             return breaker
-    return BreakerByName("get_circuit_breaker", name, policy, {**given, **fields}).get()
+    asked = BreakerByName("get_circuit_breaker", name, policy, {**given, **fields})
+    try:
+        return asked.find()
+    except TooManyCircuitsError:
+        if times_here_before():  # who asks again at once is to leave others their turns
+            await let_others_go_first()
+        raise
 
 
 def get_circuit_breaker_sync(name: str) -> CircuitBreaker | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Unpack
 
 from anyio.lowlevel import checkpoint
@@ -164,9 +163,10 @@ class CircuitTable(Listening, Uncopied, Mapping[str, CircuitBreaker]):
             RuntimeError: this is not the thread of the supervisor's event loop.
         """
         collected: dict[str, Statistics] = {}
-        left = iter(list(self._circuits.items()))
-        while some := list(islice(left, AT_A_TIME)):
+        circuits = list(self._circuits.items())
+        for first in range(0, len(circuits) or 1, AT_A_TIME):
             await checkpoint()  # before the first ones, too: after it, few messages wait anywhere
+            some = circuits[first : first + AT_A_TIME]
             here = {name: each for name, each in some if self._circuits.get(name) is each}
             collected |= statistics_of_all(here)
         return collected

@@ -13,8 +13,12 @@ from supervisor import (
     CircuitBreakerOpenError,
     CircuitState,
     CircuitStoppedError,
+    FirstHealthy,
     Supervisor,
     TooManyCircuitsError,
+    get_circuit_breaker,
+    retry_api_call,
+    with_circuit_breaker,
 )
 from tests.support.worlds import (
     by_block,
@@ -114,6 +118,25 @@ async def test_a_circuit_without_an_actor(guarded: Guarded) -> None:
             assert await turns_meanwhile(guarded, breaker, FEW) >= FEW // IN_A_ROW
 
 
+@pytest.mark.parametrize("instead", ["pauses", "stopped", "given up"])
+async def test_retries_that_no_actor_decides_on(instead: str) -> None:
+    """They are refused at once, whoever asks, and however often."""
+    async with Supervisor(
+        restart_pause=60.0, max_restarts=int(instead == "pauses"), on_give_up="refuse"
+    ) as supervisor:
+        breaker = supervisor.circuit("x", retry_budget=0.5)
+        if instead == "stopped":
+            supervisor.stop("x")
+        else:
+            await crash_on_order(supervisor)
+
+        async def spend(breaker: CircuitBreaker, _: Callable[..., object]) -> str:
+            await breaker.spend_retry()
+            return "allowed"
+
+        assert await turns_meanwhile(spend, breaker, FEW) >= FEW // IN_A_ROW
+
+
 async def test_calls_that_a_circuit_without_an_actor_admits_need_not_wait() -> None:
     """Where it allows all calls, they are as they would be without any circuit."""
     async with Supervisor(max_restarts=0, on_give_up="allow") as supervisor:
@@ -135,6 +158,45 @@ async def test_a_name_that_there_is_no_room_for(guarded: Guarded) -> None:
         supervisor.circuit("first")
         breaker = CircuitBreaker("second")
         assert await turns_meanwhile(guarded, breaker, FEW) >= FEW // IN_A_ROW
+
+
+@with_circuit_breaker("second")
+async def by_name() -> str:
+    return "fine"
+
+
+@retry_api_call(name="second")
+async def retried() -> str:
+    return "fine"
+
+
+async def asked_for() -> str:
+    return (await get_circuit_breaker("second")).name
+
+
+async def first_healthy() -> str:
+    return await FirstHealthy("second", "third").call(nothing_of)
+
+
+async def nothing_of(name: str) -> str:
+    return name
+
+
+@pytest.mark.usefixtures("enabled")
+@pytest.mark.parametrize("named", [by_name, retried, asked_for, first_healthy])
+async def test_whatever_goes_by_a_name_that_there_is_no_room_for(
+    named: Callable[[], Awaitable[str]],
+) -> None:
+    """Their circuit is to be started, and is not."""
+    async with Supervisor(max_circuits=1, on_full="refuse") as supervisor:
+        first = supervisor.circuit("first")
+
+        async def guarded(_: CircuitBreaker, __: Callable[..., object]) -> str:
+            return await named()
+
+        assert await turns_meanwhile(guarded, first, FEW) >= FEW // IN_A_ROW
+        supervisor.stop("first")
+        assert await named() in ("fine", "second")
 
 
 async def test_one_of_several_that_are_all_open() -> None:

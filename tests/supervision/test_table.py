@@ -60,6 +60,19 @@ async def test_collected_figures_are_those_that_are_read_at_once() -> None:
         assert await supervisor.collect_statistics() == supervisor.statistics()
 
 
+async def test_who_waits_for_the_first_circuit_lets_it_come() -> None:
+    """Where there is nothing to collect, others have a turn all the same."""
+    async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
+
+        async def begin() -> None:
+            supervisor.circuit("first")
+
+        tasks.start_soon(begin)
+        for _ in range(5):
+            collected = await supervisor.collect_statistics()
+        assert list(collected) == ["first"]
+
+
 async def test_circuits_come_and_go_while_figures_are_collected() -> None:
     """One that has ended meanwhile is left out, whatever has its name now; none is added."""
     async with Supervisor() as supervisor, anyio.create_task_group() as tasks:
