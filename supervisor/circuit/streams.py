@@ -22,13 +22,15 @@ RENEWALS: Final = 100
 
 def end_of_time(circuit: Circuit, call: int) -> tuple[Grant, dict[int, Any]] | None:
     """Return by what a call is settled whose time is to count no longer, and where it has to be
-    taken out for that; None: it is slow already, which has been reported, or is now.
+    taken out for that; None: it is slow already, which has been reported, or is now; or its circuit
+    has come to an end, and nobody counts.
 
     Whoever asks does both at once, so that nothing comes in between.
     """
     allowance, now = circuit.allowance, circuit.now()
     assert allowance is not None
-    assert now is not None
+    if now is None:
+        return None
     circuit.tell_overdue(now)
     calls = allowance.running_calls
     grant = calls.grant_if_fast(call, now)

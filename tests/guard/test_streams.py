@@ -581,6 +581,18 @@ class TestOneOutcome:
                     await by_block(breaker, numbers, 1, Down("down"), verdict=verdict)
             assert counted(breaker) == ({} if how == "allow" else {"rejected": 2})
 
+    @pytest.mark.parametrize("how", [None, "allow", "refuse"], ids=str)
+    async def test_its_circuit_ends_before_the_first_item(self, how: Any) -> None:
+        """The time of that item would be looked at: it comes all the same."""
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x", slow_call_duration=10)
+            async with breaker.stream(numbers) as items:
+                circuit = supervisor.find("x")
+                assert circuit is not None
+                supervisor.stop("x") if how is None else give_up(circuit, how)
+                assert [item async for item in items] == [0, 1, 2]
+            assert breaker.statistics().in_flight == 0
+
 
 class TestHandling:
     """Whatever else may be done with one."""
