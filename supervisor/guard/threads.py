@@ -36,7 +36,15 @@ from supervisor.circuit import (
 )
 from supervisor.guard.entered import loops_entered
 from supervisor.guard.given import judging
-from supervisor.loop import Native, Tasks, from_worker_thread, has_closed, post, running_loop
+from supervisor.loop import (
+    Native,
+    Tasks,
+    forget_who_was_here,
+    from_worker_thread,
+    has_closed,
+    post,
+    running_loop,
+)
 from supervisor.policy import Failure, Outcome, Policy
 from supervisor.settings import SettingsError, app_settings
 
@@ -240,6 +248,7 @@ def _start(
 ) -> None:
     try:
         circuit = join()
+        forget_who_was_here()  # on trio, one task does this for all threads
         if not circuit.running or (circuit.headroom > 0 and not retry):
             ticket = admit_at_once(circuit)
             assert ticket is not None

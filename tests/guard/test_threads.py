@@ -558,6 +558,26 @@ def test_stopped_while_the_thread_waits_for_admission(run: Run, actors: Actors) 
     run(main)
 
 
+@every_thread
+def test_refused_again_and_again_without_an_actor(run: Run, in_thread: InThread) -> None:
+    """Whoever asks on the event loop for all threads is none of them, and not told to wait."""
+
+    def call_twice(breaker: CircuitBreaker) -> None:
+        for _ in range(2):
+            with pytest.raises(CircuitStoppedError):
+                breaker.call_from_thread(pytest.fail)
+
+    async def main() -> None:
+        async with Supervisor() as supervisor:
+            breaker = supervisor.circuit("x")
+            await breaker.call(succeed)
+            supervisor.stop("x")
+            await in_thread(partial(call_twice, breaker))
+            assert adds_up(breaker.statistics())
+
+    run(main)
+
+
 def test_stopped_just_before_the_thread_asks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A circuit that ends between a thread's request and the task that asks for it refuses."""
 
