@@ -32,11 +32,12 @@ from supervisor.policy import (
     ask,
     held_by,
     hinted,
+    inside_out,
     is_group_meant,
     is_meant,
     parts_of,
     plain_answer,
-    within,
+    unseen,
 )
 
 Report = Callable[[Judgement, "str | None"], None]
@@ -209,14 +210,15 @@ def _is_doubtful(error: object) -> bool:
 
 def _judge(policy: Policy, error: BaseException) -> tuple[Judgement, BaseException]:
     """Return the judgement, and the error that it is about: the same, or one of a group's."""
-    return max(_judgements(policy, error), key=_gravity)
+    judgements = [*_judgements(policy, error)]  # none of a group that holds but itself
+    return max(judgements or [(_judge_alone(policy, error), error)], key=_gravity)
 
 
 def _judgements(policy: Policy, error: BaseException) -> Iterator[tuple[Judgement, BaseException]]:
     """Judge an error; of a group each one, or the group as a whole if `classify` knows it."""
     classify = policy.classify
     asked = _with_exceptions(error) if classify is not None else set[int]()
-    left = [error]
+    seen, left = {id(error)}, [error]
     while left:
         each, judgement = left.pop(), None
         if classify is not None and id(each) in asked:
@@ -225,7 +227,7 @@ def _judgements(policy: Policy, error: BaseException) -> Iterator[tuple[Judgemen
         if judgement is None and held:
             judgement = _judge_as_group(policy, each)
         if judgement is None and held:
-            left += reversed(held)
+            left += reversed(unseen(held, seen))
         else:
             yield judgement or _judge_alone(policy, each), each
 
@@ -263,7 +265,7 @@ def _gravity(judged: tuple[Judgement, BaseException]) -> float:
 def _with_exceptions(error: BaseException) -> set[int]:
     """Return by their ids which errors are an `Exception`, or hold one: itself, those within it."""
     found: set[int] = set()
-    for each in reversed([*within(error)]):  # what a group holds comes before the group
+    for each in inside_out(error):
         if isinstance(each, Exception) or any(id(one) in found for one in held_by(each)):
             found.add(id(each))
     return found

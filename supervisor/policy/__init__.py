@@ -16,10 +16,12 @@ from supervisor.policy import explained as explained
 from supervisor.policy.asking import (
     ask,
     held_by,
+    inside_out,
     is_group_meant,
     is_meant,
     parts_of,
     plain_answer,
+    unseen,
     within,
 )
 from supervisor.policy.functions import check_function, check_takes
@@ -109,12 +111,14 @@ __all__ = [
     "given_policy",
     "held_by",
     "hinted",
+    "inside_out",
     "is_group_meant",
     "is_meant",
     "judging_by",
     "parts_of",
     "plain_answer",
     "takes_arguments",
+    "unseen",
     "with_arguments",
     "within",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import isawaitable, iscoroutine
 from typing import Any, cast
 
@@ -17,13 +17,36 @@ def held_by(error: BaseException) -> tuple[BaseException, ...]:
     return ()
 
 
+def unseen(errors: Iterable[BaseException], seen: set[int]) -> list[BaseException]:
+    """Return the errors that come for the first time: several groups may hold the same ones."""
+    new = {id(each): each for each in errors if id(each) not in seen}
+    seen.update(new)
+    return list(new.values())
+
+
 def within(error: BaseException) -> Iterator[BaseException]:
     """Return an error, and all that it holds, however deep: each group before what is in it."""
-    left = [error]
+    seen, left = {id(error)}, [error]
     while left:  # not by recursion, which would end at a thousand groups in each other
         each = left.pop()
         yield each
-        left += reversed(held_by(each))
+        left += reversed(unseen(held_by(each), seen))
+
+
+def inside_out(error: BaseException) -> list[BaseException]:
+    """Return an error, and all that it holds, however deep: each group after what is in it."""
+    seen: set[int] = set()
+    found: list[BaseException] = []
+    left = [(error, False)]
+    while left:
+        each, what_it_holds_is_found = left.pop()
+        if what_it_holds_is_found:
+            found.append(each)
+        elif id(each) not in seen:
+            seen.add(id(each))
+            left.append((each, True))
+            left += [(one, False) for one in held_by(each)]
+    return found
 
 
 def is_meant(field: str, errors: Errors, error: BaseException) -> bool:

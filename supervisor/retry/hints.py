@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-from supervisor.policy import held_by, hinted, within
+from supervisor.policy import held_by, hinted, inside_out
 from supervisor.retry.rich_status import retry_delays
 
 
@@ -23,8 +23,8 @@ def hint_of(error: BaseException) -> float | None:
     `retry_after` in seconds. Of a group of errors, it is the longest.
     """
     hints: dict[int, float | None] = {}
-    for each in reversed([*within(error)]):  # what a group holds comes before the group
-        held = [hint for one in held_by(each) if (hint := hints[id(one)]) is not None]
+    for each in inside_out(error):
+        held = [hint for one in held_by(each) if (hint := hints.get(id(one))) is not None]
         hints[id(each)] = max(held) if held else _own_hint(each)
     return hints[id(error)]
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from supervisor.arguments import form_of, shown
-from supervisor.policy import check_takes, held_by, is_meant, within
+from supervisor.policy import check_takes, held_by, is_meant, unseen, within
 from supervisor.retry.clients import verdict_on
 from supervisor.settings import app_settings
 
@@ -86,7 +86,7 @@ def _is_one_of(
     error: BaseException,
 ) -> bool:
     """Whether a type or a function means the error, or each of the errors that it holds."""
-    left = [error]
+    seen, left = {id(error)}, [error]
     while left:
         each = left.pop()
         if isinstance(each, types):  # may be the type of a group, or `Exception`
@@ -94,5 +94,5 @@ def _is_one_of(
         held = held_by(each)
         if not held and not any(is_meant(field, function, each) for function in functions):
             return False
-        left += reversed(held)
+        left += reversed(unseen(held, seen))
     return True

@@ -21,7 +21,7 @@ from supervisor.circuit.judging import Judgement, judge_error, judge_result
 from supervisor.errors import CallTimeoutError
 from supervisor.policy.outcomes import PLAIN_FAILURE, Failure, Outcome
 from supervisor.policy.policy import Policy
-from tests.support.clients import nested
+from tests.support.clients import Circular, nested, shared
 from tests.support.worlds import (
     Down,
     Guarded,
@@ -256,6 +256,23 @@ async def test_groups_in_each_other_are_counted(guarded: Guarded, fields: dict[s
         await guarded(breaker, fail)
     assert caught.value is error
     assert breaker.statistics().failed == 1
+
+
+ODD_GROUPS = [
+    pytest.param(shared, Down(), id="shared"),
+    pytest.param(lambda error: Circular("", [KeyError(), error]), Down(), id="circular"),
+    pytest.param(lambda error: Circular("", [error]), KeyError(), id="holds nothing else"),
+]
+
+
+@pytest.mark.parametrize(("grouped", "error"), ODD_GROUPS)
+@pytest.mark.parametrize("classify", [None, lambda _: None], ids=["", "classify"])
+def test_what_is_in_several_groups_is_judged_once(
+    grouped: Callable[[BaseException], BaseException], error: BaseException, classify: Any
+) -> None:
+    """Else it would take for ever, as with a group that says that it is in itself."""
+    assert judge_error(Policy(failure_on=KeyError, classify=classify), grouped(error)) is SUCCEEDED
+    assert judge_error(Policy(classify=classify), grouped(error)) is PLAIN_FAILURE
 
 
 class Nameless(type):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from supervisor.retry.hints import hint_of, says_when, status_of
-from tests.support.clients import nested, stand_in
+from tests.support.clients import Circular, nested, shared, stand_in
 
 
 def busy(**attributes: Any) -> BaseException:
@@ -179,6 +179,16 @@ def test_the_longest_hint_of_a_group() -> None:
     errors = [busy(retry_after=2), busy(retry_after=9), busy(), busy(retry_after=3)]
     assert hint_of(ExceptionGroup("", errors)) == 9  # type: ignore[type-var]
     assert hint_of(ExceptionGroup("", [busy()])) is None  # type: ignore[type-var]
+
+
+def test_a_hint_that_is_in_several_groups() -> None:
+    """It is read once, also where a group says that it is in itself."""
+    assert hint_of(shared(busy(retry_after=7))) == 7
+    inner = ExceptionGroup("", [busy(retry_after=7)])
+    assert hint_of(ExceptionGroup("", [ExceptionGroup("", [inner, busy()]), inner])) == 7
+    assert hint_of(ExceptionGroup("", [inner, ExceptionGroup("", [busy(), inner])])) == 7
+    assert hint_of(Circular("", [KeyError(), busy(retry_after=7)])) == 7
+    assert hint_of(Circular("", [KeyError()])) is None
 
 
 def test_a_hint_in_groups_as_deep_as_they_like() -> None:

@@ -15,7 +15,8 @@ from supervisor import (
     is_retryable_error,
     retry_storage_operation,
 )
-from tests.support.clients import nested
+from supervisor.retry.worth import worth_by
+from tests.support.clients import nested, shared
 from tests.support.retries import (
     DECORATORS,
     EACH_MODE,
@@ -75,6 +76,13 @@ async def test_groups_may_be_in_each_other_as_deep_as_they_like(mode: str, retry
         await in_mode(mode, retry_on=retry_on)(dependency.fetch)()
     assert caught.value is dependency.outcomes[0]
     assert dependency.attempts == 2
+
+
+@pytest.mark.parametrize("retry_on", [None, ConnectionError, [is_busy, ConnectionError]])
+def test_what_is_in_several_groups_is_looked_at_once(retry_on: Any) -> None:
+    """Else it would take for ever."""
+    assert worth_by(retry_on)(shared(ConnectionError()))
+    assert not worth_by(retry_on)(shared(ValueError()))
 
 
 @EACH_MODE

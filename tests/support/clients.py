@@ -15,6 +15,22 @@ def nested(error: BaseException, depth: int = DEEP) -> BaseException:
     return error
 
 
+def shared(error: BaseException, depth: int = DEEP) -> BaseException:
+    """That error twice in a group, which is twice in a group, and so on."""
+    for _ in range(depth):
+        error = BaseExceptionGroup("", [error, error])
+    return error
+
+
+class Circular(ExceptionGroup[Exception]):
+    """A group that says that it holds itself, and what else it holds."""
+
+    @property
+    def exceptions(self) -> tuple[Exception | ExceptionGroup[Exception], ...]:
+        """All that is in it."""
+        return (self, *super().exceptions[1:])
+
+
 def stand_in(
     module: str, *names: str, base: type[Exception] = Exception, **attributes: Any
 ) -> BaseException:
