@@ -19,8 +19,8 @@ May know the machine, the policy and the event loop; knows no supervisor and no 
 """
 
 from supervisor.circuit.actor import catch_up, pause, run_actor
-from supervisor.circuit.admission import admit, admit_at_once, ask
-from supervisor.circuit.asking import spend_retry
+from supervisor.circuit.admission import admit, admit_at_once
+from supervisor.circuit.asking import admit_without_actor, ask, spend_retry
 from supervisor.circuit.calls import Observed, Part, Ticket
 from supervisor.circuit.figures import figures_of
 from supervisor.circuit.judging import settle_error, settle_result
@@ -85,6 +85,7 @@ __all__ = [
     "add_witness",
     "admit",
     "admit_at_once",
+    "admit_without_actor",
     "ask",
     "catch_up",
     "end_of_time",

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from supervisor.circuit.allowance import Allowance
-from supervisor.circuit.askers import Pause, error_for, reason_of
-from supervisor.circuit.asking import answer_without_actor, ask_actor, begin_call, refuse
+from supervisor.circuit.asking import ask, begin_call, refuse
 from supervisor.circuit.calls import Ticket
 from supervisor.circuit.nesting import as_part, innermost_begun, is_inside
 from supervisor.circuit.observing import is_observed
-from supervisor.circuit.record import Circuit
+from supervisor.circuit.record import WITHOUT_ACTOR, Circuit
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
-from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError, new_refusal
-from supervisor.loop import (
-    deadline_here,
-    forget_who_was_here,
-    let_others_go_first,
-    times_here_before,
-)
-from supervisor.machine import CircuitState, Grant, WaitFor
+from supervisor.errors import new_refusal
+from supervisor.loop import deadline_here, forget_who_was_here, times_here_before
+from supervisor.machine import CircuitState, WaitFor
 
 # Python 3.11 takes 50 ns to look up a member in its class.
 _OPEN: Final = CircuitState.OPEN
@@ -39,7 +32,7 @@ async def admit(circuit: Circuit, retry: bool, wait: float | None, wait_for: Wai
     """Admit or refuse one call, which may be another attempt, or be ready to wait.
 
     Raises:
-        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
+        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask`.
     """
     if wait is None and not retry:
         ticket = admit_at_once(circuit)
@@ -55,33 +48,6 @@ async def admit(circuit: Circuit, retry: bool, wait: float | None, wait_for: Wai
     return await ask(circuit, retry, until, wait_for, deadline)
 
 
-async def ask(
-    circuit: Circuit,
-    retry: bool = False,
-    wait_until: float | None = None,
-    wait_for: WaitFor = "closed",
-    deadline: float = math.inf,
-) -> Ticket:
-    """Let the actor admit or refuse the call that `admit_at_once` has not answered. Where there is
-    none, let others have their turns before the caller goes on.
-
-    Raises:
-        CircuitBreakerOpenError, CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
-    """
-    patience = None if wait_until is None else min(wait_until, deadline)
-    if circuit.running and not (_pauses(circuit, patience) and times_here_before()):
-        return await ask_actor(circuit, retry, wait_until, wait_for, deadline)
-    forget_who_was_here()
-    try:
-        ticket = admit_at_once(circuit, must_ask=retry, may_refuse=wait_until is None)
-        if ticket is None:
-            return await ask_actor(circuit, retry, wait_until, wait_for, deadline)
-    except (CircuitBreakerOpenError, CircuitStoppedError):  # decided, and counted, at once
-        await let_others_go_first()
-        raise
-    return ticket
-
-
 def admit_at_once(
     circuit: Circuit, must_ask: bool = False, may_refuse: bool = True
 ) -> Ticket | None:
@@ -89,7 +55,6 @@ def admit_at_once(
 
     Raises:
         CircuitBreakerOpenError: the call is refused.
-        CircuitStoppedError: the circuit is stopped.
     """
     # Counted where it is decided: whatever is raised up to there, there was no call.
     allowance = circuit.allowance
@@ -99,7 +64,7 @@ def admit_at_once(
             circuit.started += 1
         return ticket
     if not circuit.running:
-        return _admit_without_actor(circuit)
+        return WITHOUT_ACTOR if circuit.instead == "allow" else None  # not counted, or refused
     if must_ask:
         return None
     if circuit.headroom > 0:
@@ -147,22 +112,3 @@ def _goes_on(circuit: Circuit) -> bool:
     if goes_on:
         forget_who_was_here()
     return goes_on
-
-
-def _pauses(circuit: Circuit, patience: float | None) -> bool:
-    """Whether the actor pauses for longer than a call would wait, which is up to that time."""
-    pause = circuit.instead
-    return isinstance(pause, Pause) and (patience is None or patience <= pause.until)
-
-
-def _admit_without_actor(circuit: Circuit) -> Ticket | None:
-    answer = answer_without_actor(circuit)
-    if isinstance(answer, Grant):
-        return answer  # its call is not counted
-    if times_here_before():
-        return None
-    refuse(circuit, reason_of(answer))
-    try:
-        raise error_for(circuit.name, answer)
-    finally:
-        del answer  # an error would be kept by the frame that it keeps

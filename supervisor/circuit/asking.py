@@ -14,8 +14,8 @@ from supervisor.circuit.observing import observed, tell_refused, tell_withdrawn
 from supervisor.circuit.record import WITHOUT_ACTOR, Circuit
 from supervisor.circuit.turn import answer_asker, forget_asker, take_turn_at_once
 from supervisor.circuit.witnesses import WITNESSES, tell_refusal
-from supervisor.errors import CircuitStoppedError
-from supervisor.loop import let_others_go_first, times_here_before
+from supervisor.errors import CircuitBreakerOpenError, CircuitStoppedError
+from supervisor.loop import let_others_go_first
 from supervisor.machine import (
     NO_PROBE,
     Acquire,
@@ -33,14 +33,17 @@ leaves others their turns.
 """
 
 
-async def ask_actor(
+async def ask(
     circuit: Circuit,
     retry: bool = False,
     wait_until: float | None = None,
     wait_for: WaitFor = "closed",
     deadline: float = math.inf,
 ) -> Ticket:
-    """Let the actor admit or refuse a call.
+    """Let the actor admit or refuse the call that `admit_at_once` could not answer.
+
+    Where there is none to ask, it is decided at once; but a task that comes again and again lets
+    others have their turns before it goes on.
 
     Raises:
         CircuitBreakerOpenError: the call is refused; also if the actor pauses after a crash, and
@@ -48,19 +51,25 @@ async def ask_actor(
         CircuitCrashedError: the actor crashed on this very request.
         CircuitStoppedError: the circuit was stopped while the call waited.
     """
-    if is_inside(circuit):
-        if retry:
-            await spend_retry(circuit)
-        return as_part(circuit)
-    policy = circuit.latest_policy
-    shares = policy.ramp is not None or policy.throttle is not None
-    draw = random.random() if shares else 0.0  # noqa: S311  (nobody is to be kept from guessing)
-    permit = _next_permit(circuit)
-    request = Acquire(permit, circuit.time(), draw, retry, wait_until, wait_for, deadline)
-    pause = circuit.instead
-    if isinstance(pause, Pause) and _patience(request) <= pause.until:
-        raise _refused_in_pause(circuit, request)
-    return await _wait_for_answer(circuit, request)
+    request: Acquire | None = None
+    if circuit.running:
+        if is_inside(circuit):
+            if retry:
+                await spend_retry(circuit)
+            return as_part(circuit)
+        policy = circuit.latest_policy
+        shares = policy.ramp is not None or policy.throttle is not None
+        draw = random.random() if shares else 0.0  # noqa: S311  (nobody is to be kept from guessing)
+        permit = _next_permit(circuit)
+        request = Acquire(permit, circuit.time(), draw, retry, wait_until, wait_for, deadline)
+        pause = circuit.instead
+        if not isinstance(pause, Pause) or _patience(request) > pause.until:
+            return await _wait_for_answer(circuit, request)
+    try:
+        return admit_without_actor(circuit, request)
+    except (CircuitBreakerOpenError, CircuitStoppedError):
+        await let_others_go_first()
+        raise
 
 
 async def spend_retry(circuit: Circuit) -> None:
@@ -68,7 +77,7 @@ async def spend_retry(circuit: Circuit) -> None:
 
     Raises:
         CircuitBreakerOpenError: it is spent.
-        CircuitCrashedError, CircuitStoppedError: see `ask_actor`.
+        CircuitCrashedError, CircuitStoppedError: see `ask`.
     """
     if circuit.latest_policy.retry_budget is None:
         return
@@ -77,8 +86,7 @@ async def spend_retry(circuit: Circuit) -> None:
         return
     answer = answer_without_actor(circuit)
     if not isinstance(answer, Grant):
-        if times_here_before():  # who asks again at once is to leave others their turns
-            await let_others_go_first()
+        await let_others_go_first()
         try:
             raise error_for(circuit.name, answer)
         finally:
@@ -127,6 +135,22 @@ def refuse(circuit: Circuit, reason: str, starts: int = 1, request: Acquire | No
     tell_refused(circuit, reason, request)
     if circuit.on_refusal is not None or WITNESSES:
         tell_refusal(circuit, reason)
+
+
+def admit_without_actor(circuit: Circuit, request: Acquire | None = None) -> Ticket:
+    """Admit or refuse a call where no actor decides; it has asked by `request`; None: now.
+
+    Raises:
+        CircuitBreakerOpenError, CircuitStoppedError: it is refused.
+    """
+    answer = answer_without_actor(circuit)
+    if isinstance(answer, Grant):
+        return answer  # its call is not counted
+    refuse(circuit, reason_of(answer), request=request)
+    try:
+        raise error_for(circuit.name, answer)
+    finally:
+        del answer  # an error would be kept by the frame that it keeps
 
 
 def answer_without_actor(circuit: Circuit) -> Answer:
@@ -197,13 +221,6 @@ def _patience(request: Acquire | Retry) -> float:
     if isinstance(request, Retry) or request.wait_until is None:
         return -math.inf
     return min(request.wait_until, request.deadline)
-
-
-def _refused_in_pause(circuit: Circuit, request: Acquire) -> Exception:
-    answer = answer_without_actor(circuit)
-    assert not isinstance(answer, Grant)
-    refuse(circuit, reason_of(answer), request=request)
-    return error_for(circuit.name, answer)
 
 
 def _would_only_wait(circuit: Circuit, request: Acquire | Retry) -> bool:

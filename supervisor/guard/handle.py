@@ -18,7 +18,7 @@ from supervisor.guard.copies import Copied
 from supervisor.guard.entered import entered_last
 from supervisor.guard.joining import BY_NAME, OWNED
 from supervisor.guard.streaming import Streaming
-from supervisor.loop import let_others_go_first, read_settings_if_any, times_here_before
+from supervisor.loop import let_others_go_first, read_settings_if_any
 from supervisor.machine import CircuitState
 from supervisor.policy import DEFAULT, FurtherFields, Policy, PolicyFields, given_policy
 from supervisor.settings import app_settings
@@ -190,8 +190,7 @@ class CircuitHandle(ByHand, Streaming, Copied):
         try:
             return self._join()
         except Exception:  # who makes another call at once is to leave others their turns
-            if times_here_before():
-                await let_others_go_first()
+            await let_others_go_first()
             raise
 
     def _join(self) -> Circuit:

@@ -24,6 +24,7 @@ from supervisor.circuit import (
     Ticket,
     admit,
     admit_at_once,
+    admit_without_actor,
     go_inside,
     innermost,
     is_among,
@@ -39,7 +40,6 @@ from supervisor.guard.given import judging
 from supervisor.loop import (
     Native,
     Tasks,
-    forget_who_was_here,
     from_worker_thread,
     has_closed,
     post,
@@ -248,8 +248,9 @@ def _start(
 ) -> None:
     try:
         circuit = join()
-        forget_who_was_here()  # on trio, one task does this for all threads
-        if not circuit.running or (circuit.headroom > 0 and not retry):
+        if not circuit.running:
+            _grant(admission, circuit, admit_without_actor(circuit))
+        elif circuit.headroom > 0 and not retry:
             ticket = admit_at_once(circuit)
             assert ticket is not None
             _grant(admission, circuit, ticket)

@@ -11,7 +11,6 @@ from supervisor.arguments import check_name, unwrapped
 from supervisor.errors import TooManyCircuitsError
 from supervisor.guard import CircuitBreaker, epoch
 from supervisor.instrumentation import place_of, warn_of_shared_name
-from supervisor.loop import times_here_before
 from supervisor.policy import WINDOWS, Policy, check_given, given_policy
 from supervisor.settings import app_settings
 from supervisor.supervision import current_supervisor
@@ -73,9 +72,7 @@ class BreakerByName:
         try:
             breaker = self.find()
         except TooManyCircuitsError:
-            if not times_here_before():
-                raise
-            # One whose calls leave others their turns before they say so.
+            # One whose calls say so, and leave others their turns before.
             return CircuitBreaker(self.name, policy=self._policy_asked_for())
         self._found = (epoch(), weakref.ref(breaker))
         return breaker

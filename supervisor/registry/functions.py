@@ -16,7 +16,7 @@ from supervisor.arguments import (
 from supervisor.errors import TooManyCircuitsError
 from supervisor.guard import CircuitBreaker
 from supervisor.instrumentation import tell_of_disabled
-from supervisor.loop import let_others_go_first, read_settings, running_loop, times_here_before
+from supervisor.loop import let_others_go_first, read_settings, running_loop
 from supervisor.policy import FurtherFields, Policy, PolicyFields, check_given
 from supervisor.registry.by_name import OWN_NAMES, BreakerByName, BreakerOfFunction
 from supervisor.settings import app_settings
@@ -72,8 +72,7 @@ async def get_circuit_breaker(
     try:
         return asked.find()
     except TooManyCircuitsError:
-        if times_here_before():  # who asks again at once is to leave others their turns
-            await let_others_go_first()
+        await let_others_go_first()  # who asks again at once is to leave them their turns
         raise
 
 
